@@ -1,0 +1,3 @@
+//! Bytes that protocols share; knows no protocol.
+
+pub mod outbox;
