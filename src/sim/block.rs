@@ -22,12 +22,7 @@ pub struct Pool {
 
 impl Pool {
     pub(super) fn new(total: usize) -> Self {
-        Self {
-            total,
-            taken: Cell::new(0),
-            asked: Cell::new(0),
-            waiting: RefCell::default(),
-        }
+        Self { total, taken: Cell::new(0), asked: Cell::new(0), waiting: RefCell::default() }
     }
 
     /// Blocks that somebody holds.

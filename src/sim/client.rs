@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::net::{Backlog, End, Net, Stream};
-use super::world;
+use super::pipe::{Backlog, End, Net};
+use super::{Stream, world};
 
 /// Where scripts come from.
 pub const CLIENT: &str = "192.0.2.7";

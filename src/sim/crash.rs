@@ -46,7 +46,10 @@ impl Disk {
 
     /// Makes everything durable and forgets the counts: the state a scenario begins with.
     pub fn settle(&self) {
-        self.journal.borrow_mut().drain(..).for_each(|entry| entry.apply(&mut self.nodes.borrow_mut()));
+        self.journal
+            .borrow_mut()
+            .drain(..)
+            .for_each(|entry| entry.apply(&mut self.nodes.borrow_mut()));
         for node in self.nodes.borrow_mut().values_mut() {
             if let Body::File { live, durable, pending } = &mut node.body {
                 durable.clone_from(live);
@@ -60,7 +63,8 @@ impl Disk {
         let mut dir = TOP;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             dir = self.find(dir, name.as_bytes()).unwrap_or_else(|_| {
-                let body = Body::Directory { live: Names::new(), durable: Names::new(), parent: dir };
+                let body =
+                    Body::Directory { live: Names::new(), durable: Names::new(), parent: dir };
                 self.make(dir, name.as_bytes(), body, 0o755).unwrap()
             });
         }
@@ -183,7 +187,9 @@ fn sweep(nodes: &mut BTreeMap<Ino, Node>) {
         for ino in names {
             if reached.insert(ino) {
                 dirs.push(ino);
-                if let Some(Body::Directory { parent, .. }) = nodes.get_mut(&ino).map(|node| &mut node.body) {
+                if let Some(Body::Directory { parent, .. }) =
+                    nodes.get_mut(&ino).map(|node| &mut node.body)
+                {
                     *parent = dir;
                 }
             }

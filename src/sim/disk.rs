@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+use super::fault::{Fault, Operation, Sabotage, errno, error};
 use super::rng::Rng;
 
 /// Numbers of an inode; 1 is `/`.
@@ -23,66 +24,6 @@ pub type Names = BTreeMap<Vec<u8>, Ino>;
 
 /// Inode of `/`.
 pub const TOP: Ino = 1;
-
-/// Errors by their Linux numbers.
-pub mod errno {
-    #![allow(missing_docs, reason = "names of errno(3)")]
-    pub const NOENT: i32 = 2;
-    pub const IO: i32 = 5;
-    pub const EXIST: i32 = 17;
-    pub const XDEV: i32 = 18;
-    pub const NOTDIR: i32 = 20;
-    pub const ISDIR: i32 = 21;
-    pub const INVAL: i32 = 22;
-    pub const NOSPC: i32 = 28;
-    pub const NAMETOOLONG: i32 = 36;
-    pub const NOTEMPTY: i32 = 39;
-    pub const LOOP: i32 = 40;
-}
-
-/// An error of the kernel.
-pub fn error(number: i32) -> io::Error {
-    io::Error::from_raw_os_error(number)
-}
-
-/// What a file operation was, for the trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
-    /// Opening a file, directory or root.
-    Open,
-    /// Making a new file.
-    Create,
-    /// Reading octets.
-    Read,
-    /// Writing octets.
-    Write,
-    /// Setting a length.
-    Truncate,
-    /// Reserving extents.
-    Allocate,
-    /// Reading ahead.
-    Prefetch,
-    /// File content to the disk.
-    Sync,
-    /// Names to the disk.
-    SyncDir,
-    /// Renaming.
-    Rename,
-    /// Removing a file.
-    Unlink,
-    /// Making a directory.
-    MakeDir,
-    /// Removing a directory.
-    RemoveDir,
-    /// Making a symbolic link.
-    Symlink,
-    /// Reading metadata.
-    Stat,
-    /// Reading names.
-    ReadDir,
-    /// Changing metadata.
-    Change,
-}
 
 /// A change of a file's content since its last sync.
 #[derive(Debug, Clone)]
@@ -126,7 +67,9 @@ impl Entry {
     /// Applies it to the durable names.
     pub(super) fn apply(&self, nodes: &mut BTreeMap<Ino, Node>) {
         let mut put = |dir: &Ino, name: &Vec<u8>, ino: Option<Ino>| {
-            if let Some(Body::Directory { durable, .. }) = nodes.get_mut(dir).map(|node| &mut node.body) {
+            if let Some(Body::Directory { durable, .. }) =
+                nodes.get_mut(dir).map(|node| &mut node.body)
+            {
                 match ino {
                     Some(ino) => durable.insert(name.clone(), ino),
                     None => durable.remove(name),
@@ -167,28 +110,6 @@ pub enum Journal {
     Ordered,
     /// Only what was synced is sure; a crash leaves any part of the rest.
     Unordered,
-}
-
-/// Lies a disk may tell, to see whether a checker notices.
-#[derive(Debug, Clone, Copy, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "switches of a test, each on its own")]
-pub struct Sabotage {
-    /// `File::sync` says yes and does nothing.
-    pub sync: bool,
-    /// `Dir::sync` says yes and does nothing.
-    pub sync_dir: bool,
-    /// `unlink` says yes and does nothing.
-    pub unlink: bool,
-    /// Writes past the first block of a file are lost.
-    pub write: bool,
-}
-
-/// Which operations fail.
-#[derive(Debug, Clone, Copy)]
-struct Fault {
-    at: u64,
-    number: i32,
-    lasting: bool,
 }
 
 /// A file system.
@@ -292,7 +213,9 @@ impl Disk {
     /// What `name` in `dir` is.
     pub(super) fn find(&self, dir: Ino, name: &[u8]) -> io::Result<Ino> {
         match &self.nodes.borrow()[&dir].body {
-            Body::Directory { live, .. } => live.get(name).copied().ok_or_else(|| error(errno::NOENT)),
+            Body::Directory { live, .. } => {
+                live.get(name).copied().ok_or_else(|| error(errno::NOENT))
+            }
             Body::File { .. } | Body::Link(_) => Err(error(errno::NOTDIR)),
         }
     }
@@ -352,7 +275,12 @@ impl Disk {
     }
 
     /// Renames; the same object under both names stays as it is.
-    pub(super) fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), replace: bool) -> io::Result<()> {
+    pub(super) fn rename(
+        &self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        replace: bool,
+    ) -> io::Result<()> {
         check(to.1)?;
         let ino = self.find(from.0, from.1)?;
         if let Ok(old) = self.find(to.0, to.1) {

@@ -262,7 +262,9 @@ impl Sim {
                 self.world.power.set(false);
                 return None;
             }
-            let Some(id) = executor.next(&self.world) else { self.stuck("nothing can run any more") };
+            let Some(id) = executor.next(&self.world) else {
+                self.stuck("nothing can run any more")
+            };
             executor.step(&self.world, id);
             if executor.steps() - begun.0 > STEPS_MAX || executor.now() - begun.1 > RUN_NANOS_MAX {
                 self.stuck("runs for ever");

@@ -12,28 +12,39 @@
 //! Promises: the same seed gives the same run; every operation may be late, short or fail where a
 //! kernel's may; what was not synced may be lost in a crash, in any order.
 //! Not here: what a protocol expects of all this (`server::sim_tests`).
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a broken simulation stops the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: a broken simulation stops the test"
+)]
 
 pub mod block;
 pub mod client;
 pub mod crash;
 pub mod disk;
 pub mod executor;
+pub mod fault;
 pub mod file;
+pub mod kernel;
 pub mod net;
+pub mod pipe;
 pub mod rng;
 pub mod task;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 pub use block::{BLOCK_BYTES, Block, block};
 pub use executor::Sim;
-pub use file::{Cursor, Dir, File, FileKind, Item, Links, Root, Stat};
+pub use file::{File, FileKind, Stat};
 pub use net::{Passive, Received, Stream, connect};
-pub use task::{Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now};
+pub use task::{
+    Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now,
+};
+pub use tree::{Cursor, Dir, Item, Links, Root};
 
 /// Everything simulated that one shard sees.
 pub struct World {
@@ -42,7 +53,7 @@ pub struct World {
     /// Tasks, timers and the clock.
     pub executor: executor::Executor,
     /// Ports and connections.
-    pub net: net::Net,
+    pub net: pipe::Net,
     /// The file system; outlives a crash.
     pub disk: Rc<disk::Disk>,
     /// The pool of large buffers.
@@ -74,7 +85,8 @@ pub struct Weather {
 
 impl Weather {
     /// Nothing late, nothing short: for counting steps.
-    pub const CALM: Self = Self { late: 0, slow: 0, delay_millis: 0, segment: 65_536, window: 65_536, short: 0 };
+    pub const CALM: Self =
+        Self { late: 0, slow: 0, delay_millis: 0, segment: 65_536, window: 65_536, short: 0 };
 
     fn from(rng: &rng::Rng) -> Self {
         Self {
@@ -126,7 +138,7 @@ impl World {
         Rc::new(Self {
             rng,
             executor: executor::Executor::default(),
-            net: net::Net::default(),
+            net: pipe::Net::default(),
             disk,
             blocks: Rc::new(blocks),
             open: Rc::default(),
@@ -152,18 +164,22 @@ impl World {
         let weather = self.weather.get();
         if self.rng.percent(weather.late) {
             for _ in 0..self.rng.range(1, 4) {
-                task::yield_now().await;
+                yield_now().await;
             }
         }
         if self.rng.percent(weather.slow) {
             let nanos = self.rng.below(weather.delay_millis * 1_000_000);
-            task::sleep_until(task::now().after(std::time::Duration::from_nanos(nanos))).await;
+            sleep_until(now().after(std::time::Duration::from_nanos(nanos))).await;
         }
     }
 
     /// `len`, or less of it where this run cuts short; never 0 of something.
     pub fn cut(&self, len: usize) -> usize {
-        if len > 1 && self.rng.percent(self.weather.get().short) { self.rng.range(1, len) } else { len }
+        if len > 1 && self.rng.percent(self.weather.get().short) {
+            self.rng.range(1, len)
+        } else {
+            len
+        }
     }
 }
 
@@ -174,7 +190,9 @@ thread_local! {
 /// The world of this thread; a default one where no [`Sim`] was made.
 pub fn world() -> Rc<World> {
     CURRENT.with(|current| {
-        Rc::clone(current.borrow_mut().get_or_insert_with(|| World::new(0, Rc::new(disk::Disk::new()))))
+        Rc::clone(
+            current.borrow_mut().get_or_insert_with(|| World::new(0, Rc::new(disk::Disk::new()))),
+        )
     })
 }
 

@@ -21,7 +21,9 @@ pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
 }
 
 /// Runs blocking work after a few turns. `Err` when it panicked.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let world = world();
     world.pause().await;
     yield_now().await;
@@ -69,7 +71,10 @@ pub fn now() -> Instant {
 /// Wall clock: seconds and nanoseconds since the epoch.
 pub fn wall() -> (i64, u32) {
     let now = world().executor.now();
-    (WALL_ORIGIN + i64::try_from(now / 1_000_000_000).unwrap(), u32::try_from(now % 1_000_000_000).unwrap())
+    (
+        WALL_ORIGIN + i64::try_from(now / 1_000_000_000).unwrap(),
+        u32::try_from(now % 1_000_000_000).unwrap(),
+    )
 }
 
 /// Completes at `deadline`, or up to 5 ms later.

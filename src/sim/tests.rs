@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::client::ClientSocket;
 use super::crash::{LOSSES, Loss};
-use super::disk::{Disk, Journal, Operation, Sabotage, errno};
+use super::disk::{Disk, Journal};
+use super::fault::{Operation, Sabotage, errno};
 use super::rng::Rng;
 use super::*;
 
@@ -199,7 +200,8 @@ fn passive_ports_take_the_right_peer_only() {
         let passive = Passive::bind(ip, &(5000..=5000)).unwrap();
         assert!(Passive::bind(ip, &(5000..=5000)).is_err());
         let at = passive.local();
-        let mut stranger = ClientSocket::connect_from("203.0.113.9:0".parse().unwrap(), at).await.unwrap();
+        let mut stranger =
+            ClientSocket::connect_from("203.0.113.9:0".parse().unwrap(), at).await.unwrap();
         let friend = ClientSocket::connect(at).await.unwrap();
         let stream = passive.accept(Some(client::CLIENT.parse().unwrap())).await.unwrap();
         assert_eq!(stream.peer(), friend.local());
@@ -231,7 +233,10 @@ fn paths_stay_below_their_root() {
         let beneath = open(Links::Beneath);
         assert_eq!(beneath.stat(b"abs").await.unwrap_err().raw_os_error(), Some(errno::XDEV));
         assert_eq!(beneath.stat(b"..").await.unwrap_err().raw_os_error(), Some(errno::XDEV));
-        assert_eq!(open(Links::Deny).stat(b"abs").await.unwrap_err().raw_os_error(), Some(errno::LOOP));
+        assert_eq!(
+            open(Links::Deny).stat(b"abs").await.unwrap_err().raw_os_error(),
+            Some(errno::LOOP)
+        );
         let dir = root.open_dir(b"").await.unwrap();
         let (mut names, mut cursor) = (Vec::new(), None);
         loop {
@@ -282,7 +287,11 @@ fn crash_replace(sabotage: Sabotage, mode: Journal) -> [usize; 4] {
         });
         for loss in LOSSES {
             let left = disk.crash(&Rng::new(step), loss).peek("/d/f");
-            let index = if left.as_ref() == Some(&new) { 1 } else { usize::from(left.as_deref() != Some(b"old")) * 2 };
+            let index = if left.as_ref() == Some(&new) {
+                1
+            } else {
+                usize::from(left.as_deref() != Some(b"old")) * 2
+            };
             found[index] += 1;
             found[3] += usize::from(promised.get() && index != 1);
         }
@@ -304,9 +313,11 @@ fn a_careful_replacement_survives_every_crash() {
 
 #[test]
 fn a_lying_disk_is_noticed() {
-    let without_sync = crash_replace(Sabotage { sync: true, ..Sabotage::default() }, Journal::Ordered);
+    let without_sync =
+        crash_replace(Sabotage { sync: true, ..Sabotage::default() }, Journal::Ordered);
     assert!(without_sync[2] > 0 && without_sync[3] > 0);
-    let without_dir = crash_replace(Sabotage { sync_dir: true, ..Sabotage::default() }, Journal::Ordered);
+    let without_dir =
+        crash_replace(Sabotage { sync_dir: true, ..Sabotage::default() }, Journal::Ordered);
     assert!(without_dir[2] == 0 && without_dir[3] > 0);
 }
 
@@ -321,7 +332,11 @@ fn the_nth_operation_fails_once_or_from_then_on() {
             let result = sim.run(replace(&new));
             if sim.disk().hit().is_empty() {
                 assert_eq!(at, sim.disk().operations() + 1);
-                assert!(sim.disk().trace().ends_with(&[Operation::Sync, Operation::Rename, Operation::SyncDir]));
+                assert!(sim.disk().trace().ends_with(&[
+                    Operation::Sync,
+                    Operation::Rename,
+                    Operation::SyncDir
+                ]));
                 break;
             }
             assert_eq!(result.unwrap_err().raw_os_error(), Some(errno::IO), "operation {at}");
@@ -334,7 +349,7 @@ fn the_disk_fills_up_in_the_middle_of_a_write() {
     let sim = Sim::new(2);
     sim.disk().plant("/d/f", b"old");
     sim.disk().space.set(10_000);
-    let result = sim.run(replace(&[1; 20_000]));
+    let result = sim.run(replace(&vec![1; 20_000]));
     assert_eq!(result.unwrap_err().raw_os_error(), Some(errno::NOSPC));
     assert_eq!(sim.disk().files("/d")[&b".t"[..]].len(), 10_000);
 }
@@ -364,7 +379,8 @@ fn a_dropped_operation_may_or_may_not_happen() {
         let sim = Sim::with_disk(seed, Rc::new(Disk::new()));
         sim.disk().plant_dir("/d");
         sim.run(async {
-            let dir = Root::open("/d".as_ref(), Links::InRoot).unwrap().open_dir(b"").await.unwrap();
+            let dir =
+                Root::open("/d".as_ref(), Links::InRoot).unwrap().open_dir(b"").await.unwrap();
             drop(within(now(), dir.create(b"x", 0o644)).await);
             sleep_until(after(1000)).await;
         });
