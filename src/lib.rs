@@ -6,6 +6,10 @@ pub mod wire;
 pub mod ftp;
 
 #[cfg(feature = "server")]
+pub mod problem;
+#[cfg(feature = "server")]
+pub mod document;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod shard;
