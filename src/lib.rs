@@ -13,3 +13,5 @@ pub mod document;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod shard;
+#[cfg(feature = "server")]
+pub mod store;
