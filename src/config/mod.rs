@@ -30,7 +30,7 @@ mod render;
 mod tests;
 
 pub use keys::default_text;
-pub use prepare::{Owner, first_steps, make_data_dir};
+pub use prepare::{Owner, first_steps, make_data_dir, make_user_root};
 
 /// The effective configuration: every relative path already joined to `data_dir`.
 #[derive(Debug, Clone, PartialEq)]

@@ -22,6 +22,19 @@ pub struct Owner {
     pub gid: u32,
 }
 
+impl Owner {
+    /// A user of /etc/passwd. (Users of other directories are found by the server when it starts.)
+    pub fn of_user(name: &str) -> Option<Self> {
+        let text = fs::read_to_string("/etc/passwd").ok()?;
+        text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let known = fields.next() == Some(name);
+            let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+            known.then_some(Self { uid, gid })
+        })
+    }
+}
+
 const WELCOME: &str = "\
 Welcome to sluicegate.
 
@@ -33,6 +46,14 @@ The defaults can be changed: sluicegate config default > sluicegate.toml
 /// Makes `data_dir` alone: its lock is taken before anything else in it is touched.
 pub fn make_data_dir(config: &Config, owner: Option<Owner>) -> Result<(), Problem> {
     make_directory(&config.server.data_dir, owner)
+}
+
+/// Makes the root of a user, `ftp_root` below `[ftp] root`, when it is missing.
+pub fn make_user_root(config: &Config, ftp_root: &str) -> Result<(), Problem> {
+    match &config.ftp {
+        Some(ftp) => make_directory(&ftp.root.join(ftp_root), owner_of(&ftp.root)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), Problem> {
