@@ -69,7 +69,11 @@ impl Fleet {
                 self.open(self.sessions.len() - 1, true)?;
             }
             self.turn(deadline)?;
-            held += self.progress.iter().filter(|(_, p)| matches!(p, Progress::LoggedIn)).count();
+            held += self
+                .progress
+                .iter()
+                .filter(|(_, p)| matches!(p, Progress::LoggedIn))
+                .count();
         }
         Ok(())
     }
@@ -101,7 +105,9 @@ impl Fleet {
         while busy > 0 {
             self.turn(begin + self.limit)?;
             for (index, progress) in self.progress.drain(..) {
-                let Progress::Done(bytes, kept) = progress else { continue };
+                let Progress::Done(bytes, kept) = progress else {
+                    continue;
+                };
                 totals.jobs += 1;
                 totals.bytes += bytes;
                 check(kept)?;
@@ -170,7 +176,11 @@ impl Fleet {
     fn open(&mut self, index: usize, binary: bool) -> Result<(), String> {
         let source = Some(SOURCES[index % SOURCES.len()]);
         let (epoll, scratch) = (&self.epoll, &mut self.scratch[..]);
-        let context = Context { epoll, target: self.target, scratch };
+        let context = Context {
+            epoll,
+            target: self.target,
+            scratch,
+        };
         let session = Session::open(&context, index as u64 * 2, source, binary)?;
         self.sessions[index] = Some(session);
         Ok(())
@@ -193,7 +203,11 @@ impl Fleet {
                 continue;
             };
             let (epoll, scratch) = (&self.epoll, &mut self.scratch[..]);
-            let mut context = Context { epoll, target: self.target, scratch };
+            let mut context = Context {
+                epoll,
+                target: self.target,
+                scratch,
+            };
             let progress = match token % 2 {
                 0 => session.on_control(&mut context)?,
                 _ => session.on_data(&mut context)?,

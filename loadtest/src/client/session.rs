@@ -103,15 +103,28 @@ impl Session {
         binary: bool,
     ) -> Result<Self, String> {
         let socket = sys::connect(source, context.target).map_err(|e| format!("connect: {e}"))?;
-        context.epoll.add(&socket, token, false).map_err(|e| format!("epoll: {e}"))?;
+        context
+            .epoll
+            .add(&socket, token, false)
+            .map_err(|e| format!("epoll: {e}"))?;
         let control = TcpStream::from(socket);
         let (replies, stage) = (Replies::default(), Stage::Greeting);
-        Ok(Self { control, replies, token, source, binary, stage })
+        Ok(Self {
+            control,
+            replies,
+            token,
+            source,
+            binary,
+            stage,
+        })
     }
 
     /// Starts a transfer; the session must be ready.
     pub fn start(&mut self, job: Job) -> Result<(), String> {
-        debug_assert!(matches!(self.stage, Stage::Ready), "a job for a busy session");
+        debug_assert!(
+            matches!(self.stage, Stage::Ready),
+            "a job for a busy session"
+        );
         self.send("EPSV", "")?;
         self.stage = Stage::Epsv(Box::new(job));
         Ok(())
@@ -160,7 +173,10 @@ impl Session {
             self.stage = Stage::Closed;
             return Ok(Progress::Closed);
         }
-        Err(format!("{}: the server closed the connection", self.doing()))
+        Err(format!(
+            "{}: the server closed the connection",
+            self.doing()
+        ))
     }
 
     fn on_reply(&mut self, reply: &Reply, context: &Context<'_>) -> Result<Progress, String> {
@@ -189,7 +205,11 @@ impl Session {
                 *answered = true;
                 Ok(Progress::Waiting)
             }
-            _ => Err(format!("{}: the server said {:?}", self.doing(), reply.line)),
+            _ => Err(format!(
+                "{}: the server said {:?}",
+                self.doing(),
+                reply.line
+            )),
         }
     }
 
@@ -224,13 +244,18 @@ impl Session {
 
     /// Ends the transfer when both of its ends are in.
     fn settle(&mut self) -> Result<Progress, String> {
-        let Stage::Transfer(transfer) = &mut self.stage else { return Ok(Progress::Waiting) };
+        let Stage::Transfer(transfer) = &mut self.stage else {
+            return Ok(Progress::Waiting);
+        };
         if !transfer.finished || transfer.data.is_some() {
             return Ok(Progress::Waiting);
         }
         let (bytes, kept) = (transfer.bytes, std::mem::take(&mut transfer.kept));
         if let Some(expected) = transfer.job.bytes.filter(|&expected| expected != bytes) {
-            return Err(format!("{}: {bytes} bytes moved, not {expected}", self.doing()));
+            return Err(format!(
+                "{}: {bytes} bytes moved, not {expected}",
+                self.doing()
+            ));
         }
         self.stage = Stage::Ready;
         Ok(Progress::Done(bytes, kept))
@@ -246,7 +271,9 @@ impl Session {
         let space = if argument.is_empty() { "" } else { " " };
         let line = format!("{verb}{space}{argument}\r\n");
         // A few bytes into an empty send buffer: a short write means that something is wrong.
-        self.control.write_all(line.as_bytes()).map_err(|error| format!("sending {verb}: {error}"))
+        self.control
+            .write_all(line.as_bytes())
+            .map_err(|error| format!("sending {verb}: {error}"))
     }
 
     fn doing(&self) -> String {
@@ -266,7 +293,9 @@ impl Session {
 
 impl Transfer {
     fn receive(&mut self, scratch: &mut [u8]) -> std::io::Result<()> {
-        let Some(data) = &mut self.data else { return Ok(()) };
+        let Some(data) = &mut self.data else {
+            return Ok(());
+        };
         let mut turn = 0;
         while turn < TURN_BYTES {
             let received = if self.job.keep {
@@ -294,7 +323,9 @@ impl Transfer {
     }
 
     fn send(&mut self) -> std::io::Result<()> {
-        let Some(data) = &mut self.data else { return Ok(()) };
+        let Some(data) = &mut self.data else {
+            return Ok(());
+        };
         let total = self.job.bytes.unwrap_or(0);
         let mut turn = 0;
         while turn < TURN_BYTES {
@@ -302,7 +333,11 @@ impl Transfer {
                 self.data = None; // nothing unread on it: closing sends FIN after the last byte
                 return Ok(());
             }
-            match data.write(pattern::run_at(self.job.seed, self.bytes, total - self.bytes)) {
+            match data.write(pattern::run_at(
+                self.job.seed,
+                self.bytes,
+                total - self.bytes,
+            )) {
                 Ok(count) => {
                     self.bytes += count as u64;
                     turn += count;

@@ -46,8 +46,8 @@ pub enum Figure {
     LoginRate,
     ListCpu,
     ListRate,
+    IdleAttributed,
     IdleSystem,
-    IdleServer,
     HeldMemory,
     HeldServerMemory,
     HeldRateBefore,
@@ -90,8 +90,8 @@ pub const ALL: [Figure; 18] = [
     Figure::LoginRate,
     Figure::ListCpu,
     Figure::ListRate,
+    Figure::IdleAttributed,
     Figure::IdleSystem,
-    Figure::IdleServer,
     Figure::HeldMemory,
     Figure::HeldServerMemory,
     Figure::HeldRateBefore,
@@ -111,36 +111,74 @@ impl Figure {
         const IDLE: &str = "idle logged-in sessions";
         const HELD: &str = "10,000 idle sessions held";
         let (row, work, unit, decimals, target) = match self {
-            Self::RetrLargeCpu => {
-                (Row::RetrLarge, RETR_LARGE, "CPU s per GB", 3, Below(1.1, ", stretch 1.0"))
-            }
+            Self::RetrLargeCpu => (
+                Row::RetrLarge,
+                RETR_LARGE,
+                "CPU s per GB",
+                3,
+                Below(1.1, ", stretch 1.0"),
+            ),
             Self::RetrLargeRate => (Row::RetrLarge, RETR_LARGE, "GB/s", 2, Above(0.9)),
-            Self::RetrSmallCpu => {
-                (Row::RetrSmall, RETR_SMALL, "CPU µs per file", 0, Below(0.5, ", stretch 40 µs"))
-            }
+            Self::RetrSmallCpu => (
+                Row::RetrSmall,
+                RETR_SMALL,
+                "CPU µs per file",
+                0,
+                Below(0.5, ", stretch 40 µs"),
+            ),
             Self::RetrSmallRate => (Row::RetrSmall, RETR_SMALL, "files/s", 0, None),
-            Self::StorLargeCpu => (Row::StorLarge, STOR_LARGE, "CPU s per GB", 3, Below(0.6, "")),
+            Self::StorLargeCpu => (
+                Row::StorLarge,
+                STOR_LARGE,
+                "CPU s per GB",
+                3,
+                Below(0.6, ""),
+            ),
             Self::StorLargeRate => (Row::StorLarge, STOR_LARGE, "GB/s", 2, None),
-            Self::StorSmallCpu => (Row::StorSmall, STOR_SMALL, "CPU µs per file", 0, Below(0.7, "")),
+            Self::StorSmallCpu => (
+                Row::StorSmall,
+                STOR_SMALL,
+                "CPU µs per file",
+                0,
+                Below(0.7, ""),
+            ),
             Self::StorSmallRate => (Row::StorSmall, STOR_SMALL, "files/s", 0, None),
             Self::LoginCpu => (Row::Login, LOGIN, "CPU µs", 0, Below(0.1, "")),
             Self::LoginRate => (Row::Login, LOGIN, "logins/s", 0, None),
             Self::ListCpu => (Row::List, LIST, "CPU µs", 0, Below(0.25, "")),
             Self::ListRate => (Row::List, LIST, "listings/s", 0, None),
-            Self::IdleSystem => {
-                (Row::Idle, IDLE, "KiB each, kernel included", 1, AtMost(8.0, ", stretch 4"))
-            }
-            Self::IdleServer => {
-                (Row::Idle, IDLE, "KiB each, server's processes + socket", 1, None)
-            }
-            Self::HeldMemory => (Row::Idle10k, HELD, "MiB, kernel included", 1, AtMost(100.0, "")),
-            Self::HeldServerMemory => {
-                (Row::Idle10k, HELD, "MiB, PSS of the server", 1, None)
-            }
+            Self::IdleAttributed => (
+                Row::Idle,
+                IDLE,
+                "KiB each, kernel included",
+                1,
+                AtMost(8.0, ", stretch 4"),
+            ),
+            Self::IdleSystem => (
+                Row::Idle,
+                IDLE,
+                "KiB each, system-wide (needs a quiet machine)",
+                1,
+                None,
+            ),
+            Self::HeldMemory => (
+                Row::Idle10k,
+                HELD,
+                "MiB, kernel included",
+                1,
+                AtMost(100.0, ""),
+            ),
+            Self::HeldServerMemory => (Row::Idle10k, HELD, "MiB, PSS of the server", 1, None),
             Self::HeldRateBefore => (Row::Idle10k, HELD, "RETR GB/s before, 8 sessions", 2, None),
             Self::HeldRate => (Row::Idle10k, HELD, "RETR, held ÷ before", 2, None),
         };
-        Meaning { row, work, unit, target, decimals }
+        Meaning {
+            row,
+            work,
+            unit,
+            target,
+            decimals,
+        }
     }
 
     /// Whether more is better.

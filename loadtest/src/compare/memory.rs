@@ -1,18 +1,21 @@
 //! compare::memory – what an idle session costs, kernel included.
 //!
-//! System-wide: the rise of memory in use (MemTotal − MemFree − Buffers − Cached: processes, slab,
-//! page tables, stacks, sockets; not the page cache) from the started server to N held sessions.
-//! Two things in it are ours: the memory of this process (its own RssAnon is taken off) and the
-//! client halves of the connections. The latter is measured with a listener inside this program
-//! that accepts and holds connections and does nothing else; as both ends of a loopback connection
-//! are the same kernel objects (socket, inode, file, dentry), half of its rise per connection is
-//! the client's. It is measured with fewer connections, because both ends count against one
-//! process's descriptors.
+//! Two readings, from the started server to N held sessions:
 //!
-//! System-wide figures move when anything else runs. So the server's own processes are read too:
-//! PSS + page tables + kernel stacks, plus the other half of the listener's rise for the server's
-//! socket. It leaves out the rest of the kernel's part (task and memory descriptors, namespaces),
-//! hence it is a floor; a large gap on a quiet machine is kernel memory per process.
+//! - *attributed* (the figure that counts): PSS of the server's processes, plus the kernel's
+//!   tables as `/proc/meminfo` sums them for the machine: slab (sockets, files, tasks, inodes),
+//!   kernel stacks, page tables, per-processor memory. Other programs disturb it little. It leaves
+//!   out pages the kernel takes without booking them there (socket buffers in flight: none, the
+//!   sessions are idle).
+//! - *system-wide* (the cross-check): MemTotal − MemFree − Buffers − Cached, less the RssAnon of
+//!   this program. It leaves out nothing, but moves with everything else that runs; on a quiet
+//!   machine the two agree.
+//!
+//! Both contain the client halves of the connections. These are measured with a listener inside
+//! this program that accepts and holds connections and does nothing else: as both ends of a
+//! loopback connection are the same kernel objects (socket, inode, file, dentry), half of its rise
+//! per connection is the client's and is taken off. It holds fewer connections, because both ends
+//! count against one process's descriptors.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -26,47 +29,66 @@ use crate::sys;
 
 const SAMPLES: usize = 9;
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+/// Lines of `/proc/meminfo` that add up what the kernel keeps for processes and sockets.
+const KERNEL_TABLES: [&str; 4] = ["Slab:", "KernelStack:", "PageTables:", "Percpu:"];
 /// Connections of the bare listener.
-pub const BARE_CONNECTIONS: usize = 4_000;
+const BARE_CONNECTIONS: usize = 4_000;
 
-/// A reading of everything.
+/// A reading by both methods, KiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// In use on the machine without this process, KiB.
-    pub system_kib: f64,
-    /// PSS, page tables and stacks of the server, KiB.
-    pub server_kib: f64,
+    pub attributed: f64,
+    pub system: f64,
 }
 
-/// Reads after a moment of rest: the median of several samples.
+impl Reading {
+    /// Rise since `earlier` for each of `count`.
+    pub fn rise(&self, earlier: &Self, count: usize) -> Self {
+        Self {
+            attributed: (self.attributed - earlier.attributed) / count as f64,
+            system: (self.system - earlier.system) / count as f64,
+        }
+    }
+}
+
+/// Reads after a moment of rest: the medians of several samples.
 pub fn read() -> Reading {
-    let mut samples: Vec<f64> = (0..SAMPLES)
-        .map(|_| {
-            sleep(SAMPLE_EVERY);
-            in_use_kib() - own_kib()
-        })
-        .collect();
-    samples.sort_by(f64::total_cmp);
-    let memory = processes::memory();
+    let mut kernel = [0.0; SAMPLES];
+    let mut system = [0.0; SAMPLES];
+    for (kernel, system) in kernel.iter_mut().zip(&mut system) {
+        sleep(SAMPLE_EVERY);
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        *kernel = KERNEL_TABLES
+            .iter()
+            .map(|name| field(&text, name))
+            .sum::<u64>() as f64;
+        let unused = ["MemFree:", "Buffers:", "Cached:"].map(|name| field(&text, name));
+        *system = field(&text, "MemTotal:") as f64 - unused.iter().sum::<u64>() as f64 - own_kib();
+    }
+    kernel.sort_by(f64::total_cmp);
+    system.sort_by(f64::total_cmp);
+    // The processes last: looking at them fills slab.
+    let server = processes::pss_kib() as f64;
     Reading {
-        system_kib: samples[SAMPLES / 2],
-        server_kib: (memory.pss_kib + memory.kernel_kib) as f64,
+        attributed: server + kernel[SAMPLES / 2],
+        system: system[SAMPLES / 2],
     }
 }
 
 /// Kernel memory of one end of a held connection, KiB.
-pub fn bare_end_kib() -> Result<f64, String> {
-    let hold = || -> std::io::Result<f64> {
+pub fn bare_end() -> Result<Reading, String> {
+    let hold = || -> std::io::Result<Reading> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let SocketAddr::V4(target) = listener.local_addr()? else { return Ok(0.0) };
+        let SocketAddr::V4(target) = listener.local_addr()? else {
+            return Err(std::io::Error::other("not IPv4"));
+        };
         let mut held: Vec<TcpStream> = Vec::with_capacity(2 * BARE_CONNECTIONS);
         let before = read();
         for index in 0..BARE_CONNECTIONS {
             let pair = pair(&listener, target, SOURCES[index % SOURCES.len()])?;
             held.extend(pair);
         }
-        let after = read();
-        Ok((after.system_kib - before.system_kib) / (2 * BARE_CONNECTIONS) as f64)
+        Ok(read().rise(&before, 2 * BARE_CONNECTIONS))
     };
     hold().map_err(|error| format!("the bare listener: {error}"))
 }
@@ -85,13 +107,6 @@ fn pair(
     client.write_all(b"USER anonymous\r\n")?;
     server.read_exact(&mut [0; 16])?;
     Ok([client, server])
-}
-
-fn in_use_kib() -> f64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let used = field(&text, "MemTotal:").saturating_sub(field(&text, "MemFree:"));
-    let cache = field(&text, "Buffers:") + field(&text, "Cached:");
-    used as f64 - cache as f64
 }
 
 fn own_kib() -> f64 {

@@ -13,7 +13,6 @@ pub struct Process {
     pub pid: i32,
     /// User, system and reaped-children time in clock ticks.
     pub ticks: u64,
-    pub threads: u64,
     pub zombie: bool,
     parent: i32,
 }
@@ -21,10 +20,15 @@ pub struct Process {
 /// Every process below this one.
 pub fn descendants() -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        parse(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
-    }) {
+    for process in fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            parse(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
+        })
+    {
         children.entry(process.parent).or_default().push(process);
     }
     let mut found = Vec::new();
@@ -38,33 +42,20 @@ pub fn descendants() -> Vec<Process> {
     found
 }
 
-/// Memory of all descendants.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
-    /// Proportional set size: private pages, and shared ones divided among their users.
-    pub pss_kib: u64,
-    /// Page tables and kernel stacks (16 KiB per thread).
-    pub kernel_kib: u64,
-}
-
-/// Adds up the memory of all descendants.
-pub fn memory() -> Memory {
-    const STACK_KIB: u64 = 16;
-    let mut sum = Memory::default();
-    for process in descendants() {
-        let folder = format!("/proc/{}", process.pid);
-        let rollup = fs::read_to_string(format!("{folder}/smaps_rollup")).unwrap_or_default();
-        let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
-        sum.pss_kib += field(&rollup, "Pss:");
-        sum.kernel_kib += field(&status, "VmPTE:") + process.threads * STACK_KIB;
-    }
-    sum
+/// Proportional set size of all descendants: private pages, and shared ones divided among users.
+pub fn pss_kib() -> u64 {
+    let rollup = |process: &Process| {
+        let path = format!("/proc/{}/smaps_rollup", process.pid);
+        field(&fs::read_to_string(path).unwrap_or_default(), "Pss:")
+    };
+    descendants().iter().map(rollup).sum()
 }
 
 /// The number after `name` in a file of `Name:  123 kB` lines; 0 if it is not there.
 pub fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Parses `/proc/PID/stat`; the name in parentheses may hold anything, so count from its end.
@@ -76,7 +67,6 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
         parent: rest.get(1)?.parse().ok()?,
         zombie: *rest.first()? == "Z",
         ticks: number(11)? + number(12)? + number(13)? + number(14)?,
-        threads: number(17)?,
     })
 }
 
@@ -88,7 +78,7 @@ mod tests {
     fn stat_with_a_hostile_name() {
         let stat = "7 (a) b) S 3 7 7 0 -1 0 1 2 3 4 10 20 30 40 20 0 5 0 99 0 0";
         let process = parse(7, stat).unwrap();
-        assert_eq!((process.parent, process.ticks, process.threads), (3, 100, 5));
+        assert_eq!((process.parent, process.ticks), (3, 100));
         assert!(!process.zombie);
     }
 

@@ -16,8 +16,12 @@ use super::figures::{self, Figure, Row, Target};
 use super::rows::{Amounts, Sample};
 use super::servers::Server;
 
-const COLUMNS: [Server; 4] =
-    [Server::Sluicegate, Server::Vsftpd, Server::PureFtpd, Server::Proftpd];
+const COLUMNS: [Server; 4] = [
+    Server::Sluicegate,
+    Server::Vsftpd,
+    Server::PureFtpd,
+    Server::Proftpd,
+];
 
 /// A server that takes part.
 #[derive(Clone, Debug, Serialize)]
@@ -37,7 +41,14 @@ impl Entrant {
     pub fn new(server: Server, program: PathBuf, libraries: Option<&Path>) -> Self {
         let version = server.version(&program, libraries);
         let name = server.name();
-        Self { server, name, version, program, method: "", config: String::new() }
+        Self {
+            server,
+            name,
+            version,
+            program,
+            method: "",
+            config: String::new(),
+        }
     }
 }
 
@@ -79,19 +90,36 @@ impl Report {
         skipped: Vec<String>,
     ) -> Self {
         let (results, summary) = (BTreeMap::new(), BTreeMap::new());
-        Self { environment, runs, amounts, entrants, skipped, complete: false, results, summary }
+        Self {
+            environment,
+            runs,
+            amounts,
+            entrants,
+            skipped,
+            complete: false,
+            results,
+            summary,
+        }
     }
 
     /// Leaves out servers that failed their verification.
     pub fn leave_out(&mut self, unfit: &BTreeMap<Server, String>) {
-        self.entrants.retain(|entrant| !unfit.contains_key(&entrant.server));
-        let lines = unfit.iter().map(|(server, why)| format!("{}: left out: {why}", server.name()));
+        self.entrants
+            .retain(|entrant| !unfit.contains_key(&entrant.server));
+        let lines = unfit
+            .iter()
+            .map(|(server, why)| format!("{}: left out: {why}", server.name()));
         self.skipped.extend(lines);
     }
 
     /// Keeps what one row of one run yielded.
     pub fn add(&mut self, row: Row, server: Server, outcome: Result<Sample, String>) {
-        let results = self.results.entry(row).or_default().entry(server).or_default();
+        let results = self
+            .results
+            .entry(row)
+            .or_default()
+            .entry(server)
+            .or_default();
         match outcome {
             Ok(sample) => results.samples.push(sample),
             Err(why) => results.failure = Some(why),
@@ -107,12 +135,20 @@ impl Report {
     pub fn finish(&mut self) {
         self.environment.finish();
         for figure in figures::ALL {
-            for (&server, results) in self.results.get(&figure.meaning().row).into_iter().flatten() {
+            for (&server, results) in self
+                .results
+                .get(&figure.meaning().row)
+                .into_iter()
+                .flatten()
+            {
                 if results.failure.is_some() {
                     continue;
                 }
                 if let Some(spread) = spread(figure, &results.samples) {
-                    self.summary.entry(figure).or_default().insert(server, spread);
+                    self.summary
+                        .entry(figure)
+                        .or_default()
+                        .insert(server, spread);
                 }
             }
         }
@@ -147,7 +183,11 @@ impl Report {
         text.push_str(METHOD);
         text.push_str("\n## Configurations\n");
         for entrant in &self.entrants {
-            let _ = write!(text, "\n### {}\n\n```\n{}```\n", entrant.name, entrant.config);
+            let _ = write!(
+                text,
+                "\n### {}\n\n```\n{}```\n",
+                entrant.name, entrant.config
+            );
         }
         text
     }
@@ -167,7 +207,12 @@ impl Report {
             for server in COLUMNS {
                 let _ = write!(text, " {} |", self.cell(figure, server));
             }
-            let _ = writeln!(text, " {} | {} |", self.ratio(figure), target(meaning.target));
+            let _ = writeln!(
+                text,
+                " {} | {} |",
+                self.ratio(figure),
+                target(meaning.target)
+            );
         }
         text
     }
@@ -177,16 +222,28 @@ impl Report {
         if self.failure(meaning.row, server).is_some() {
             return "failed".into();
         }
-        let spread = self.summary.get(&figure).and_then(|servers| servers.get(&server));
-        spread.map_or("–".into(), |Spread { median, least, greatest }| {
-            let digits = meaning.decimals;
-            format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
-        })
+        let spread = self
+            .summary
+            .get(&figure)
+            .and_then(|servers| servers.get(&server));
+        spread.map_or(
+            "–".into(),
+            |Spread {
+                 median,
+                 least,
+                 greatest,
+             }| {
+                let digits = meaning.decimals;
+                format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
+            },
+        )
     }
 
     /// sluicegate ÷ best peer, and whether the target is met.
     fn ratio(&self, figure: Figure) -> String {
-        let Some(servers) = self.summary.get(&figure) else { return "–".into() };
+        let Some(servers) = self.summary.get(&figure) else {
+            return "–".into();
+        };
         let Some(own) = servers.get(&Server::Sluicegate).map(|spread| spread.median) else {
             return "–".into();
         };
@@ -198,8 +255,16 @@ impl Report {
             (Target::AtMost(bound, _), _) => Some(own <= bound),
             _ => None,
         };
-        let verdict = met.map_or("", |met| if met { ", reached" } else { ", **not reached**" });
-        ratio.map_or(format!("–{verdict}"), |ratio| format!("{ratio:.3}{verdict}"))
+        let verdict = met.map_or("", |met| {
+            if met {
+                ", reached"
+            } else {
+                ", **not reached**"
+            }
+        });
+        ratio.map_or(format!("–{verdict}"), |ratio| {
+            format!("{ratio:.3}{verdict}")
+        })
     }
 
     fn failures(&self) -> String {
@@ -214,7 +279,11 @@ impl Report {
                 }
             }
         }
-        if text.is_empty() { text } else { format!("\nNot measured:\n{text}\n") }
+        if text.is_empty() {
+            text
+        } else {
+            format!("\nNot measured:\n{text}\n")
+        }
     }
 
     fn circumstances(&self) -> String {
@@ -287,7 +356,13 @@ pub fn sample_line(outcome: &Result<Sample, String>) -> String {
 }
 
 fn spread(figure: Figure, samples: &[Sample]) -> Option<Spread> {
-    let of = |sample: &Sample| sample.figures.iter().find(|(name, _)| *name == figure).map(|f| f.1);
+    let of = |sample: &Sample| {
+        sample
+            .figures
+            .iter()
+            .find(|(name, _)| *name == figure)
+            .map(|f| f.1)
+    };
     let mut values: Vec<f64> = samples.iter().filter_map(of).collect();
     values.sort_by(f64::total_cmp);
     let (&least, &greatest) = (values.first()?, values.last()?);
@@ -296,11 +371,17 @@ fn spread(figure: Figure, samples: &[Sample]) -> Option<Spread> {
         1 => values[middle],
         _ => f64::midpoint(values[middle - 1], values[middle]),
     };
-    Some(Spread { median, least, greatest })
+    Some(Spread {
+        median,
+        least,
+        greatest,
+    })
 }
 
 fn best_peer(figure: Figure, servers: &BTreeMap<Server, Spread>) -> Option<f64> {
-    let peers = servers.iter().filter(|(server, _)| **server != Server::Sluicegate);
+    let peers = servers
+        .iter()
+        .filter(|(server, _)| **server != Server::Sluicegate);
     let medians = peers.map(|(_, spread)| spread.median);
     if figure.more_is_better() {
         medians.max_by(f64::total_cmp)
@@ -326,10 +407,11 @@ const METHOD: &str = "
   that hit somebody else are counted for nobody. GB = 10⁹ bytes.
 - RETR data is discarded in the kernel (MSG_TRUNC); byte counts are checked for every transfer,
   contents once per server before the runs. Sessions are logged in and warmed up before the reading.
-- Idle memory: rise of memory in use on the whole machine from the started server to the held
-  sessions, less the client's half (as measured with a bare listener) and this program's own. It
-  needs a quiet machine; the line below it (PSS, page tables, stacks, and the socket) is a floor
-  that does not.
+- Idle memory, from the started server to the held sessions: rise of the PSS of the server's
+  processes and of the kernel's slab, stacks, page tables and per-processor memory, less the
+  client's half of the sockets (as measured with a bare listener). The line below it is the rise of
+  all memory in use on the machine, less the same and this program's own: a cross-check that moves
+  with whatever else runs.
 - Peers hold 1,000 idle sessions, sluicegate 10,000.
 ";
 
@@ -359,7 +441,11 @@ mod tests {
 
     #[test]
     fn the_best_peer_depends_on_the_figure() {
-        let at = |median| Spread { median, least: median, greatest: median };
+        let at = |median| Spread {
+            median,
+            least: median,
+            greatest: median,
+        };
         let servers = BTreeMap::from([
             (Server::Sluicegate, at(1.0)),
             (Server::Vsftpd, at(3.0)),

@@ -87,7 +87,14 @@ struct Cost {
 
 /// Does `row` and returns its figures.
 pub fn measure(row: Row, bench: &Bench<'_>) -> Result<Sample, String> {
-    let Amounts { retr_large, retr_small, stor_large, stor_small, lists, .. } = bench.amounts;
+    let Amounts {
+        retr_large,
+        retr_small,
+        stor_large,
+        stor_small,
+        lists,
+        ..
+    } = bench.amounts;
     let (cpu, rate) = figures_of(row);
     match row {
         Row::RetrLarge => {
@@ -97,18 +104,26 @@ pub fn measure(row: Row, bench: &Bench<'_>) -> Result<Sample, String> {
         Row::StorLarge => {
             let make = &mut |index| store(index, STOR_LARGE_BYTES);
             let cost = bench.transfers(8, 16, stor_large, make)?;
-            bench.tree.check_uploads(stor_large + 16, STOR_LARGE_BYTES)?;
+            bench
+                .tree
+                .check_uploads(stor_large + 16, STOR_LARGE_BYTES)?;
             Ok(per_gigabyte(cost, cpu, rate))
         }
         Row::RetrSmall => {
             let warm = retr_small / 10;
-            Ok(per_unit(bench.transfers(32, warm, retr_small, &mut small)?, cpu, rate))
+            Ok(per_unit(
+                bench.transfers(32, warm, retr_small, &mut small)?,
+                cpu,
+                rate,
+            ))
         }
         Row::StorSmall => {
             let warm = stor_small / 10;
             let make = &mut |index| store(index, STOR_SMALL_BYTES);
             let cost = bench.transfers(16, warm, stor_small, make)?;
-            bench.tree.check_uploads(stor_small + warm, STOR_SMALL_BYTES)?;
+            bench
+                .tree
+                .check_uploads(stor_small + warm, STOR_SMALL_BYTES)?;
             Ok(per_unit(cost, cpu, rate))
         }
         Row::List => {
@@ -147,7 +162,8 @@ impl Bench<'_> {
         const AT_ONCE: usize = 16;
         let settle = || {
             let idle = Duration::from_secs(3);
-            self.running.wait_for_processes(self.running.processes_at_rest, idle);
+            self.running
+                .wait_for_processes(self.running.processes_at_rest, idle);
         };
         self.fleet()?.cycle(self.amounts.logins / 10 + 1, AT_ONCE)?;
         settle();
@@ -184,23 +200,26 @@ impl Bench<'_> {
 
     fn idle(&self) -> Result<Sample, String> {
         let count = self.sessions_to_hold();
-        let bare_end = memory::bare_end_kib()?;
+        let bare_end = memory::bare_end()?;
         let mut fleet = self.fleet()?;
         let before = memory::read();
         fleet.log_in(count, LOGINS_AT_ONCE)?;
-        let after = memory::read();
+        let each = memory::read().rise(&before, count);
         fleet.quit()?;
-        let each = |rise: f64| rise / count as f64;
-        let system = each(after.system_kib - before.system_kib) - bare_end;
-        let server = each(after.server_kib - before.server_kib) + bare_end;
-        let figures = vec![(Figure::IdleSystem, system), (Figure::IdleServer, server)];
+        let figures = vec![
+            (
+                Figure::IdleAttributed,
+                each.attributed - bare_end.attributed,
+            ),
+            (Figure::IdleSystem, each.system - bare_end.system),
+        ];
         Ok(Sample::of_memory(figures, count))
     }
 
     /// The server's memory with 10,000 sessions, and a transfer before and while they are held.
     fn held(&self) -> Result<Sample, String> {
         const SESSIONS: usize = 8;
-        let bare_end = memory::bare_end_kib()?;
+        let bare_end = memory::bare_end()?;
         let mut fleet = self.fleet()?;
         fleet.log_in(SESSIONS, SESSIONS)?;
         let rate = |fleet: &mut Fleet| -> Result<f64, String> {
@@ -210,15 +229,16 @@ impl Bench<'_> {
             Ok(totals.bytes as f64 / 1e9 / totals.elapsed.as_secs_f64())
         };
         let rate_before = rate(&mut fleet)?;
+        let resting = processes::pss_kib() as f64;
         let before = memory::read();
         fleet.log_in(SESSIONS + IDLE_SESSIONS_OWN, LOGINS_AT_ONCE)?;
-        let after = memory::read();
+        let each = memory::read().rise(&before, IDLE_SESSIONS_OWN);
         let rate_held = rate(&mut fleet)?;
-        let pss = processes::memory().pss_kib as f64;
+        let pss = processes::pss_kib() as f64;
         fleet.quit()?;
         // The whole server, not only the rise: what it had before any session counts too.
-        let client = bare_end * IDLE_SESSIONS_OWN as f64;
-        let all = before.server_kib + (after.system_kib - before.system_kib) - client;
+        let rise = (each.attributed - bare_end.attributed) * IDLE_SESSIONS_OWN as f64;
+        let all = resting + rise;
         let figures = vec![
             (Figure::HeldMemory, all / 1024.0),
             (Figure::HeldServerMemory, pss / 1024.0),
@@ -263,7 +283,7 @@ fn figures_of(row: Row) -> (Figure, Figure) {
         Row::StorSmall => (Figure::StorSmallCpu, Figure::StorSmallRate),
         Row::Login => (Figure::LoginCpu, Figure::LoginRate),
         Row::List => (Figure::ListCpu, Figure::ListRate),
-        Row::Idle => (Figure::IdleSystem, Figure::IdleServer),
+        Row::Idle => (Figure::IdleAttributed, Figure::IdleSystem),
         Row::Idle10k => (Figure::HeldMemory, Figure::HeldRate),
     }
 }
@@ -271,35 +291,65 @@ fn figures_of(row: Row) -> (Figure, Figure) {
 fn per_gigabyte(cost: Cost, cpu: Figure, rate: Figure) -> Sample {
     let gigabytes = cost.totals.bytes as f64 / 1e9;
     let speed = gigabytes / cost.totals.elapsed.as_secs_f64();
-    Sample::of_cost(vec![(cpu, cost.cpu.as_secs_f64() / gigabytes), (rate, speed)], &cost)
+    Sample::of_cost(
+        vec![(cpu, cost.cpu.as_secs_f64() / gigabytes), (rate, speed)],
+        &cost,
+    )
 }
 
 fn per_unit(cost: Cost, cpu: Figure, rate: Figure) -> Sample {
     let units = cost.totals.jobs as f64;
     let speed = units / cost.totals.elapsed.as_secs_f64();
-    Sample::of_cost(vec![(cpu, cost.cpu.as_secs_f64() * 1e6 / units), (rate, speed)], &cost)
+    Sample::of_cost(
+        vec![(cpu, cost.cpu.as_secs_f64() * 1e6 / units), (rate, speed)],
+        &cost,
+    )
 }
 
 /// RETR of the large file.
 fn large() -> Job {
     let (path, bytes) = (tree::LARGE_PATH.into(), Some(tree::LARGE_BYTES));
-    Job { verb: Verb::Retr, path, bytes, seed: tree::LARGE_SEED, keep: false }
+    Job {
+        verb: Verb::Retr,
+        path,
+        bytes,
+        seed: tree::LARGE_SEED,
+        keep: false,
+    }
 }
 
 /// RETR of the small file number `index`.
 fn small(index: u64) -> Job {
     let (path, seed) = tree::small(index);
-    Job { verb: Verb::Retr, path, bytes: Some(tree::SMALL_BYTES), seed, keep: false }
+    Job {
+        verb: Verb::Retr,
+        path,
+        bytes: Some(tree::SMALL_BYTES),
+        seed,
+        keep: false,
+    }
 }
 
 /// STOR under a name of its own.
 fn store(index: u64, bytes: u64) -> Job {
     let path = format!("/incoming/u{index:06}.bin");
-    Job { verb: Verb::Stor, path, bytes: Some(bytes), seed: index, keep: false }
+    Job {
+        verb: Verb::Stor,
+        path,
+        bytes: Some(bytes),
+        seed: index,
+        keep: false,
+    }
 }
 
 /// LIST of the big folder.
 fn list(bytes: u64) -> Job {
     let path = tree::LIST_PATH.into();
-    Job { verb: Verb::List, path, bytes: Some(bytes), seed: 0, keep: false }
+    Job {
+        verb: Verb::List,
+        path,
+        bytes: Some(bytes),
+        seed: 0,
+        keep: false,
+    }
 }

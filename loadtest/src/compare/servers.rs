@@ -27,6 +27,8 @@ pub enum Server {
 
 /// Where a server is to live for one start.
 pub struct Place<'a> {
+    /// Its program.
+    pub program: &'a Path,
     /// A private folder for its own files.
     pub folder: &'a Path,
     /// The tree it serves.
@@ -73,15 +75,23 @@ impl Server {
         if let (Self::Sluicegate, Some(given)) = (self, given) {
             return given.is_file().then(|| given.to_owned());
         }
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+        let beside = std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.to_owned()));
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = peers.map(|peers| peers.join("usr/sbin")).into_iter().collect();
+        let mut folders: Vec<PathBuf> = peers
+            .map(|peers| peers.join("usr/sbin"))
+            .into_iter()
+            .collect();
         if self == Self::Sluicegate {
             folders.extend(beside);
         }
         folders.extend(std::env::split_paths(&path));
         folders.push("/usr/sbin".into());
-        folders.into_iter().map(|folder| folder.join(self.program())).find(|file| file.is_file())
+        folders
+            .into_iter()
+            .map(|folder| folder.join(self.program()))
+            .find(|file| file.is_file())
     }
 
     /// How to get the program.
@@ -89,8 +99,12 @@ impl Server {
         match self {
             Self::Sluicegate => "cargo build --release, or --sluicegate PATH",
             Self::Vsftpd => "apt-get install vsftpd, or loadtest/unpack-peers DIR and --peers DIR",
-            Self::PureFtpd => "apt-get install pure-ftpd, or loadtest/unpack-peers DIR and --peers DIR",
-            Self::Proftpd => "apt-get install proftpd-core, or loadtest/unpack-peers DIR and --peers DIR",
+            Self::PureFtpd => {
+                "apt-get install pure-ftpd, or loadtest/unpack-peers DIR and --peers DIR"
+            }
+            Self::Proftpd => {
+                "apt-get install proftpd-core, or loadtest/unpack-peers DIR and --peers DIR"
+            }
         }
     }
 
@@ -106,16 +120,30 @@ impl Server {
             command.env("LD_LIBRARY_PATH", libraries);
         }
         // vsftpd writes its version to standard input, which inetd makes the socket.
-        let Ok((mut answer, question)) = std::io::pipe() else { return "unknown".into() };
-        let Ok(input) = question.try_clone() else { return "unknown".into() };
-        let Ok(errors) = question.try_clone() else { return "unknown".into() };
-        command.arg(flag).stdin(input).stdout(question).stderr(errors);
+        let Ok((mut answer, question)) = std::io::pipe() else {
+            return "unknown".into();
+        };
+        let Ok(input) = question.try_clone() else {
+            return "unknown".into();
+        };
+        let Ok(errors) = question.try_clone() else {
+            return "unknown".into();
+        };
+        command
+            .arg(flag)
+            .stdin(input)
+            .stdout(question)
+            .stderr(errors);
         let done = command.status();
         drop(command);
         let mut text = Vec::new();
         let read = std::io::Read::read_to_end(&mut answer, &mut text);
         let text = String::from_utf8_lossy(&text).into_owned();
-        match (done, read, text.lines().find(|line| !line.trim().is_empty())) {
+        match (
+            done,
+            read,
+            text.lines().find(|line| !line.trim().is_empty()),
+        ) {
             (Ok(_), Ok(_), Some(line)) => line.trim().to_owned(),
             _ => "unknown".into(),
         }
@@ -152,16 +180,33 @@ fn sluicegate(place: &Place<'_>) -> Result<Config, String> {
          passive_ports = \"{first}-{last}\"\n"
     );
     let file = "sluicegate.toml";
-    let arguments = ["serve", "--config", &format!("{folder}/{file}")].map(str::to_owned).to_vec();
-    Ok(Config { file, text, arguments })
+    let arguments = ["serve", "--config", &format!("{folder}/{file}")]
+        .map(str::to_owned)
+        .to_vec();
+    Ok(Config {
+        file,
+        text,
+        arguments,
+    })
 }
 
 /// `seccomp_sandbox=NO`: the filter of 3.0.3 ends the session on system calls of newer C
 /// libraries. `run_as_launching_user=NO` is the default: sessions become `ftp`. `isolate` and
-/// `isolate_network` (namespaces per session) stay at their default, on.
+/// `isolate_network` (namespaces per session) stay at their default, on. Versions before 3.0.4 do
+/// no name look-ups and end at once if told not to; so the program is asked whether it knows.
 fn vsftpd(place: &Place<'_>) -> Result<Config, String> {
     let (folder, root) = (room::text(place.folder)?, room::text(place.root)?);
     let (port, (first, last)) = (place.port, place.passive);
+    let name = "reverse_lookup_enable";
+    let program = std::fs::read(place.program).map_err(|e| format!("vsftpd: {e}"))?;
+    let known = program
+        .windows(name.len())
+        .any(|window| window == name.as_bytes());
+    let no_lookup = if known {
+        format!("{name}=NO\n")
+    } else {
+        String::new()
+    };
     let text = format!(
         "listen=YES\n\
          background=NO\n\
@@ -185,11 +230,15 @@ fn vsftpd(place: &Place<'_>) -> Result<Config, String> {
          pasv_min_port={first}\n\
          pasv_max_port={last}\n\
          xferlog_enable=NO\n\
-         reverse_lookup_enable=NO\n\
-         use_sendfile=YES\n"
+         use_sendfile=YES\n\
+         {no_lookup}"
     );
     let file = "vsftpd.conf";
-    Ok(Config { file, text, arguments: vec![format!("{folder}/{file}")] })
+    Ok(Config {
+        file,
+        text,
+        arguments: vec![format!("{folder}/{file}")],
+    })
 }
 
 /// No `-B`: it stays in the foreground. `-c`: its default of 50 clients would refuse the idle row.
@@ -202,7 +251,11 @@ fn pure_ftpd(place: &Place<'_>) -> Result<Config, String> {
          {folder}/pure-ftpd.pid"
     );
     let arguments = arguments.split(' ').map(str::to_owned).collect();
-    Ok(Config { file: "", text: String::new(), arguments })
+    Ok(Config {
+        file: "",
+        text: String::new(),
+        arguments,
+    })
 }
 
 /// `DelayEngine off`: it slows logins down on purpose. `RequireValidShell off`: `ftp` has none.
@@ -242,6 +295,12 @@ fn proftpd(place: &Place<'_>) -> Result<Config, String> {
          </Anonymous>\n"
     );
     let file = "proftpd.conf";
-    let arguments = ["-n", "-q", "-c", &format!("{folder}/{file}")].map(str::to_owned).to_vec();
-    Ok(Config { file, text, arguments })
+    let arguments = ["-n", "-q", "-c", &format!("{folder}/{file}")]
+        .map(str::to_owned)
+        .to_vec();
+    Ok(Config {
+        file,
+        text,
+        arguments,
+    })
 }
