@@ -9,3 +9,9 @@ pub mod ftp;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod shard;
+#[cfg(feature = "server")]
+pub mod log;
+#[cfg(feature = "server")]
+pub mod store;
+#[cfg(feature = "server")]
+pub mod server;

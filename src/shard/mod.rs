@@ -54,6 +54,10 @@ impl Stream {
     pub async fn posted(&self) -> io::Result<()> { todo!() }
     /// Data connections: receives into `block` from `at`; gives the block back. 0 at end of stream.
     pub async fn receive_into(&self, block: Block, at: usize) -> (io::Result<usize>, Block) { todo!() }
+    // ADDED
+    /// Data connections: waits until octets, the end or an error can be received without waiting. Looks
+    /// first without the ring; dropping it loses nothing. (Lets an upload wait without holding a block.)
+    pub async fn readable(&self) -> io::Result<()> { todo!() }
     /// Data connections: sends all of `bytes` (shared, not copied).
     pub async fn send(&self, bytes: bytes::Bytes) -> io::Result<()> { todo!() }
     /// Data connections: moves up to `count` octets of `file` from `offset` without copying (sendfile).
@@ -151,6 +155,9 @@ impl File {
     pub fn stat(&self) -> io::Result<Stat> { todo!() }
     /// Reads into the block from its start; 0 at end of file.
     pub async fn read_at(&self, block: Block, offset: u64) -> (io::Result<usize>, Block) { todo!() }
+    // ADDED
+    /// Like `read_at`, but at most `len` octets. (A slow client of an encoded RETR must not cost a block's worth each time.)
+    pub async fn read_some(&self, block: Block, len: usize, offset: u64) -> (io::Result<usize>, Block) { todo!() }
     /// Starts writing `block[..len]` at `offset` at once (not when first polled) and completes when all of it is written.
     /// Buffered, or direct when `direct()` said yes and offset and len are multiples of its alignment.
     pub fn write_at(&self, block: Block, len: usize, offset: u64) -> impl Future<Output = (io::Result<()>, Block)> + use<> { async move { todo!() } }

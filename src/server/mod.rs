@@ -1,0 +1,32 @@
+//! The drivers: the only code that joins a protocol core to a shard.
+//!
+//! Reading order: `run` (start to stop) · `ftp` (one control connection) · `transfer`, `retrieve`,
+//! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
+
+mod admit;
+mod ask;
+mod drain;
+mod entry;
+mod fault;
+mod ftp;
+mod gate;
+mod input;
+mod list;
+mod lister;
+mod listing_cache;
+mod login;
+mod notice;
+mod pace;
+mod pattern;
+mod poll;
+mod retrieve;
+mod shared;
+mod sink;
+mod size;
+mod store;
+mod transfer;
+
+pub use drain::drain_watch;
+pub use ftp::session;
+pub use notice::Phase;
+pub use shared::{Context, Shared};
