@@ -1,6 +1,37 @@
-//! server – joins the protocol cores to the shards.
+//! The drivers: the only code that joins a protocol core to a shard.
 //!
-//! STUB: the signature that `cli` builds on.
+//! Reading order: `run` (start to stop) · `ftp` (one control connection) · `transfer`, `retrieve`,
+//! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
+
+mod admit;
+mod ask;
+mod drain;
+mod entry;
+mod fault;
+mod ftp;
+mod gate;
+mod input;
+mod list;
+mod lister;
+mod listing_cache;
+mod login;
+mod notice;
+mod pace;
+mod pattern;
+mod poll;
+mod retrieve;
+mod shared;
+mod sink;
+mod size;
+#[cfg(test)]
+mod sim_tests;
+mod store;
+mod transfer;
+
+pub use drain::drain_watch;
+pub use ftp::session;
+pub use notice::Phase;
+pub use shared::{Context, Shared};
 
 use crate::config::Config;
 use crate::problem::Problem;

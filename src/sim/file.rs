@@ -118,12 +118,24 @@ impl File {
     }
 
     /// Reads into the block from its start; 0 at end of file.
-    pub async fn read_at(&self, mut block: Block, offset: u64) -> (io::Result<usize>, Block) {
+    pub async fn read_at(&self, block: Block, offset: u64) -> (io::Result<usize>, Block) {
+        let len = block.len();
+        self.read_some(block, len, offset).await
+    }
+
+    /// Like `read_at`, but at most `len` octets.
+    pub async fn read_some(
+        &self,
+        mut block: Block,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<usize>, Block) {
+        assert!(len > 0 && len <= block.len(), "{len} octets of a block");
         let file = self.clone();
         submit(async move {
             let world = world();
             let read = world.disk.begin(Operation::Read);
-            let read = read.and_then(|()| file.bytes(&world, offset, block.len()));
+            let read = read.and_then(|()| file.bytes(&world, offset, len));
             let read = read.map(|bytes| {
                 block[..bytes.len()].copy_from_slice(&bytes);
                 bytes.len()

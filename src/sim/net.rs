@@ -95,6 +95,11 @@ impl Stream {
         }
     }
 
+    /// Waits until octets, the end or an error can be received without waiting.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.end.readable().await.map(drop)
+    }
+
     /// Sends all of `bytes`.
     pub async fn send(&self, bytes: bytes::Bytes) -> io::Result<()> {
         self.end.write_all(&bytes).await

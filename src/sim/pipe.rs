@@ -159,8 +159,8 @@ impl End {
         self.link.addresses[1 - self.side]
     }
 
-    /// Some octets, at most `max`; none at end of stream.
-    pub(super) async fn read(&self, max: usize) -> io::Result<Vec<u8>> {
+    /// Waits until there is something to read, and says how much; 0 at end of stream.
+    pub(super) async fn readable(&self) -> io::Result<usize> {
         let pipe = self.incoming();
         let ready = || -> Option<io::Result<usize>> {
             let waiting = pipe.delivered.borrow().len();
@@ -172,7 +172,13 @@ impl End {
             }
             pipe.fin_delivered.get().then_some(Ok(0))
         };
-        let waiting = pipe.changed.until(ready).await?;
+        pipe.changed.until(ready).await
+    }
+
+    /// Some octets, at most `max`; none at end of stream.
+    pub(super) async fn read(&self, max: usize) -> io::Result<Vec<u8>> {
+        let waiting = self.readable().await?;
+        let pipe = self.incoming();
         let taken = world().cut(waiting.min(max));
         let bytes = pipe.delivered.borrow_mut().drain(..taken).collect();
         pipe.changed.notify();

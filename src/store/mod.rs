@@ -1,6 +1,7 @@
-//! store – what outlives a connection: accounts, locks, and the trees that are served.
+//! What outlives a connection: the file tree and the accounts.
 //!
-//! Promises: a file is replaced whole or not at all. Not here: protocols, sessions.
+//! Knows no protocol: paths are octets relative to a root, reasons are [`files::Trouble`].
 
 pub mod accounts;
+pub mod files;
 pub mod lock;
