@@ -6,7 +6,7 @@ use super::client::Client;
 use super::house::{House, PATIENCE, ROOT, assert_clean};
 use super::{content, seeds};
 use crate::shard::client::{ClientSocket, black_hole};
-use crate::shard::{self, Sim, world};
+use crate::shard::{self, Sim, Weather, world};
 
 /// How a client goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,9 @@ fn nothing_stays_when_peers_go_wrong() {
     seeds(200, |seed| {
         let sim = Sim::new(seed);
         sim.disk().plant(&format!("{ROOT}/big"), &content(3, 90_000));
+        // Quick enough that a window cannot take longer to fill than a limit.
+        let window = *sim.world().rng.pick(&[512, 4096, 16_384]);
+        sim.weather(Weather { window, segment: 1460, ..sim.world().weather.get() });
         let house = House::open(1);
         let wrong = WRONGS[usize::try_from(seed).unwrap() % WRONGS.len()];
         let client = sim.run(async {
@@ -156,7 +159,7 @@ fn active_connections_that_never_come_about_end_with_425() {
         sim.run(async {
             let mut client = house.login().await;
             let refused = world().rng.percent(50);
-            let at = if refused { "192.0.2.7:9".parse().unwrap() } else { black_hole() };
+            let at = if refused { "192.0.2.7:4999".parse().unwrap() } else { black_hole() };
             client.expect(&format!("EPRT |1|{}|{}|", at.ip(), at.port()), 200).await;
             client.send(*world().rng.pick(&["RETR big", "STOR new", "LIST"])).await.unwrap();
             client.expect_reply(&[425]).await;
