@@ -13,7 +13,8 @@ use super::shared::{Context, View};
 use crate::config::Anonymous;
 use crate::ftp::step::{Account, Fault, Secret};
 use crate::shard;
-use crate::store::accounts::{Access, Grant, Verdict};
+use crate::log::Printable;
+use crate::store::accounts::{Access, User, Verdict};
 use crate::store::files::{Policy, Tree, Writes};
 
 /// Names of the anonymous user.
@@ -56,23 +57,21 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
         }
     }
     let (peer, failures) = (login.peer, login.failures);
-    let since = clock();
-    if context.shared.failures.barred(peer, since) {
+    if context.shared.failures.barred(peer, clock()) {
         tracing::debug!(%peer, "login refused unheard after many failures");
         wait(failures).await;
         return Err(Fault::Denied);
     }
-    let checked = check(&context, login).await?;
-    let Some(grant) = checked else {
+    let Some(user) = check(&context, login).await? else {
         context.shared.failures.note(peer, clock());
         wait(failures).await;
         return Err(Fault::Denied);
     };
-    let tree = tree_of(&context, &view, &grant).await?;
+    let tree = tree_of(&context, &view, &user).await?;
     let account = Account {
-        name: grant.name.into_bytes(),
+        name: user.name.into_bytes(),
         anonymous: false,
-        writes: grant.access == Access::Write,
+        writes: user.ftp == Access::Write,
         fxp: view.ftp.fxp,
         id: u32::try_from(tree.key()).unwrap_or(u32::MAX),
     };
@@ -80,16 +79,20 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
 }
 
 /// Asks the accounts, off the shard. `None`: not with this password.
-async fn check(context: &Context, login: Login) -> Result<Option<Grant>, Fault> {
+async fn check(context: &Context, login: Login) -> Result<Option<User>, Fault> {
     let _pass = context.logins.pass().await.ok_or(Fault::Busy)?;
     let accounts = context.shared.accounts.load_full();
     let Login { user, password, peer, .. } = login;
-    let shown = crate::log::Printable(&user).to_string();
-    let verdict = shard::blocking(move || accounts.verify(&user, &password.0)).await;
-    match verdict {
-        Ok(Verdict::Granted(grant)) if grant.access != Access::None => Ok(Some(grant)),
-        Ok(Verdict::Granted(_) | Verdict::Refused) => {
-            tracing::info!(%peer, user = shown, "login failed");
+    let checked = shard::blocking(move || {
+        let verdict = accounts.verify(&user, &password.0);
+        let known = accounts.find(&user).filter(|user| user.ftp != Access::None).cloned();
+        (known.filter(|_| verdict == Verdict::Accepted), user)
+    })
+    .await;
+    match checked {
+        Ok((Some(user), _)) => Ok(Some(user)),
+        Ok((None, name)) => {
+            tracing::info!(%peer, user = %Printable(&name), "login failed");
             Ok(None)
         }
         Err(error) => {
@@ -100,24 +103,22 @@ async fn check(context: &Context, login: Login) -> Result<Option<Grant>, Fault> 
 }
 
 /// The account's tree, opened once per shard and configuration.
-async fn tree_of(context: &Context, view: &View, grant: &Grant) -> Result<Rc<Tree>, Fault> {
-    let known = view.trees.borrow().get(grant.name.as_bytes()).cloned();
+async fn tree_of(context: &Context, view: &View, user: &User) -> Result<Rc<Tree>, Fault> {
+    let known = view.trees.borrow().get(user.name.as_bytes()).cloned();
     if let Some(tree) = known {
         return Ok(tree);
     }
-    let root = if grant.root.is_empty() {
-        context.root().clone()
-    } else {
-        context.root().below(&grant.root).await.map_err(|error| {
-            tracing::warn!(user = grant.name, %error, "the root of an account cannot be opened");
+    let root = match &user.ftp_root {
+        None => context.root().clone(),
+        Some(path) => context.root().below(path.as_bytes()).await.map_err(|error| {
+            tracing::warn!(user = user.name, %error, "the root of an account cannot be opened");
             super::fault::of_file(&error)
-        })?
+        })?,
     };
-    let writes =
-        if grant.access == Access::Write { Writes::Everywhere } else { Writes::Nowhere };
+    let writes = if user.ftp == Access::Write { Writes::Everywhere } else { Writes::Nowhere };
     let policy = Policy { writes, unreadable: Vec::new(), start: context.shared.start };
     let tree = Rc::new(Tree::new(root, policy, context.next_key()));
-    view.trees.borrow_mut().insert(grant.name.clone().into_bytes(), Rc::clone(&tree));
+    view.trees.borrow_mut().insert(user.name.clone().into_bytes(), Rc::clone(&tree));
     Ok(tree)
 }
 
