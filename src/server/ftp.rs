@@ -32,6 +32,8 @@ use crate::shard::{self, Instant, Passive, Received, Stream};
 use crate::store::files::Tree;
 use crate::wire::outbox::Outbox;
 
+/// Bits cleared in the mode of what a client makes while it sets none itself.
+const UMASK: u32 = 0o022;
 /// How long last replies may take to be read.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Rounds of one session before others of the shard may run.
@@ -286,7 +288,7 @@ impl Control {
     }
 
     fn umask(&self) -> u32 {
-        0o022
+        self.dialogue.umask().unwrap_or(UMASK)
     }
 
     fn listen(&mut self, family: Family) {
