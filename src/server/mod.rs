@@ -19,6 +19,7 @@ mod notice;
 mod pace;
 mod pattern;
 mod poll;
+mod reload;
 mod retrieve;
 mod run;
 mod shared;
