@@ -157,10 +157,13 @@ impl Metrics {
         &self.shards[index]
     }
 
-    /// Shard `index` is alive. Call it every second or more often, from the shard.
-    pub fn beat(&self, index: usize) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        self.shards[index].beat.0.store(now, Ordering::Relaxed);
+    /// What the supervisor saw of shard `index`: how long ago it beat, and how many of its tasks
+    /// panicked. Only the supervisor calls this.
+    pub fn note_shard(&self, index: usize, beat_age: Duration, panics: u64) {
+        let beat = self.started.elapsed().saturating_sub(beat_age).as_millis();
+        let counters = &self.shards[index];
+        counters.beat.0.store(u64::try_from(beat).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+        counters.panics.0.store(panics, Ordering::Relaxed);
     }
 
     /// Time since the last heartbeat of shard `index`; since the start when there was none.

@@ -20,6 +20,7 @@ mod pace;
 mod pattern;
 mod poll;
 mod quota;
+mod reload;
 mod retrieve;
 mod run;
 mod shared;
