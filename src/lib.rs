@@ -24,6 +24,8 @@ pub mod lines;
 #[cfg(feature = "server")]
 pub mod log;
 #[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
 pub mod xferlog;
 #[cfg(feature = "server")]
 pub mod server;

@@ -102,7 +102,7 @@ impl Lister {
                 }
                 let stat = lister.tree.stat(relative).await?;
                 let entry = entry::of_stat(&lister.tree, relative, &stat);
-                lister.single = Some(Single { entry, prefix: options.prefix.clone() });
+                lister.single = Some(Single { entry, prefix: options.file_prefix().to_vec() });
             }
         }
         Ok(lister)

@@ -10,10 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::shared::{Context, View};
+use super::transfer::Who;
 use crate::config::Anonymous;
 use crate::ftp::step::{Account, Fault, Secret};
 use crate::shard;
-use crate::store::accounts::{Access, Verdict};
+use crate::log::Printable;
+use crate::store::accounts::{Access, User, Verdict};
 use crate::store::files::{Policy, Tree, Writes};
 
 /// Names of the anonymous user.
@@ -22,6 +24,8 @@ const ANONYMOUS: [&[u8]; 2] = [b"anonymous", b"ftp"];
 const DELAY: Duration = Duration::from_secs(1);
 /// Failures that still lengthen the delay.
 const DELAYS_MAX: u32 = 5;
+/// Octets of a mail address given as a password that are kept for the transfer log.
+const MAIL_BYTES_MAX: usize = 64;
 /// Account number of the anonymous user.
 const ANONYMOUS_ID: u32 = 0;
 
@@ -34,18 +38,12 @@ pub(super) struct Login {
     pub(super) failures: u32,
 }
 
-/// What the accounts know of a user.
-struct Grant {
-    name: String,
-    root: Vec<u8>,
-    access: Access,
-}
-
 /// What a login opens.
 pub(super) struct Entry {
     pub(super) account: Account,
     pub(super) tree: Rc<Tree>,
     pub(super) view: Rc<View>,
+    pub(super) who: Rc<Who>,
 }
 
 pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, Fault> {
@@ -59,49 +57,52 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
                 fxp: false,
                 id: ANONYMOUS_ID,
             };
-            return Ok(Entry { account, tree, view });
+            let mut name = login.password.0.clone();
+            name.truncate(MAIL_BYTES_MAX);
+            let who = Rc::new(Who { anonymous: true, name });
+            return Ok(Entry { account, tree, view, who });
         }
     }
     let (peer, failures) = (login.peer, login.failures);
-    let since = clock();
-    if context.shared.failures.barred(peer, since) {
+    if context.shared.failures.barred(peer, clock()) {
         tracing::debug!(%peer, "login refused unheard after many failures");
         wait(failures).await;
         return Err(Fault::Denied);
     }
-    let checked = check(&context, login).await?;
-    let Some(grant) = checked else {
+    let Some(user) = check(&context, login).await? else {
         context.shared.failures.note(peer, clock());
         wait(failures).await;
         return Err(Fault::Denied);
     };
-    let tree = tree_of(&context, &view, &grant).await?;
+    let tree = tree_of(&context, &view, &user).await?;
     let account = Account {
-        name: grant.name.into_bytes(),
+        name: user.name.into_bytes(),
         anonymous: false,
-        writes: grant.access == Access::Write,
+        writes: user.ftp == Access::Write,
         fxp: view.ftp.fxp,
         id: u32::try_from(tree.key()).unwrap_or(u32::MAX),
     };
-    Ok(Entry { account, tree, view })
+    let who = Rc::new(Who { anonymous: false, name: account.name.clone() });
+    Ok(Entry { account, tree, view, who })
 }
 
 /// Asks the accounts, off the shard. `None`: not with this password.
-async fn check(context: &Context, login: Login) -> Result<Option<Grant>, Fault> {
+async fn check(context: &Context, login: Login) -> Result<Option<User>, Fault> {
     let _pass = context.logins.pass().await.ok_or(Fault::Busy)?;
     let accounts = context.shared.accounts.load_full();
     let Login { user, password, peer, .. } = login;
-    let shown = crate::log::Printable(&user).to_string();
-    let known = accounts.find(&user).map(|user| Grant {
-        name: user.name.clone(),
-        root: user.ftp_root.clone().unwrap_or_default().into_bytes(),
-        access: user.ftp,
-    });
-    let verdict = shard::blocking(move || accounts.verify(&user, &password.0)).await;
-    match verdict {
-        Ok(Verdict::Accepted) if known.as_ref().is_some_and(|grant| grant.access != Access::None) => Ok(known),
-        Ok(Verdict::Accepted | Verdict::Refused) => {
-            tracing::info!(%peer, user = shown, "login failed");
+    let checked = shard::blocking(move || {
+        let verdict = accounts.verify(&user, &password.0);
+        let known = accounts.find(&user).filter(|user| user.ftp != Access::None).cloned();
+        (known.filter(|_| verdict == Verdict::Accepted), user)
+    })
+    .await;
+    match checked {
+        Ok((Some(user), _)) => Ok(Some(user)),
+        Ok((None, name)) => {
+            if let Some(unsaid) = context.login_lines.take() {
+                tracing::info!(%peer, user = %Printable(&name), unsaid, "login failed");
+            }
             Ok(None)
         }
         Err(error) => {
@@ -112,24 +113,22 @@ async fn check(context: &Context, login: Login) -> Result<Option<Grant>, Fault> 
 }
 
 /// The account's tree, opened once per shard and configuration.
-async fn tree_of(context: &Context, view: &View, grant: &Grant) -> Result<Rc<Tree>, Fault> {
-    let known = view.trees.borrow().get(grant.name.as_bytes()).cloned();
+async fn tree_of(context: &Context, view: &View, user: &User) -> Result<Rc<Tree>, Fault> {
+    let known = view.trees.borrow().get(user.name.as_bytes()).cloned();
     if let Some(tree) = known {
         return Ok(tree);
     }
-    let root = if grant.root.is_empty() {
-        context.root().clone()
-    } else {
-        context.root().below(&grant.root).await.map_err(|error| {
-            tracing::warn!(user = grant.name, %error, "the root of an account cannot be opened");
+    let root = match &user.ftp_root {
+        None => context.root().clone(),
+        Some(path) => context.root().below(path.as_bytes()).await.map_err(|error| {
+            tracing::warn!(user = user.name, %error, "the root of an account cannot be opened");
             super::fault::of_file(&error)
-        })?
+        })?,
     };
-    let writes =
-        if grant.access == Access::Write { Writes::Everywhere } else { Writes::Nowhere };
+    let writes = if user.ftp == Access::Write { Writes::Everywhere } else { Writes::Nowhere };
     let policy = Policy { writes, unreadable: Vec::new(), start: context.shared.start };
     let tree = Rc::new(Tree::new(root, policy, context.next_key()));
-    view.trees.borrow_mut().insert(grant.name.clone().into_bytes(), Rc::clone(&tree));
+    view.trees.borrow_mut().insert(user.name.clone().into_bytes(), Rc::clone(&tree));
     Ok(tree)
 }
 

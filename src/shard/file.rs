@@ -143,12 +143,13 @@ impl Root {
 
     async fn resolve(&self, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
         let path = c_path(path)?;
-        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        // openat2 refuses O_PATH together with flags that mean nothing to it.
+        let terminal = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
+        let flags = flags | OFlag::O_CLOEXEC | terminal;
         let how = OpenHow::new().flags(flags).resolve(self.resolve | RESOLVE_CACHED);
         match nix::fcntl::openat2(&self.fd, path.as_c_str(), how) {
             // Not all of it is in the dentry cache: let the ring wait for the disk.
             Err(nix::Error::EAGAIN) => {}
-            Err(nix::Error::EINVAL) => {}
             other => return other.map_err(io::Error::from),
         }
         let flags = u64::from(flags.bits().cast_unsigned());
@@ -312,7 +313,9 @@ impl File {
         self.read_some(block, BLOCK_BYTES, offset).await
     }
 
-    async fn read_some(&self, mut block: Block, len: usize, offset: u64) -> (io::Result<usize>, Block) {
+    // ADDED (made public)
+    /// Like [`File::read_at`], but at most `len` octets.
+    pub async fn read_some(&self, mut block: Block, len: usize, offset: u64) -> (io::Result<usize>, Block) {
         let count = u32::try_from(len.min(BLOCK_BYTES)).unwrap_or(0);
         let target = block.as_mut_ptr();
         let registered = core(|core| core.ring.with(|ring| ring.registered_blocks));

@@ -1,6 +1,7 @@
-//! What outlives a connection: the file tree and the accounts.
+//! store – what outlives a connection: accounts, locks, and the trees that are served.
 //!
-//! Knows no protocol: paths are octets relative to a root, reasons are [`files::Trouble`].
+//! Paths are octets relative to a root, reasons are [`files::Trouble`]: no protocol is known here.
+//! Promises: a file is replaced whole or not at all. Not here: protocols, sessions.
 
 pub mod accounts;
 pub mod files;

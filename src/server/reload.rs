@@ -1,0 +1,45 @@
+//! server::reload – what a reload may change, and what needs a restart.
+//!
+//! Promises: every key that sessions do not read anew is named here.
+//! Not here: reading the configuration (`config`).
+
+use crate::config::{Config, Symlinks};
+use crate::shard::Links;
+
+/// How the shard is told what to do with symbolic links.
+pub(super) fn links(symlinks: Symlinks) -> Links {
+    match symlinks {
+        Symlinks::InRoot => Links::InRoot,
+        Symlinks::Beneath => Links::Beneath,
+        Symlinks::Deny => Links::Deny,
+    }
+}
+
+/// Puts the old values back where a new one takes effect only at the next start; names those keys.
+pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let (was, now) = (&old.server, &mut new.server);
+    keep(&was.data_dir, &mut now.data_dir, "[server] data_dir", &mut keys);
+    keep(&was.shards, &mut now.shards, "[server] shards", &mut keys);
+    keep(&was.cpus, &mut now.cpus, "[server] cpus", &mut keys);
+    keep(&was.metrics_listen, &mut now.metrics_listen, "[server] metrics_listen", &mut keys);
+    keep(&was.user, &mut now.user, "[server] user", &mut keys);
+    keep(&old.log.json, &mut new.log.json, "[log] format", &mut keys);
+    keep(&old.log.xferlog, &mut new.log.xferlog, "[log] xferlog", &mut keys);
+    match (&old.ftp, &mut new.ftp) {
+        (Some(was), Some(now)) => {
+            keep(&was.listen, &mut now.listen, "[ftp] listen", &mut keys);
+            keep(&was.root, &mut now.root, "[ftp] root", &mut keys);
+            keep(&was.symlinks, &mut now.symlinks, "[ftp] symlinks", &mut keys);
+        }
+        (was, now) => keep(was, now, "[ftp]", &mut keys),
+    }
+    keys
+}
+
+fn keep<T: PartialEq + Clone>(old: &T, new: &mut T, key: &'static str, keys: &mut Vec<&'static str>) {
+    if old != new {
+        new.clone_from(old);
+        keys.push(key);
+    }
+}
