@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Reading order: `figures` (what is shown), `servers` (who, with which configuration), `rows`
-//! (the work), `cpu` and `memory` (the readings), `room` and `running` (the machine), `report`.
+//! (the work), `cpu` and `memory` (the readings), `room` and `running` (the machine), `report` and `markdown`.
 //!
 //! Promises: loopback only; a server that is missing is skipped by name; a row that fails says why;
 //! an interrupted comparison still writes what it has; everything changed on the machine is undone.
@@ -15,6 +15,7 @@
 mod cpu;
 mod environment;
 mod figures;
+mod markdown;
 mod memory;
 mod processes;
 mod report;
@@ -134,7 +135,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
     let outcome = compare(&options, amounts, &mut report);
     report.complete = outcome.is_ok();
     report.finish();
-    report.write(&options.out)?;
+    markdown::write(&report, &options.out)?;
     outcome
 }
 
@@ -162,7 +163,7 @@ fn prepare_process(options: &Options) -> Result<(), String> {
 
 /// Prepares the machine, does all rows, undoes the preparation.
 fn compare(options: &Options, amounts: Amounts, report: &mut Report) -> Result<(), String> {
-    let congestion = room::Congestion::set("cubic")?;
+    let congestion = room::Congestion::set("cubic", &options.work)?;
     report.environment.former_congestion = congestion.former().to_owned();
     let work = room::WorkFolder::make(&options.work)?;
     eprintln!(
