@@ -115,6 +115,7 @@ impl Report {
             (Target::Below(bound, _), Some(ratio)) => Some(ratio <= bound),
             (Target::Above(bound), Some(ratio)) => Some(ratio >= bound),
             (Target::AtMost(bound, _), _) => Some(own <= bound),
+            (Target::AtLeast(bound), _) => Some(own >= bound),
             _ => None,
         };
         let verdict = met.map_or("", |met| {
@@ -204,6 +205,7 @@ fn target(target: Target) -> String {
         Target::None => "–".into(),
         Target::Below(bound, stretch) => format!("≤ {bound}{stretch}"),
         Target::Above(bound) => format!("≥ {bound}"),
+        Target::AtLeast(bound) => format!("≥ {bound} (absolute)"),
         Target::AtMost(bound, stretch) => format!("≤ {bound} (absolute){stretch}"),
     }
 }

@@ -76,13 +76,6 @@ pub struct Options {
     pin: bool,
 }
 
-impl std::fmt::Display for Row {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = clap::ValueEnum::to_possible_value(self);
-        formatter.write_str(value.as_ref().map_or("", |value| value.get_name()))
-    }
-}
-
 fn default_rows() -> Vec<Row> {
     <Row as clap::ValueEnum>::value_variants().to_vec()
 }
