@@ -1,0 +1,1 @@
+//! ftp::tests::items – every item of the acceptance list has a transcript, or a reason.
