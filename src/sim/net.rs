@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
 use std::rc::Rc;
 
-use super::block::Block;
+use super::buffers::Block;
 use super::file::File;
 use super::pipe::{Backlog, End, Signal};
 use super::{Open, World, world};
