@@ -61,7 +61,9 @@ impl Lines {
         let (queue, messages) = sync_channel(LOG_LINES_QUEUED_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
-        thread::Builder::new().name(name.to_owned()).spawn(move || write_all(target, &messages, &counter))?;
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || write_all(target, &messages, &counter))?;
         Ok(Self { queue, dropped })
     }
 
@@ -131,7 +133,12 @@ fn write_all(mut target: Target, messages: &Receiver<Message>, dropped: &AtomicU
     }
 }
 
-fn write_batch(target: &mut Target, batch: &mut Vec<u8>, gathered: &mut u64, dropped: &AtomicU64) -> io::Result<()> {
+fn write_batch(
+    target: &mut Target,
+    batch: &mut Vec<u8>,
+    gathered: &mut u64,
+    dropped: &AtomicU64,
+) -> io::Result<()> {
     let outcome = match target {
         Target::Stderr => io::stderr().lock().write_all(batch),
         Target::File { file, .. } => file.write_all(batch),
@@ -177,7 +184,8 @@ mod tests {
         lines.reopen().unwrap();
         lines.submit(b"new\n".to_vec());
         lines.flush().unwrap();
-        let expected: String = (0..100).map(|number| format!("{number}\n")).chain(["late\n".to_owned()]).collect();
+        let expected: String =
+            (0..100).map(|number| format!("{number}\n")).chain(["late\n".to_owned()]).collect();
         assert_eq!(fs::read_to_string(&old).unwrap(), expected);
         assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
         assert_eq!(lines.dropped().load(Ordering::Relaxed), 0);
@@ -201,7 +209,7 @@ mod tests {
     fn a_file_that_cannot_be_written_counts() {
         let lines = Lines::to_file("test", "/dev/full".into()).unwrap();
         lines.submit(b"x\n".to_vec());
-        let _ = lines.flush();
+        drop(lines.flush());
         while lines.dropped().load(Ordering::Relaxed) == 0 {
             thread::yield_now();
         }

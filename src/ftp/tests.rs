@@ -9,6 +9,7 @@
 //! | `C: line` | the client sends a line; `\` at the end: without CRLF; neighbours go in one portion |
 //! | `< words` | the driver answers a question, or has news of a transfer |
 //! | `? timer`, `? input`, `? umask`, `? account`, `? held` | what the session says of itself |
+//! | `---` | another session begins |
 //! | `S: line`, `> words`, `! words` | what came of it: replies, steps, values |
 //!
 //! Each plays whole and octet by octet; both must give the text of the file. With

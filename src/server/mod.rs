@@ -27,6 +27,8 @@ mod run;
 mod shared;
 mod sink;
 mod size;
+#[cfg(test)]
+mod sim_tests;
 mod store;
 mod transfer;
 

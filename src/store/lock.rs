@@ -31,9 +31,17 @@ impl DataLock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                let who = if known { format!("process {}", holder.trim()) } else { "another process".to_owned() };
+                let who = if known {
+                    format!("process {}", holder.trim())
+                } else {
+                    "another process".to_owned()
+                };
                 let remedy = "stop it, or give this one another data directory (--data DIR)";
-                return Err(Problem::path(data_dir, format_args!("data directory in use by {who}"), remedy));
+                return Err(Problem::path(
+                    data_dir,
+                    format_args!("data directory in use by {who}"),
+                    remedy,
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(cannot_lock(&path, error)),
         }
@@ -73,7 +81,11 @@ fn open(path: &Path) -> Result<File, Problem> {
 }
 
 fn cannot_lock(path: &Path, error: std::io::Error) -> Problem {
-    Problem::path(path, format_args!("cannot lock: {error}"), "make the data directory writable, or run as its owner")
+    Problem::path(
+        path,
+        format_args!("cannot lock: {error}"),
+        "make the data directory writable, or run as its owner",
+    )
 }
 
 #[cfg(test)]
@@ -85,7 +97,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let lock = DataLock::take(directory.path()).unwrap();
         let problem = DataLock::take(directory.path()).unwrap_err().to_string();
-        assert!(problem.contains(&format!("in use by process {} (stop it", std::process::id())), "{problem}");
+        assert!(
+            problem.contains(&format!("in use by process {} (stop it", std::process::id())),
+            "{problem}"
+        );
         drop(lock);
         let _again = DataLock::take(directory.path()).unwrap();
     }

@@ -278,7 +278,12 @@ impl Session {
             | Job::StoreUnique { .. }
             | Job::Append { .. } => chosen,
         };
-        let running = Running { errand, opened: false, aborting: false, bytes: 0 };
+        // An ABOR that came while another was under way, behind the line that began this transfer.
+        let aborting = self.deferred.take_abort();
+        if aborting {
+            self.step = Some(Next::Abort);
+        }
+        let running = Running { errand, opened: false, aborting, bytes: 0 };
         self.state = State::Transferring(running);
         Some(Next::Transfer(Transfer { job, representation, channel }))
     }

@@ -81,7 +81,14 @@ fn play(text: &str, portion: usize) -> String {
     let mut log = String::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        if line.starts_with("S: ") || line.starts_with("> ") || line.starts_with("! ") {
+        if line.starts_with("S:") || line.starts_with("> ") || line.starts_with("! ") {
+            continue;
+        }
+        if line == "---" {
+            // A session of its own begins.
+            player.get_or_insert_with(|| Player::new(&set_up, &mut log));
+            (player, set_up) = (None, SetUp::default());
+            writeln!(log, "{line}").unwrap();
             continue;
         }
         if let Some(directive) = line.strip_prefix("= ") {
@@ -95,11 +102,11 @@ fn play(text: &str, portion: usize) -> String {
         }
         let player = player.get_or_insert_with(|| Player::new(&set_up, &mut log));
         writeln!(log, "{line}").unwrap();
-        if let Some(sent) = line.strip_prefix("C: ") {
+        if let Some(sent) = line.strip_prefix("C:") {
             let mut octets = sent_octets(sent);
-            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix("C: ")) {
+            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix("C:")) {
                 octets.extend(sent_octets(more));
-                writeln!(log, "C: {more}").unwrap();
+                writeln!(log, "C:{more}").unwrap();
                 lines.next();
             }
             for piece in octets.chunks(portion.min(octets.len())) {
@@ -224,6 +231,7 @@ impl Player {
         let said = std::mem::take(&mut self.said);
         for line in said.split_inclusive(|octet| *octet == b'\n') {
             match line.strip_suffix(b"\r\n") {
+                Some(b"") => log.push_str("S:\n"),
                 Some(line) => writeln!(log, "S: {}", shown(line)).unwrap(),
                 None => writeln!(log, "S: {}\\", shown(line)).unwrap(),
             }
@@ -232,15 +240,14 @@ impl Player {
 
     fn answer(&mut self, words: &str) {
         let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
-        if std::mem::take(&mut self.asked) {
-            self.session.resume(answer(word, rest), &mut self.out);
-        } else {
-            match word {
-                "progress" => self.session.progress(rest.parse().unwrap()),
-                "timeout" => self.session.timeout(&mut self.out),
-                "drain" => self.session.drain(&mut self.out),
-                _ => self.session.transfer(news(word, rest), &mut self.out),
+        match word {
+            "progress" => self.session.progress(rest.parse().unwrap()),
+            "timeout" => self.session.timeout(&mut self.out),
+            "drain" => self.session.drain(&mut self.out),
+            _ if std::mem::take(&mut self.asked) => {
+                self.session.resume(answer(word, rest), &mut self.out);
             }
+            _ => self.session.transfer(news(word, rest), &mut self.out),
         }
         self.said.extend(self.out.take());
     }
@@ -255,7 +262,8 @@ impl Player {
             "input" => format!("wants input: {}", self.session.wants_input()),
             "umask" => format!("umask {:?}", self.session.umask()),
             "account" => format!("account {:?}", self.session.account().map(|account| account.id)),
-            "held" => format!("held octets: {}", self.session.held_bytes()),
+            "held" if self.session.held_bytes() > 0 => "holds a part of a line".into(),
+            "held" => "holds nothing".into(),
             _ => panic!("? {question}"),
         }
     }
@@ -396,7 +404,7 @@ fn transferred(transfer: &Transfer) -> String {
                 ListForm::Machine(facts) => {
                     let mut line = Vec::new();
                     listing::facts(*facts, &entry("file x"), &mut line);
-                    format!("machine {}", shown(&line).trim_end())
+                    format!("machine {}", shown(line.trim_ascii_end()))
                 }
             };
             format!("list {} {form}{}", show(path), flags(options))
@@ -436,6 +444,7 @@ fn represented(representation: Representation) -> &'static str {
 
 /// The octets of a `C:` line.
 fn sent_octets(text: &str) -> Vec<u8> {
+    let text = text.strip_prefix(' ').unwrap_or(text);
     let (text, end) = match text.strip_suffix('\\') {
         Some(open) => (open, &b""[..]),
         None => (text, &b"\r\n"[..]),
@@ -496,6 +505,11 @@ fn shown(octets: &[u8]) -> String {
             b' '..=b'~' => text.push(char::from(octet)),
             _ => write!(text, "\\x{octet:02X}").unwrap(),
         }
+    }
+    // No line of a text file should end with a space.
+    if text.ends_with(' ') {
+        text.truncate(text.len() - 1);
+        text.push_str("\\x20");
     }
     text
 }

@@ -71,7 +71,7 @@ fn every_command_in_every_state() {
     for (state, _) in STATES {
         write!(table, "| {state:26}").unwrap();
     }
-    table.push('\n');
+    table = table.trim_end().to_owned() + "\n";
     let unknown = ["XYZZY", "GET"];
     let verbs = VERBS.iter().map(|verb| std::str::from_utf8(verb.name()).unwrap());
     for verb in verbs.chain(unknown) {
