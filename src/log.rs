@@ -77,7 +77,7 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 pub fn start(level: &str, json: bool) -> Result<Guard, Problem> {
     let cannot =
         |why: String| Problem::new("log", why, "this is the process's own fault: please report it");
-    let lines = Lines::to_stderr("log").map_err(|error| cannot(error.to_string()))?;
+    let lines = Lines::to_stderr("log");
     let (filter, handle) = reload::Layer::new(level_of(level));
     let events = if json {
         text::layer()
@@ -100,6 +100,15 @@ pub fn start(level: &str, json: bool) -> Result<Guard, Problem> {
         return Err(cannot("started twice".to_owned()));
     }
     Ok(Guard(()))
+}
+
+/// Starts the thread that writes, once the process is the user it stays.
+pub fn begin() {
+    if let Some(running) = RUNNING.get()
+        && let Err(error) = running.lines.begin()
+    {
+        tracing::error!(%error, "no thread for the log");
+    }
 }
 
 /// Changes the level of a running log (reload).

@@ -116,6 +116,11 @@ impl Xferlog {
         Ok(Self { lines, zone: TimeZone::system() })
     }
 
+    /// Starts the thread that writes, once the process is the user it stays.
+    pub fn begin(&self) -> io::Result<()> {
+        self.lines.begin()
+    }
+
     /// Logs one transfer. Never waits; a line that finds the queue full is dropped and counted.
     pub fn write(&self, line: &XferLine<'_>) {
         self.lines.submit(line.format(&self.zone));
