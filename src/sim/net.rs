@@ -105,6 +105,14 @@ impl Stream {
         self.end.write_all(&bytes).await
     }
 
+    /// Like `send`, but only as much as there is room for.
+    pub async fn send_some(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
+        let room = self.end.room().await?;
+        let count = world().cut(room.min(bytes.len()));
+        self.end.put(&bytes[..count]);
+        Ok(count)
+    }
+
     /// Moves up to `count` octets of `file` from `offset`; 0 when the file ends there.
     pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
         let room = self.end.room().await?;
