@@ -1,6 +1,7 @@
 //! Scenario 3: the power fails at every step of an upload.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::house::{House, ROOT, temporaries};
@@ -22,6 +23,17 @@ struct Tally {
     torn: Vec<String>,
     /// Not the new one though the client had read 226.
     lost: Vec<String>,
+    /// What a new start found on a disk with these files.
+    found: BTreeMap<Files, Option<Vec<u8>>>,
+}
+
+/// Every file of a disk.
+type Files = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Tally {
+    fn recover(&mut self, disk: &Rc<Disk>) -> Option<Vec<u8>> {
+        self.found.entry(disk.files(ROOT)).or_insert_with(|| recover(disk)).clone()
+    }
 }
 
 /// One kind of upload, and the disk it goes to.
@@ -101,7 +113,7 @@ impl Plan {
         drop(sim);
         let mut rng = Rng::new(step);
         for loss in LOSSES.into_iter().chain([Loss::Random; 4]) {
-            let left = recover(&disk.crash(&rng, loss));
+            let left = tally.recover(&disk.crash(&rng, loss));
             rng = Rng::new(rng.next());
             let what = format!("seed {} step {step} {loss:?} {:?}", self.seed, self.journal);
             let old = self.replace.then(|| content(1, 9000));

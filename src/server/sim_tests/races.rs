@@ -12,7 +12,9 @@ fn each_reader_gets_one_whole_version() {
     seeds(100, |seed| {
         let sim = Sim::new(seed);
         let versions: Rc<Vec<Vec<u8>>> =
-            Rc::new((0..5).map(|number| content(100 + number, 9000 + 3000 * usize::try_from(number).unwrap())).collect());
+            Rc::new((0..5).map(|number| content(100 + number, 7000 + 2000 * usize::try_from(number).unwrap())).collect());
+        let weather = sim.world().weather.get();
+        sim.weather(Weather { segment: weather.segment.max(100), ..weather });
         sim.disk().plant(&format!("{ROOT}/f"), &versions[0]);
         let house = House::open(1);
         let ended = Rc::new(Cell::new(0));
