@@ -44,18 +44,9 @@ async fn enter(context: &Context, phase: Phase) {
 }
 
 /// Waits until the server goes down.
-#[cfg(not(test))]
 async fn told(context: &Context) {
     let mut seen = 0;
     while context.shared.phase() == Phase::Running {
         seen = shard::noticed(seen).await;
-    }
-}
-
-/// The simulated shard has nobody who notifies it.
-#[cfg(test)]
-async fn told(context: &Context) {
-    while context.shared.phase() == Phase::Running {
-        shard::sleep_until(shard::now().after(LOOK)).await;
     }
 }

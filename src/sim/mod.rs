@@ -46,7 +46,7 @@ pub use buffers::{BLOCK_BYTES, Block, block};
 pub use executor::Sim;
 pub use file::{File, FileKind, Stat};
 pub use net::{Passive, Received, Stream, connect};
-pub use start::{Board, Listeners, Main, Plan, Shards, accept};
+pub use start::{Board, Listeners, Main, Plan, Shards, accept, noticed};
 pub use task::{
     Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now,
 };
@@ -68,6 +68,8 @@ pub struct World {
     pub open: Rc<Open>,
     /// How rough the run is.
     pub weather: Cell<Weather>,
+    /// How often the shard was notified, and who waits for that.
+    pub notices: (Cell<u64>, pipe::Signal),
     /// False after a crash: nothing that is still dropped reaches the disk.
     pub power: Cell<bool>,
 }
@@ -149,6 +151,7 @@ impl World {
             blocks: Rc::new(blocks),
             open: Rc::default(),
             weather: Cell::new(weather),
+            notices: <(Cell<u64>, pipe::Signal)>::default(),
             power: Cell::new(true),
         })
     }

@@ -84,6 +84,20 @@ impl Shards {
     }
 }
 
+/// Returns when this shard was notified more often than `seen` times; the new count.
+pub async fn noticed(seen: u64) -> u64 {
+    let world = super::world();
+    let notices = &world.notices;
+    notices.1.until(|| (notices.0.get() > seen).then(|| notices.0.get())).await
+}
+
+/// Makes [`noticed`] return: what a supervisor does from its own thread.
+pub fn notify() {
+    let world = super::world();
+    world.notices.0.set(world.notices.0.get() + 1);
+    world.notices.1.notify();
+}
+
 /// Real shards accept; scripts give a session its connection.
 pub fn accept(_handle: impl Fn(Stream) + 'static) {
     unreachable!("a simulated shard accepts nothing");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::shard::client::{ClientListener, ClientSocket};
@@ -123,8 +123,12 @@ impl Client {
         if reply.code != 229 {
             return Ok(Err(reply));
         }
-        let port = reply.text.split('|').nth(3).unwrap().parse().unwrap();
-        Ok(Ok(Door::Passive(SocketAddr::new(self.control.peer().ip(), port))))
+        Ok(Ok(Door::Passive(Self::passive(self.control.peer().ip(), &reply))))
+    }
+
+    /// Where a 229 says that the server listens.
+    pub(super) fn passive(ip: IpAddr, reply: &Reply) -> SocketAddr {
+        SocketAddr::new(ip, reply.text.split('|').nth(3).unwrap().parse().unwrap())
     }
 
     /// Begins a transfer: its data connection, or the reply that refused it.

@@ -51,6 +51,11 @@ impl House {
         Client::new(socket)
     }
 
+    /// What the server is: for what goes beyond a session.
+    pub(super) fn context(&self) -> Rc<Context> {
+        Rc::clone(&self.context)
+    }
+
     /// A client that is logged in.
     pub(super) async fn login(&self) -> Client {
         let mut client = self.connect();

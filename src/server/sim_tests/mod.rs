@@ -10,6 +10,8 @@
 
 mod client;
 mod crashes;
+mod data;
+mod drain;
 mod faults;
 mod house;
 mod limits;
