@@ -13,7 +13,11 @@ pub mod problem;
 pub mod document;
 #[cfg(feature = "server")]
 pub mod config;
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", not(test)))]
+pub mod shard;
+/// Tests run the server on simulated sockets, disk and clock.
+#[cfg(all(feature = "server", test))]
+#[path = "sim/mod.rs"]
 pub mod shard;
 #[cfg(feature = "server")]
 pub mod store;
