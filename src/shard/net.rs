@@ -217,16 +217,28 @@ impl Stream {
     /// What the kernel says of the connection.
     pub async fn send(&self, mut bytes: bytes::Bytes) -> io::Result<()> {
         while !bytes.is_empty() {
-            let Ok(count) = u32::try_from(bytes.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+            let sent = self.send_some(&bytes).await?;
+            bytes::Buf::advance(&mut bytes, sent);
+        }
+        Ok(())
+    }
+
+    /// Like [`Stream::send`], but only as much as there is room for; waits for room. So that who
+    /// takes octets slowly can be told from who takes none.
+    ///
+    /// # Errors
+    /// What the kernel says of the connection.
+    pub async fn send_some(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
+        let Ok(count) = u32::try_from(bytes.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        loop {
             let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), count).flags(libc::MSG_NOSIGNAL).build();
             let keep = Keep::Shared(Rc::clone(&self.fd), bytes.clone());
             match core(|core| core.ring.start(entry, keep)).result().await {
-                Ok(sent) => bytes::Buf::advance(&mut bytes, sent as usize),
+                Ok(sent) => return Ok(sent as usize),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     /// Data connections: moves up to `count` octets of `file` from `offset` without copying. Waits for room in the
