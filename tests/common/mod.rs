@@ -485,7 +485,7 @@ impl Drop for Server {
         }
         // A process that has ended leaves its number to another: only a running one is killed.
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            drop(kill(Pid::from_raw(self.pid()), Signal::SIGKILL));
+            kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap_or(());
             drop(self.child.kill());
             drop(self.child.wait());
         }
