@@ -64,7 +64,7 @@ fuzz_target!(|line: &[u8]| {
         assert_eq!(parse(&line), Ok(command), "{:?} is read differently", String::from_utf8_lossy(&line));
     }
     match command {
-        Command::Rest(octets) | Command::Allo(octets) => assert!(octets <= i64::MAX as u64),
+        Command::Rest(octets) => assert!(octets <= i64::MAX as u64),
         Command::Site(Site::Chmod(mode, _)) => assert!(mode <= 0o7777),
         Command::Site(Site::Umask(Some(mask))) => assert!(mask <= 0o777),
         _ => {}
