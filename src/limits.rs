@@ -10,3 +10,42 @@ pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 pub const PATH_BYTES_MAX: usize = 4095;
 /// Longest name of one directory entry, octets (NAME_MAX).
 pub const NAME_BYTES_MAX: usize = 255;
+
+// ---------------------------------------------------------------- files of the operator
+
+/// Longest configuration file, octets.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest `users.toml`, octets (some 200 000 users).
+pub const USERS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest name of a user, octets.
+pub const USER_NAME_BYTES_MAX: usize = 64;
+/// Longest password, octets. Longer ones are refused after the same work.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+/// Most memory one imported Argon2 hash may ask for, KiB.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 256 * 1024;
+/// Most passes one imported Argon2 hash may ask for.
+pub const ARGON2_PASSES_MAX: u32 = 16;
+/// Most lanes one imported Argon2 hash may ask for.
+pub const ARGON2_LANES_MAX: u32 = 16;
+/// Most rounds one imported SHA-512-crypt hash may ask for.
+pub const SHA512_ROUNDS_MAX: u32 = 1_000_000;
+/// Longest `[ftp] banner`, octets.
+pub const BANNER_BYTES_MAX: usize = 4096;
+/// Most listening addresses of one protocol.
+pub const LISTEN_MAX: usize = 64;
+
+// ---------------------------------------------------------------- logs and metrics
+
+/// Lines waiting for the thread that writes one log; more are dropped and counted.
+pub const LOG_LINES_QUEUED_MAX: usize = 8192;
+/// Longest line of any log, octets; the rest is cut off.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Longest request of the metrics endpoint, octets.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Requests the metrics endpoint answers at once; more are turned away.
+pub const METRICS_CONNECTIONS_MAX: usize = 4;
+/// Time one request of the metrics endpoint may take, seconds.
+pub const METRICS_REQUEST_SECONDS_MAX: u64 = 5;
+
+const _: () = assert!(CONFIG_BYTES_MAX <= USERS_FILE_BYTES_MAX);
+const _: () = assert!(BANNER_BYTES_MAX < OUTBOX_BYTES_MAX);

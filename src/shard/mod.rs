@@ -1,177 +1,178 @@
 //! shard – one core's executor and ring: tasks, time, sockets, files.
 //!
-//! STUB: signatures that `server/`, `store/` (callers) and `sim/` (second implementation of the same names) build on.
-#![allow(missing_docs, clippy::todo, unused_variables, dead_code)]
+//! glommio schedules tasks; every byte goes through this shard's own io_uring ring. All state here
+//! belongs to one thread and is reached through a thread-local: nothing is shared but the [`Board`].
+//!
+//! ```text
+//!   spawn, within, blocking …        Stream, Passive, connect       Root, Dir, File      Block
+//!          task, time                     net, accept                file, dir, sys     buffers
+//!               └───────────────────────────── ring ─────────────────────────────────────┘
+//!                      eventfd bridge ── glommio executor, one thread, one processor
+//! ```
+//!
+//! Promises: the only folder that names glommio, io-uring, nix or libc, and the only one with
+//! `unsafe` code; an operation owns its memory and descriptors until its last completion.
+//! Not here: any protocol. `sim` offers the same names over a simulated machine, for tests.
+//!
+//! Reading order: `ring`, `buffers`, `net`, `file`, `start`.
+#![allow(unsafe_code, reason = "the one folder that talks to the kernel; every block states its contract")]
 
-use std::future::Future;
+mod accept;
+mod buffers;
+mod dir;
+mod file;
+mod net;
+pub mod preflight;
+mod ring;
+mod start;
+mod sys;
+mod task;
+mod time;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 
-// ---------------------------------------------------------------- tasks and time
+pub use accept::{Listeners, accept};
+pub use buffers::{BLOCK_BYTES, Block, Received, block};
+pub use dir::{Cursor, Dir, Item};
+pub use file::{File, FileKind, Links, Root, Stat};
+pub use net::{Passive, Stream, connect};
+pub use start::{Board, HEARTBEAT, Main, Plan, Shards};
+pub use task::{blocking, spawn, yield_now};
+pub use time::{Instant, now, sleep_until, wall, within};
 
-/// Runs `task` on this shard. A panic in it ends that task only, is logged with `name` and counted.
-pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) { todo!() }
-/// Runs blocking work on a bounded pool of threads off the shard. `Err` when it panicked.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> { todo!() }
-/// Lets every other runnable task of this shard run once.
-pub async fn yield_now() { todo!() }
-/// Monotonic time of this shard, nanoseconds from an arbitrary origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instant(u64);
-impl Instant {
-    pub const NEVER: Self = Self(u64::MAX);
-    pub fn after(self, delay: Duration) -> Self { todo!() }          // saturating
-    pub fn since(self, earlier: Self) -> Duration { todo!() }        // saturating at zero
+/// Everything one shard owns.
+struct Core {
+    index: usize,
+    ring: ring::RingHandle,
+    timers: time::Timers,
+    blocks: buffers::Pool,
+    boards: Arc<[Board]>,
+    board: BoardRef,
+    listeners: RefCell<Vec<OwnedFd>>,
+    listening: Cell<usize>,
+    beating: Cell<bool>,
+    seen_notices: Cell<u64>,
+    notice_wakers: RefCell<Vec<Waker>>,
+    random: Cell<u64>,
 }
-pub fn now() -> Instant { todo!() }
-/// Wall clock: seconds and nanoseconds since the epoch.
-pub fn wall() -> (i64, u32) { todo!() }
-/// Completes at `deadline`; granularity 5 ms.
-pub async fn sleep_until(deadline: Instant) { todo!() }
-/// `None` when `deadline` passed first; the future is dropped then.
-pub async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output> { todo!() }
-/// A random number (seeded from the system; from the seed in `sim`).
-pub fn random() -> u64 { todo!() }
+
+/// This shard's own board.
+struct BoardRef {
+    boards: Arc<[Board]>,
+    index: usize,
+}
+
+impl std::ops::Deref for BoardRef {
+    type Target = Board;
+
+    fn deref(&self) -> &Board {
+        &self.boards[self.index]
+    }
+}
+
+thread_local! {
+    static CORE: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// This thread's shard.
+///
+/// # Panics
+/// Outside a shard: a programming error.
+fn core<T>(work: impl FnOnce(&Rc<Core>) -> T) -> T {
+    CORE.with_borrow(|core| match core {
+        Some(core) => work(core),
+        None => unreachable!("called outside a shard"),
+    })
+}
+
+impl Core {
+    fn install(index: usize, boards: Arc<[Board]>, ring: ring::RingHandle, listeners: Vec<OwnedFd>) -> io::Result<Rc<Self>> {
+        let mut seed = [0u8; 8];
+        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+        let board = BoardRef { boards: Arc::clone(&boards), index };
+        let core = Rc::new(Self {
+            index,
+            ring,
+            timers: time::Timers::default(),
+            blocks: buffers::Pool::new()?,
+            boards,
+            board,
+            listening: Cell::new(listeners.len()),
+            listeners: RefCell::new(listeners),
+            beating: Cell::new(false),
+            seen_notices: Cell::new(0),
+            notice_wakers: RefCell::new(Vec::new()),
+            random: Cell::new(u64::from_ne_bytes(seed) | 1),
+        });
+        CORE.set(Some(Rc::clone(&core)));
+        Ok(core)
+    }
+
+    /// Once per turn of the ring's driver.
+    fn turn(&self) {
+        self.timers.fire();
+        let notices = self.board.notices();
+        if notices != self.seen_notices.get() {
+            self.seen_notices.set(notices);
+            let wakers = std::mem::take(&mut *self.notice_wakers.borrow_mut());
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Starts the heartbeat unless it runs: while there are connections or timers, something wakes
+    /// this executor every few milliseconds, whatever it sleeps on.
+    fn ensure_heartbeat(self: &Rc<Self>) {
+        if self.beating.replace(true) {
+            return;
+        }
+        let core = Rc::clone(self);
+        glommio::spawn_local(async move {
+            while core.board.load() > 0 || !core.timers.is_empty() {
+                glommio::timer::sleep(HEARTBEAT).await;
+                core.timers.fire();
+            }
+            core.beating.set(false);
+        })
+        .detach();
+    }
+}
+
 /// This shard's number, from 0.
-pub fn index() -> usize { todo!() }
-
-// ---------------------------------------------------------------- sockets
-
-/// One connected TCP socket, non-blocking. Dropping it cancels what is in flight and closes it.
-pub struct Stream {}
-impl Stream {
-    pub fn local(&self) -> SocketAddr { todo!() }
-    pub fn peer(&self) -> SocketAddr { todo!() }
-    /// Control connections: the next octets (multishot receive into the shard's provided buffers).
-    /// Empty at end of stream. Dropping this future loses nothing.
-    pub async fn receive(&self) -> io::Result<Received> { todo!() }
-    /// Starts sending all of `bytes` and returns at once. At most one post may be in flight:
-    /// await `posted` first. Octets are owned until sent.
-    pub fn post(&self, bytes: Vec<u8>) { todo!() }
-    /// Waits until the last `post` is sent whole (at once when there is none). Its error, if it failed.
-    pub async fn posted(&self) -> io::Result<()> { todo!() }
-    /// Data connections: receives into `block` from `at`; gives the block back. 0 at end of stream.
-    pub async fn receive_into(&self, block: Block, at: usize) -> (io::Result<usize>, Block) { todo!() }
-    /// Data connections: sends all of `bytes` (shared, not copied).
-    pub async fn send(&self, bytes: bytes::Bytes) -> io::Result<()> { todo!() }
-    /// Data connections: moves up to `count` octets of `file` from `offset` without copying (sendfile).
-    /// Waits for room in the socket. 0 when the file ends there.
-    pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> { todo!() }
-    /// Sends FIN, then waits until the peer has acknowledged every octet (or closed, or reset: that is an error).
-    pub async fn finish(&self) -> io::Result<()> { todo!() }
-    /// Octets the peer has acknowledged or that left `post`/`send`; for minimum-rate checks: unsent+unacked octets in the socket.
-    pub fn unacknowledged(&self) -> usize { todo!() }
-}
-/// Octets of one receive; goes back to the shard's buffer ring when dropped.
-pub struct Received {}
-impl std::ops::Deref for Received { type Target = [u8]; fn deref(&self) -> &[u8] { todo!() } }
-
-/// A passive data port: bound on `ip`, a random free port in `range`.
-pub struct Passive {}
-impl Passive {
-    pub fn bind(ip: IpAddr, range: &RangeInclusive<u16>) -> io::Result<Self> { todo!() }
-    pub fn local(&self) -> SocketAddr { todo!() }
-    /// The first connection from `peer` (any address when `None`); others are closed. Takes a waiting one without the ring.
-    pub async fn accept(&self, peer: Option<IpAddr>) -> io::Result<Stream> { todo!() }
-}
-/// Connects from `local` (port 0: any; a port below 1024 is tried and falls back to any) to `remote`.
-pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream> { todo!() }
-
-// ---------------------------------------------------------------- files
-
-/// How symbolic links are treated while a path is resolved (openat2, always with RESOLVE_NO_MAGICLINKS).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Links { InRoot, Beneath, Deny }
-
-/// A directory that nothing can leave. Paths given to it are bytes relative to it (`""` is itself); any `/`-separated depth.
-#[derive(Clone)]
-pub struct Root {}
-impl Root {
-    /// Blocking; at start-up and reload.
-    pub fn open(path: &std::path::Path, links: Links) -> io::Result<Self> { todo!() }
-    /// A root further below (a user's own root).
-    pub async fn below(&self, path: &[u8]) -> io::Result<Self> { todo!() }
-    /// Opens for reading.
-    pub async fn open_file(&self, path: &[u8]) -> io::Result<File> { todo!() }
-    /// Opens an existing file for writing in place (APPE, REST).
-    pub async fn open_in_place(&self, path: &[u8]) -> io::Result<File> { todo!() }
-    pub async fn open_dir(&self, path: &[u8]) -> io::Result<Dir> { todo!() }
-    /// Follows links.
-    pub async fn stat(&self, path: &[u8]) -> io::Result<Stat> { todo!() }
-    /// Starts reading a directory; see `Dir::read`.
-    pub async fn chmod(&self, path: &[u8], mode: u32) -> io::Result<()> { todo!() }
-    pub async fn set_modified(&self, path: &[u8], seconds: i64) -> io::Result<()> { todo!() }
-    /// Octets free to an ordinary user.
-    pub async fn free_bytes(&self) -> io::Result<u64> { todo!() }
+#[must_use]
+pub fn index() -> usize {
+    core(|core| core.index)
 }
 
-/// An open directory (readable, can be synced). Names given to it are single components, never followed.
-#[derive(Clone)]
-pub struct Dir {}
-impl Dir {
-    /// Creates a file that did not exist, for writing (and reading). EEXIST otherwise.
-    pub async fn create(&self, name: &[u8], mode: u32) -> io::Result<File> { todo!() }
-    /// Renames over whatever `to` is (a file). With `replace` false: EEXIST when the name is taken (RENAME_NOREPLACE).
-    pub async fn rename(&self, from: &[u8], target: &Dir, to: &[u8], replace: bool) -> io::Result<()> { todo!() }
-    pub async fn unlink(&self, name: &[u8]) -> io::Result<()> { todo!() }
-    /// Starts an unlink that nobody waits for (from Drop).
-    pub fn unlink_detached(&self, name: &[u8]) { todo!() }
-    pub async fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> { todo!() }
-    pub async fn remove_dir(&self, name: &[u8]) -> io::Result<()> { todo!() }
-    pub async fn symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> { todo!() }
-    /// Does not follow links.
-    pub async fn stat(&self, name: &[u8]) -> io::Result<Stat> { todo!() }
-    /// Of the directory itself. Does not wait.
-    pub fn stat_self(&self) -> io::Result<Stat> { todo!() }
-    /// Makes names made, changed or removed in it durable.
-    pub async fn sync(&self) -> io::Result<()> { todo!() }
-    /// The next at most `max` entries with their stat; `None` as cursor begins, `None` returned: no more.
-    /// `.` and `..` are left out. Symbolic links carry what they say and, where `root` lets them be followed, what they lead to.
-    /// `path` is this directory's path below `root`. Entries that vanish meanwhile are left out.
-    pub async fn read(&self, root: &Root, path: &[u8], cursor: Option<Cursor>, max: usize) -> io::Result<(Vec<Item>, Option<Cursor>)> { todo!() }
-}
-/// Where a directory reading stands.
-pub struct Cursor {}
-/// One entry as read.
-#[derive(Debug, Clone)]
-pub struct Item { pub name: Vec<u8>, pub stat: Stat, pub link: Option<(Vec<u8>, Option<Stat>)> }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind { File, Directory, Link, Other }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat { pub kind: FileKind, pub size: u64, pub mode: u32, pub modified: (i64, u32), pub changed: (i64, u32), pub links: u64, pub device: u64, pub inode: u64, pub uid: u32, pub gid: u32 }
-
-/// An open file. Clones share the descriptor.
-#[derive(Clone)]
-pub struct File {}
-impl File {
-    /// Does not wait.
-    pub fn stat(&self) -> io::Result<Stat> { todo!() }
-    /// Reads into the block from its start; 0 at end of file.
-    pub async fn read_at(&self, block: Block, offset: u64) -> (io::Result<usize>, Block) { todo!() }
-    /// Starts writing `block[..len]` at `offset` at once (not when first polled) and completes when all of it is written.
-    /// Buffered, or direct when `direct()` said yes and offset and len are multiples of its alignment.
-    pub fn write_at(&self, block: Block, len: usize, offset: u64) -> impl Future<Output = (io::Result<()>, Block)> + use<> { async move { todo!() } }
-    /// Asks for writes past the page cache. False where the file system refuses.
-    pub fn set_direct(&self, on: bool) -> bool { todo!() }
-    /// Reserves extents up to `len` without changing the size. Errors of kind Unsupported may be ignored.
-    pub async fn allocate(&self, len: u64) -> io::Result<()> { todo!() }
-    pub async fn truncate(&self, len: u64) -> io::Result<()> { todo!() }
-    /// fdatasync.
-    pub async fn sync(&self) -> io::Result<()> { todo!() }
-    /// Makes `range` resident in the page cache without stopping the shard; returns at once when it is.
-    pub async fn prefetch(&self, offset: u64, len: usize) -> io::Result<()> { todo!() }
+/// A random number, seeded from the system: for ports and names, not for secrets.
+#[must_use]
+pub fn random() -> u64 {
+    core(|core| {
+        // SplitMix64 (public domain, Steele et al. 2014): one addition and two multiplications.
+        let state = core.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        core.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
 }
 
-// ---------------------------------------------------------------- buffers
-
-/// Octets of one `Block`.
-pub const BLOCK_BYTES: usize = 256 * 1024;
-/// A large buffer from the shard's bounded pool (registered with the ring); goes back when dropped.
-pub struct Block {}
-impl std::ops::Deref for Block { type Target = [u8]; fn deref(&self) -> &[u8] { todo!() } }
-impl std::ops::DerefMut for Block { fn deref_mut(&mut self) -> &mut [u8] { todo!() } }
-/// Waits until a block is free (first come, first served).
-pub async fn block() -> Block { todo!() }
+/// Returns when this shard was notified more often than `seen` times; the new count.
+pub async fn noticed(seen: u64) -> u64 {
+    poll_fn(|context| {
+        core(|core| {
+            let notices = core.board.notices();
+            if notices > seen {
+                return Poll::Ready(notices);
+            }
+            core.notice_wakers.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+    })
+    .await
+}

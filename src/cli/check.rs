@@ -1,0 +1,225 @@
+//! cli::check – `sluicegate check`: is the configuration right, and can this machine run it?
+//!
+//! Promises: changes nothing (a directory that would be made is only said to be made); every
+//! finding is one line with its remedy. What it learns is true for the user that runs it.
+//! Not here: what the kernel offers (`shard::preflight`).
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{load, say};
+use crate::config::{Anonymous, Config, Ftp, Origin, Owner};
+use crate::problem::{Finding, Level};
+use crate::server::Failure;
+use crate::store::accounts::Accounts;
+
+pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
+    let config = load(origin)?;
+    let mut findings = Vec::new();
+    findings.push(match &origin.file {
+        Some(file) => Finding::ok(format!("configuration {}", file.display())),
+        None => Finding::ok("configuration: the embedded default"),
+    });
+    findings.extend(kernel());
+    findings.push(user(&config));
+    findings.push(data_dir(&config.server.data_dir));
+    findings.push(users(&config));
+    findings.push(descriptors(&config, fs::read_to_string("/proc/self/limits").as_deref().unwrap_or_default()));
+    if let Some(address) = config.server.metrics_listen {
+        findings.push(port("metrics", "[server] metrics_listen", address));
+    }
+    match &config.ftp {
+        None => findings.push(Finding::warn("no [ftp] section: nothing would be served", "add [ftp]; see `sluicegate config default`")),
+        Some(ftp) => {
+            findings.extend(ftp.listen.iter().map(|address| port("ftp", "[ftp] listen", *address)));
+            findings.extend(root(&config, ftp));
+            findings.extend(passive(ftp));
+        }
+    }
+    report(&findings)
+}
+
+fn report(findings: &[Finding]) -> Result<(), Failure> {
+    let mut text = String::new();
+    for finding in findings {
+        text.push_str(&format!("{finding}\n"));
+    }
+    say::out(&text)?;
+    let failures = findings.iter().filter(|finding| finding.level == Level::Fail).count();
+    if failures == 0 {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("check: {failures} of {} findings would stop the server (see the lines marked FAIL)", findings.len())))
+}
+
+/// What the kernel offers.
+fn kernel() -> Vec<Finding> {
+    // PREFLIGHT: becomes crate::shard::preflight::probe().
+    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled").as_deref().map(str::trim) {
+        Ok("0") => vec![Finding::ok("io_uring is enabled")],
+        Ok(other) => vec![Finding::fail(format!("kernel.io_uring_disabled = {other}"), "sysctl kernel.io_uring_disabled=0")],
+        Err(_) => Vec::new(),
+    }
+}
+
+fn user(config: &Config) -> Finding {
+    match &config.server.user {
+        None => Finding::ok("user: stays the one that starts it"),
+        Some(name) => match Owner::of_user(name) {
+            Some(owner) => Finding::ok(format!("user {name} is {}:{}; what follows was tried as the present user", owner.uid, owner.gid)),
+            None => Finding::warn(format!("user {name} is not in /etc/passwd"), format!("useradd --system {name}, unless another directory knows it")),
+        },
+    }
+}
+
+/// Exists and takes files, or could be made.
+fn data_dir(path: &Path) -> Finding {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path);
+    let shown = path.display();
+    match tempfile::tempfile_in(existing) {
+        Ok(_) if existing == path => Finding::ok(format!("data directory {shown}")),
+        Ok(_) => Finding::ok(format!("data directory {shown} will be made")),
+        Err(error) => Finding::fail(format!("data directory {shown}: cannot write in {}: {error}", existing.display()), "make it, and give it to the user the server runs as"),
+    }
+}
+
+fn users(config: &Config) -> Finding {
+    let path = config.users_file();
+    let accounts = match Accounts::load(&path) {
+        Ok(accounts) => accounts,
+        Err(problem) => return problem.into(),
+    };
+    let Ok(metadata) = fs::metadata(&path) else {
+        return Finding::ok("users.toml: none yet; `sluicegate user add` makes it");
+    };
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Finding::warn(format!("{} may be read by others (mode {mode:03o})", path.display()), format!("chmod 600 {}", path.display()));
+    }
+    Finding::ok(format!("users.toml: {} users", accounts.iter().count()))
+}
+
+/// A session needs a descriptor, its transfer two more; most sessions wait for a command.
+fn descriptors(config: &Config, limits: &str) -> Finding {
+    const OWN: u64 = 256;
+    let hard = limits.lines().find_map(|line| {
+        let mut words = line.strip_prefix("Max open files")?.split_whitespace();
+        Some(words.nth(1)?.parse::<u64>().unwrap_or(u64::MAX))
+    });
+    let Some(hard) = hard else { return Finding::ok("descriptor limit: not known here") };
+    let wanted = config.server.max_connections as u64 + OWN;
+    if hard >= wanted {
+        return Finding::ok(format!("descriptor limit {hard} is enough for max_connections = {}", config.server.max_connections));
+    }
+    Finding::warn(
+        format!("descriptor limit {hard} is too low for max_connections = {}, which will be clamped", config.server.max_connections),
+        format!("LimitNOFILE={} in the systemd unit, or ulimit -Hn", (wanted * 3).next_power_of_two()),
+    )
+}
+
+fn port(protocol: &str, key: &str, address: SocketAddr) -> Finding {
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::ok(format!("{protocol} {address} is free")),
+        Err(error) => {
+            let remedy = match error.kind() {
+                ErrorKind::AddrInUse => format!("stop what listens there (is it this server, running?), or change {key}"),
+                ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: start as root with [server] user, or use the systemd unit".to_owned(),
+                ErrorKind::AddrNotAvailable => format!("no interface has this address: change {key}"),
+                _ => format!("change {key}"),
+            };
+            Finding::fail(format!("{protocol} {address}: {error}"), remedy)
+        }
+    }
+}
+
+fn root(config: &Config, ftp: &Ftp) -> Vec<Finding> {
+    let root = &ftp.root;
+    let shown = root.display();
+    match fs::read_dir(root) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound && root.starts_with(&config.server.data_dir) => {
+            return vec![Finding::ok(format!("root {shown} will be made"))];
+        }
+        Err(error) => {
+            return vec![Finding::fail(format!("[ftp] root {shown}: {error}"), "make it and let the server's user read it, or change [ftp] root")];
+        }
+    }
+    let mut findings = vec![Finding::ok(format!("root {shown} is readable"))];
+    if ftp.anonymous == Anonymous::Upload {
+        for directory in &ftp.upload_dirs {
+            let path = root.join(directory.trim_start_matches('/'));
+            let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(root);
+            findings.push(match tempfile::tempfile_in(existing) {
+                Ok(_) if existing == path => Finding::ok(format!("upload_dirs {directory} is writable")),
+                Ok(_) => Finding::ok(format!("upload_dirs {directory} will be made")),
+                Err(error) => Finding::fail(format!("upload_dirs {directory}: cannot write in {}: {error}", existing.display()), "give it to the user the server runs as"),
+            });
+        }
+    }
+    findings
+}
+
+fn passive(ftp: &Ftp) -> Vec<Finding> {
+    const FEW_PORTS: usize = 100;
+    let (first, last) = (*ftp.passive_ports.start(), *ftp.passive_ports.end());
+    let mut findings = Vec::new();
+    if let Some(address) = ftp.listen.iter().find(|address| ftp.passive_ports.contains(&address.port())) {
+        findings.push(Finding::warn(format!("passive_ports {first}-{last} contain the listening port {}", address.port()), "move one of them"));
+    }
+    if ftp.passive_ports.len() < FEW_PORTS {
+        findings.push(Finding::warn(format!("passive_ports {first}-{last} are only {} ports: one per transfer at a time", ftp.passive_ports.len()), "widen passive_ports"));
+    }
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    if taken_by_others(first, last, &read("ip_local_port_range"), &read("ip_local_reserved_ports")) {
+        findings.push(Finding::warn(
+            format!("passive_ports {first}-{last} may be taken by outgoing connections of this machine"),
+            format!("sysctl net.ipv4.ip_local_reserved_ports={first}-{last}"),
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("passive ports {first}-{last}")));
+    }
+    findings
+}
+
+/// The kernel gives out ports of `range` to outgoing connections, except those in `reserved`.
+fn taken_by_others(first: u16, last: u16, range: &str, reserved: &str) -> bool {
+    let mut words = range.split_whitespace().map(str::parse::<u16>);
+    let (Some(Ok(low)), Some(Ok(high))) = (words.next(), words.next()) else { return false };
+    let reserved: Vec<(u16, u16)> = reserved
+        .trim()
+        .split(',')
+        .filter_map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            Some((from.parse().ok()?, to.parse().ok()?))
+        })
+        .collect();
+    (first..=last).any(|port| (low..=high).contains(&port) && !reserved.iter().any(|(from, to)| (*from..=*to).contains(&port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_the_kernel_gives_away() {
+        assert!(taken_by_others(40000, 49999, "32768\t60999\n", "\n"));
+        assert!(!taken_by_others(40000, 49999, "32768\t60999\n", "21,40000-49999\n"));
+        assert!(taken_by_others(40000, 49999, "32768\t60999\n", "40001-49999\n"));
+        assert!(!taken_by_others(20000, 29999, "32768\t60999\n", ""));
+        assert!(!taken_by_others(20000, 29999, "", ""));
+    }
+
+    #[test]
+    fn descriptors_are_compared_with_the_hard_limit() {
+        let config = Config::load(&Origin::default()).unwrap();
+        let limits = |hard: &str| format!("Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 {hard}              files\n");
+        assert_eq!(descriptors(&config, &limits("524288")).level, Level::Ok);
+        assert_eq!(descriptors(&config, &limits("unlimited")).level, Level::Ok);
+        let low = descriptors(&config, &limits("4096"));
+        assert_eq!(low.to_string(), "warn  descriptor limit 4096 is too low for max_connections = 100000, which will be clamped (LimitNOFILE=524288 in the systemd unit, or ulimit -Hn)");
+    }
+}

@@ -1,0 +1,239 @@
+//! config – one file and the flags become one frozen `Config`; nothing else reads the environment.
+//!
+//! ```text
+//!  keys.rs (name, default, comment) ─▶ default text ─┐
+//!                                      the file ─────┴▶ read.rs ─▶ Config ─▶ render.rs (config show)
+//!                                                                    └─────▶ prepare.rs (directories)
+//! ```
+//! A key that is absent takes its value from the default text, which is what `config default`
+//! prints: there is one list of defaults, and it is the documentation.
+//!
+//! Promises: an unknown key is an error; every problem is reported with line and column; every
+//! relative path is joined to `data_dir` and every path is absolute; a `Config` never changes.
+//! Not here: whether the machine can run it (`sluicegate check`), users, reloading.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::ftp::convert::CodePage;
+use crate::limits::CONFIG_BYTES_MAX;
+use crate::problem::Problem;
+
+mod keys;
+mod prepare;
+mod read;
+mod render;
+#[cfg(test)]
+mod tests;
+
+pub use keys::default_text;
+pub use prepare::{Owner, first_steps, make_data_dir, make_user_root};
+
+/// The effective configuration: every relative path already joined to `data_dir`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[log]`.
+    pub log: Log,
+    /// `[ftp]`; `None` when the section is absent.
+    pub ftp: Option<Ftp>,
+    /// True for the default that needs no file: it makes a welcome file and says what to try next.
+    pub embedded: bool,
+}
+
+/// `[server]`: what concerns every protocol.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// The name the server greets with.
+    pub hostname: String,
+    /// Where everything lives that is not given by an absolute path.
+    pub data_dir: PathBuf,
+    /// Number of shards, resolved from "auto".
+    pub shards: usize,
+    /// CPUs to pin shards to, in order; empty: the runtime chooses.
+    pub cpus: Vec<usize>,
+    /// Where Prometheus metrics are served.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Control connections in total.
+    pub max_connections: usize,
+    /// Control connections of one address; 0 = no limit.
+    pub max_connections_per_ip: usize,
+    /// How long running transfers may take after SIGTERM.
+    pub drain_seconds: u64,
+    /// The user to become after binding.
+    pub user: Option<String>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// off, error, warn, info, debug or trace.
+    pub level: String,
+    /// JSON instead of text.
+    pub json: bool,
+    /// Where the transfer log goes.
+    pub xferlog: Option<PathBuf>,
+}
+
+/// What anonymous users may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    /// No anonymous login.
+    Off,
+    /// Read.
+    Read,
+    /// Read, and store into `upload_dirs`.
+    Upload,
+}
+
+/// How symbolic links below the root are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Followed within the root; absolute ones begin at the root.
+    InRoot,
+    /// Followed when relative and within the root.
+    Beneath,
+    /// Never followed.
+    Deny,
+}
+
+/// `[ftp]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ftp {
+    /// Control connections are accepted here.
+    pub listen: Vec<SocketAddr>,
+    /// The tree that is served.
+    pub root: PathBuf,
+    /// What anonymous users may do.
+    pub anonymous: Anonymous,
+    /// Virtual paths of the root where anonymous uploads may go; no trailing slash.
+    pub upload_dirs: Vec<String>,
+    /// May an anonymous upload replace a file.
+    pub anonymous_overwrite: bool,
+    /// May anonymous users fetch what anonymous users stored.
+    pub uploads_readable: bool,
+    /// Symbolic links.
+    pub symlinks: Symlinks,
+    /// Text of the greeting; lines are separated by `\n`.
+    pub banner: String,
+    /// Data ports of PASV and EPSV.
+    pub passive_ports: RangeInclusive<u16>,
+    /// Announced by PASV instead of the local address.
+    pub passive_address: Option<Ipv4Addr>,
+    /// May data connections go to other hosts than the client.
+    pub fxp: bool,
+    /// Is an upload on stable storage before 226.
+    pub durable_uploads: bool,
+    /// Seconds between commands.
+    pub idle_seconds: u32,
+    /// Seconds from greeting to login.
+    pub login_seconds: u32,
+    /// Seconds a transfer may stand still.
+    pub stall_seconds: u32,
+    /// Failed logins before 421.
+    pub max_login_failures: u8,
+    /// Seconds to wait for a data connection.
+    pub accept_seconds: u32,
+    /// Octets per second a transfer must keep up over `stall_seconds`; 0 = off.
+    pub min_rate_bytes: u64,
+    /// Octets of one upload; 0 = no limit.
+    pub max_upload_bytes: u64,
+    /// Depth of a recursive listing.
+    pub listing_depth: u32,
+    /// Entries of one listing.
+    pub listing_entries: u64,
+    /// Code page of TYPE E.
+    pub ebcdic: CodePage,
+}
+
+/// Where the configuration comes from: the two flags every command shares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `--config FILE`; the embedded default without.
+    pub file: Option<PathBuf>,
+    /// `--data DIR`, which wins over `data_dir`.
+    pub data: Option<PathBuf>,
+}
+
+/// What the machine contributes to the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name.
+    pub hostname: String,
+    /// CPUs this process may use.
+    pub cores: usize,
+    /// Relative `data_dir`s begin here.
+    pub directory: PathBuf,
+}
+
+impl Machine {
+    /// This machine, now.
+    pub fn this() -> Result<Self, Problem> {
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let hostname = hostname.trim();
+        let directory = std::env::current_dir()
+            .map_err(|error| Problem::new("working directory", error, "start from a directory that exists"))?;
+        Ok(Self {
+            hostname: if read::is_hostname(hostname) { hostname } else { "localhost" }.to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            directory,
+        })
+    }
+}
+
+impl Config {
+    /// Reads the file, or takes the embedded default.
+    pub fn load(origin: &Origin) -> Result<Self, Vec<Problem>> {
+        let machine = Machine::this().map_err(|problem| vec![problem])?;
+        let Some(file) = &origin.file else {
+            return Self::embedded(&machine, origin.data.as_deref());
+        };
+        let text = read_bounded(file).map_err(|problem| vec![problem])?;
+        Self::parse(file, &text, &machine, origin.data.as_deref())
+    }
+
+    /// The default that needs no file.
+    pub fn embedded(machine: &Machine, data: Option<&Path>) -> Result<Self, Vec<Problem>> {
+        let config = Self::parse(Path::new("(embedded default)"), keys::EMBEDDED, machine, data)?;
+        Ok(Self { embedded: true, ..config })
+    }
+
+    /// Understands `text`; `file` is for messages. `data` wins over `data_dir`.
+    pub fn parse(file: &Path, text: &str, machine: &Machine, data: Option<&Path>) -> Result<Self, Vec<Problem>> {
+        read::parse(file, text, machine, data)
+    }
+
+    /// The effective configuration as TOML; parses to the same `Config`.
+    pub fn to_toml(&self) -> String {
+        render::to_toml(self)
+    }
+
+    /// Makes `data_dir` and every directory the configuration names relative to it, missing
+    /// `upload_dirs`, and the welcome file of the embedded default. What it makes belongs to
+    /// `owner`, or to the owner of `data_dir`.
+    pub fn prepare(&self, owner: Option<Owner>) -> Result<(), Problem> {
+        prepare::prepare(self, owner)
+    }
+
+    /// `users.toml`.
+    pub fn users_file(&self) -> PathBuf {
+        self.server.data_dir.join("users.toml")
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<String, Problem> {
+    let cannot = |error| Problem::path(path, format_args!("cannot read: {error}"), "give a readable TOML file, or see `sluicegate config default`");
+    let mut octets = Vec::new();
+    File::open(path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut octets)).map_err(cannot)?;
+    if octets.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(Problem::path(path, "too long", format!("a configuration has at most {CONFIG_BYTES_MAX} octets")));
+    }
+    String::from_utf8(octets).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        Problem::path(path, format_args!("not UTF-8 at octet {offset}"), "save it as UTF-8")
+    })
+}

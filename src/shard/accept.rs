@@ -1,0 +1,210 @@
+//! shard::accept – listening sockets, and spreading connections over the shards.
+//!
+//! Every shard has its own SO_REUSEPORT listener per address and accepts by one multishot operation.
+//! The kernel spreads by hashing, which is uneven for few connections: a connection is handed to the
+//! least loaded shard before its first byte, as a ring message that carries the descriptor's number
+//! (the process shares one descriptor table).
+//!
+//! Promises: a second server cannot slip in beside the first (a probe bind without SO_REUSEPORT comes
+//! first); listeners live as long as the process; running out of descriptors pauses accepting and
+//! says so once, it neither spins nor ends it.
+//! Not here: limits on connections (`server::admit`).
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use io_uring::{opcode, types};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::ring::Keep;
+use super::{Stream, core, now, sleep_until};
+
+/// Connections the kernel holds for us until they are accepted (`net.core.somaxconn` caps it).
+const BACKLOG: i32 = 4096;
+/// Pause after running out of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// A shard keeps a connection unless another has less by more than this part of its own load: up to
+/// that many connections they are spread one by one, beyond it the hashing of the kernel is even enough.
+const SPREAD_TOLERANCE: usize = 64;
+
+/// Bound control sockets, one set per shard.
+pub struct Listeners {
+    addresses: Vec<SocketAddr>,
+    sockets: Vec<Vec<OwnedFd>>,
+}
+
+impl Listeners {
+    /// Binds every address once per shard. Port 0 is chosen once and shared.
+    ///
+    /// # Errors
+    /// The address that could not be bound, and why.
+    pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut listeners = Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
+        for &wanted in addresses {
+            // Without SO_REUSEPORT this fails while anybody listens there: a second server must not
+            // take half of the clients. It is closed again before the real ones are bound.
+            let probe = socket(wanted, false).map_err(|error| (wanted, error))?;
+            let bound = probe.local_addr().map_err(|error| (wanted, error))?;
+            let bound = bound.as_socket().unwrap_or(wanted);
+            drop(probe);
+            for sockets in &mut listeners.sockets {
+                let socket = socket(bound, true).map_err(|error| (wanted, error))?;
+                sockets.push(socket.into());
+            }
+            listeners.addresses.push(bound);
+        }
+        Ok(listeners)
+    }
+
+    /// Listeners made by somebody else (systemd); every shard accepts from each.
+    ///
+    /// # Errors
+    /// When a descriptor is not a listening socket.
+    pub fn inherit(inherited: Vec<OwnedFd>, shards: usize) -> io::Result<Self> {
+        let mut listeners = Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
+        for fd in inherited {
+            let socket = SockRef::from(&fd);
+            let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+            prepare(&socket)?;
+            listeners.addresses.push(address);
+            for sockets in &mut listeners.sockets {
+                sockets.push(fd.try_clone()?);
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// The bound addresses, in the order given.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub(super) fn take(&mut self, shard: usize) -> Vec<OwnedFd> {
+        self.sockets.get_mut(shard).map(std::mem::take).unwrap_or_default()
+    }
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run may linger in TIME_WAIT; a listener still excludes us.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+        prepare(&SockRef::from(&socket))?;
+    }
+    socket.bind(&address.into())?;
+    if shared {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// Options that accepted sockets inherit.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    // Replies are flushed whole; Nagle would only hold back the second of two.
+    socket.set_tcp_nodelay(true)?;
+    // Telnet Synch sends its data mark urgent: inline, so that no byte is lost (RFC 1123 §4.1.2.10).
+    socket.set_out_of_band_inline(true)?;
+    socket.set_keepalive(true)
+}
+
+/// One connection in a shard's load; counted until dropped.
+pub(super) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    fn assigned(load: &Arc<AtomicUsize>) -> Self {
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts on this shard's listeners until the shard ends, and takes what others hand over.
+pub fn accept(handle: impl Fn(Stream) + 'static) {
+    let handle = Rc::new(handle);
+    let listeners = core(|core| std::mem::take(&mut *core.listeners.borrow_mut()));
+    for listener in listeners {
+        let handle = Rc::clone(&handle);
+        super::spawn("accept", accept_on(Rc::new(listener), move |stream| handle(stream)));
+    }
+    super::spawn("handover", async move {
+        loop {
+            let fd = poll_fn(|context| core(|core| core.ring.poll_handed(context))).await;
+            begin(fd, handle.as_ref());
+        }
+    });
+}
+
+async fn accept_on(listener: Rc<OwnedFd>, handle: impl Fn(Stream)) {
+    let mut warned = false;
+    loop {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+        let mut accepting = core(|core| core.ring.start_multi(entry, Keep::Fd(Rc::clone(&listener)), true));
+        while let Some((result, _)) = poll_fn(|context| accepting.poll_next(context)).await {
+            match super::ring::outcome(result) {
+                Ok(fd) => place(fd.cast_signed(), &handle),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        if !std::mem::replace(&mut warned, true) {
+                            tracing::warn!(%error, "cannot accept: raise LimitNOFILE or lower max_connections; trying on");
+                        }
+                        sleep_until(now().after(EXHAUSTED_PAUSE)).await;
+                    }
+                    Some(libc::ECANCELED | libc::EBADF | libc::EINVAL) => return,
+                    _ => {}
+                },
+            }
+        }
+    }
+}
+
+/// Begins a connection here or hands it to the least loaded shard.
+fn place(fd: RawFd, handle: &impl Fn(Stream)) {
+    let target = core(|core| {
+        let own = core.board.load.load(Ordering::Relaxed);
+        let least = core.boards.iter().enumerate().min_by_key(|(_, board)| board.load.load(Ordering::Relaxed));
+        let (index, board) = least?;
+        let load = board.load.load(Ordering::Relaxed);
+        let far = own > load + own / SPREAD_TOLERANCE;
+        (index != core.index && far).then(|| (Arc::clone(&board.load), board.ring_fd.load(Ordering::Acquire)))
+    });
+    match target {
+        Some((load, ring_fd)) if ring_fd >= 0 => {
+            load.fetch_add(1, Ordering::Relaxed);
+            core(|core| core.ring.hand_over(ring_fd, fd));
+        }
+        _ => {
+            core(|core| core.board.load.fetch_add(1, Ordering::Relaxed));
+            begin(fd, handle);
+        }
+    }
+}
+
+fn begin(fd: RawFd, handle: &impl Fn(Stream)) {
+    // SAFETY: the descriptor comes from an accept of this process (ours or one handed over), and
+    // nobody else closes it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let load = core(|core| {
+        core.ensure_heartbeat();
+        Load::assigned(&core.board.load)
+    });
+    // A client that is gone already (ENOTCONN) is nobody to talk to.
+    if let Ok(mut stream) = Stream::from_fd(fd) {
+        stream.count(load);
+        handle(stream);
+    }
+}

@@ -1,0 +1,299 @@
+//! shard::buffers – the memory that bytes arrive in: a ring of small provided buffers for control
+//! connections, and a bounded pool of large blocks for bulk.
+//!
+//! Both are made once per shard and never grow. When no provided buffer is free the kernel ends the
+//! receive and it is armed again later; when no block is free the caller waits its turn. That is the
+//! back-pressure of the whole server: memory is bounded whatever clients do.
+//!
+//! Promises: a block has one owner at a time; first come, first served; memory handed to the kernel
+//! stays until the kernel is done (the owner is then the operation's slot).
+//! Not here: who uses them (`net`, `file`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Poll, Waker};
+
+use io_uring::{IoUring, types};
+
+/// Octets of one provided buffer: several command lines.
+const PROVIDED_BYTES: usize = 2048;
+/// Provided buffers of one shard; a power of two (io_uring_setup_buf_ring(3)).
+const PROVIDED_COUNT: u16 = 512;
+/// The one buffer group of a shard's ring.
+pub(super) const PROVIDED_GROUP: u16 = 0;
+/// Octets of one [`Block`]. A multiple of every alignment that direct writes may ask for.
+pub const BLOCK_BYTES: usize = 512 * 1024;
+/// Blocks of one shard.
+const BLOCK_COUNT: usize = 24;
+/// Octets of one shard's blocks.
+pub(super) const fn arena_bytes() -> u64 {
+    (BLOCK_COUNT * BLOCK_BYTES) as u64
+}
+
+/// Page size on every machine io_uring is met on; arenas are aligned to it.
+const PAGE: usize = 4096;
+
+const _: () = assert!(PROVIDED_COUNT.is_power_of_two());
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+
+/// An anonymous mapping that is never unmapped: the kernel may hold it as long as the process lives.
+struct Arena {
+    base: *mut u8,
+    len: usize,
+}
+
+impl Arena {
+    fn new(len: usize) -> io::Result<Self> {
+        // SAFETY: a private anonymous mapping at an address of the kernel's choice touches nothing of ours.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { base: base.cast(), len })
+    }
+
+    fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset + len <= self.len, "outside the arena");
+        // SAFETY: the range was just checked to lie inside the mapping.
+        unsafe { self.base.add(offset) }
+    }
+}
+
+/// The ring of provided buffers.
+pub(super) struct Provided {
+    entries: *mut types::BufRingEntry,
+    memory: Arena,
+    tail: u16,
+    free: u16,
+}
+
+impl Provided {
+    pub(super) fn register(ring: &IoUring) -> io::Result<Self> {
+        let entries = Arena::new(usize::from(PROVIDED_COUNT) * size_of::<types::BufRingEntry>())?;
+        let memory = Arena::new(usize::from(PROVIDED_COUNT) * PROVIDED_BYTES)?;
+        let mut provided = Self { entries: entries.base.cast(), memory, tail: 0, free: 0 };
+        for id in 0..PROVIDED_COUNT {
+            provided.add(id);
+        }
+        provided.publish();
+        // SAFETY: the entries are page aligned (mmap), hold PROVIDED_COUNT of them, and are never unmapped.
+        unsafe { ring.submitter().register_buf_ring_with_flags(provided.entries as u64, PROVIDED_COUNT, PROVIDED_GROUP, 0)? };
+        Ok(provided)
+    }
+
+    fn add(&mut self, id: u16) {
+        let offset = usize::from(id) * PROVIDED_BYTES;
+        let address = self.memory.at(offset, PROVIDED_BYTES) as u64;
+        let index = usize::from(self.tail & (PROVIDED_COUNT - 1));
+        // SAFETY: `index` is below PROVIDED_COUNT, the number of entries in the mapping; the kernel
+        // reads an entry only after `publish` moved the tail past it.
+        let entry = unsafe { &mut *self.entries.add(index) };
+        entry.set_addr(address);
+        entry.set_len(u32::try_from(PROVIDED_BYTES).unwrap_or(0));
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+        self.free += 1;
+    }
+
+    fn publish(&self) {
+        // SAFETY: the tail lies inside the first entry of the mapping (the kernel's layout).
+        let tail = unsafe { types::BufRingEntry::tail(self.entries) };
+        // SAFETY: the tail is an aligned u16 shared with the kernel; all our accesses are atomic.
+        let tail = unsafe { &*tail.cast::<AtomicU16>() };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    /// Returns a buffer to the kernel.
+    pub(super) fn give_back(&mut self, id: u16) {
+        self.add(id);
+        self.publish();
+    }
+
+    /// Notes that the kernel used one.
+    pub(super) fn taken(&mut self) {
+        self.free = self.free.saturating_sub(1);
+    }
+
+    fn slice(&self, id: u16, len: usize) -> &[u8] {
+        let len = len.min(PROVIDED_BYTES);
+        let start = self.memory.at(usize::from(id) * PROVIDED_BYTES, len);
+        // SAFETY: the range lies in the mapping; the kernel filled it and will not touch it before
+        // `give_back`, which happens when the one `Received` of this id is dropped.
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+}
+
+/// Octets of one receive; the buffer goes back to the kernel when this is dropped.
+pub struct Received {
+    id: Option<u16>,
+    len: usize,
+    start: *const u8,
+}
+
+impl Received {
+    pub(super) fn end() -> Self {
+        Self { id: None, len: 0, start: std::ptr::NonNull::dangling().as_ptr() }
+    }
+
+    pub(super) fn buffer(provided: &Provided, id: u16, len: usize) -> Self {
+        let octets = provided.slice(id, len);
+        Self { id: Some(id), len: octets.len(), start: octets.as_ptr() }
+    }
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `start` and `len` come from a slice of a provided buffer (never unmapped) that the
+        // kernel leaves alone until `drop` gives it back; or they describe an empty slice.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            super::core(|core| core.ring.with(|ring| ring.provided.give_back(id)));
+        }
+    }
+}
+
+/// The blocks of one shard.
+pub(super) struct Pool {
+    arena: Arena,
+    free: RefCell<Vec<u16>>,
+    waiting: RefCell<VecDeque<Rc<RefCell<Ticket>>>>,
+}
+
+enum Ticket {
+    Waiting(Option<Waker>),
+    Granted(u16),
+    Taken,
+}
+
+impl Pool {
+    pub(super) fn new() -> io::Result<Self> {
+        let arena = Arena::new(BLOCK_COUNT * BLOCK_BYTES)?;
+        let count = u16::try_from(BLOCK_COUNT).unwrap_or(u16::MAX);
+        Ok(Self { arena, free: RefCell::new((0..count).rev().collect()), waiting: RefCell::new(VecDeque::new()) })
+    }
+
+    /// One vector per block, for registration with the ring.
+    pub(super) fn vectors(&self) -> Vec<libc::iovec> {
+        (0..BLOCK_COUNT)
+            .map(|index| libc::iovec { iov_base: self.arena.at(index * BLOCK_BYTES, BLOCK_BYTES).cast(), iov_len: BLOCK_BYTES })
+            .collect()
+    }
+
+    fn give_back(&self, index: u16) {
+        while let Some(ticket) = self.waiting.borrow_mut().pop_front() {
+            let previous = std::mem::replace(&mut *ticket.borrow_mut(), Ticket::Granted(index));
+            match previous {
+                Ticket::Waiting(waker) => {
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                    return;
+                }
+                Ticket::Granted(_) | Ticket::Taken => *ticket.borrow_mut() = previous,
+            }
+        }
+        self.free.borrow_mut().push(index);
+    }
+}
+
+/// Waits until a block is free, first come, first served.
+pub async fn block() -> Block {
+    if let Some(block) = try_block() {
+        return block;
+    }
+    let place = Place(Rc::new(RefCell::new(Ticket::Waiting(None))));
+    super::core(|core| core.blocks.waiting.borrow_mut().push_back(Rc::clone(&place.0)));
+    poll_fn(|context| {
+        let mut ticket = place.0.borrow_mut();
+        match &mut *ticket {
+            Ticket::Granted(index) => {
+                let index = *index;
+                *ticket = Ticket::Taken;
+                Poll::Ready(Block::new(index))
+            }
+            Ticket::Waiting(waker) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Ticket::Taken => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A block if one is free now and nobody waits for it.
+pub(super) fn try_block() -> Option<Block> {
+    super::core(|core| {
+        if !core.blocks.waiting.borrow().is_empty() {
+            return None;
+        }
+        core.blocks.free.borrow_mut().pop().map(Block::new)
+    })
+}
+
+/// A place in the queue for a block; leaving it early gives a granted block to the next.
+struct Place(Rc<RefCell<Ticket>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let ticket = std::mem::replace(&mut *self.0.borrow_mut(), Ticket::Taken);
+        if let Ticket::Granted(index) = ticket {
+            super::core(|core| core.blocks.give_back(index));
+        }
+    }
+}
+
+/// A large buffer of the shard's bounded pool; goes back when dropped.
+pub struct Block {
+    index: u16,
+    start: *mut u8,
+}
+
+impl Block {
+    fn new(index: u16) -> Self {
+        let start = super::core(|core| core.blocks.arena.at(usize::from(index) * BLOCK_BYTES, BLOCK_BYTES));
+        Self { index, start }
+    }
+
+    /// Its number among the ring's fixed buffers.
+    pub(super) fn index(&self) -> u16 {
+        self.index
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: BLOCK_BYTES at `start` lie in the arena (checked in `new`), are initialised
+        // (anonymous memory is zero), and belong to this block alone while it exists.
+        unsafe { std::slice::from_raw_parts(self.start, BLOCK_BYTES) }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`; `&mut self` makes it the only reference.
+        unsafe { std::slice::from_raw_parts_mut(self.start, BLOCK_BYTES) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        super::core(|core| core.blocks.give_back(self.index));
+    }
+}

@@ -1,0 +1,217 @@
+//! shard::dir – names in one open directory.
+//!
+//! Names are single components and are never followed, so nothing here can leave the directory.
+//! Changes go through the ring; reading goes in bounded batches to a thread, because getdents(2) and
+//! stat(2) have no form that does not wait.
+//!
+//! Promises: a batch is bounded; entries that vanish while being read are left out, not an error.
+//! Not here: sorting, filtering, formatting of listings.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use io_uring::{opcode, types};
+use nix::fcntl::{AtFlags, OFlag};
+
+use super::file::{DetachedRoot, c_path};
+use super::ring::{Keep, Op};
+use super::{File, FileKind, Root, Stat, blocking, core};
+
+/// An open directory. Clones share the descriptor.
+#[derive(Clone)]
+pub struct Dir {
+    fd: Rc<OwnedFd>,
+}
+
+/// One entry as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Name, one component.
+    pub name: Vec<u8>,
+    /// Of the entry itself, links not followed.
+    pub stat: Stat,
+    /// For a symbolic link: what it says, and what it leads to inside the root.
+    pub link: Option<(Vec<u8>, Option<Stat>)>,
+}
+
+/// Where a directory reading stands.
+pub struct Cursor {
+    stream: nix::dir::OwningIter,
+    root: DetachedRoot,
+}
+
+/// A single component: no `/`, not empty, not `.` or `..`.
+fn component(name: &[u8]) -> io::Result<CString> {
+    if name.contains(&b'/') || matches!(name, b"" | b"." | b"..") {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    c_path(name)
+}
+
+impl Dir {
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self { fd: Rc::new(fd) }
+    }
+
+    fn raw(&self) -> types::Fd {
+        types::Fd(self.fd.as_raw_fd())
+    }
+
+    /// Starts an operation on one name; the slot keeps the name and the descriptor.
+    fn start(&self, name: &[u8], build: impl FnOnce(types::Fd, *const libc::c_char) -> io_uring::squeue::Entry) -> io::Result<Op> {
+        let name = component(name)?;
+        let entry = build(self.raw(), name.as_ptr());
+        Ok(core(|core| core.ring.start(entry, Keep::Any(Box::new((Rc::clone(&self.fd), name))))))
+    }
+
+    /// Creates a file that did not exist, for reading and writing.
+    ///
+    /// # Errors
+    /// EEXIST, ENOSPC, EACCES …
+    pub async fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
+        let name = component(name)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let entry = opcode::OpenAt::new(self.raw(), name.as_ptr()).flags(flags.bits()).mode(mode).build();
+        let keep = Keep::Any(Box::new((Rc::clone(&self.fd), name)));
+        Ok(File::new(core(|core| core.ring.start_fd(entry, keep)).descriptor().await?))
+    }
+
+    /// Renames, over whatever `to` is when `replace`.
+    ///
+    /// # Errors
+    /// EEXIST without `replace`; EISDIR, ENOTEMPTY, EXDEV …
+    pub async fn rename(&self, from: &[u8], target: &Self, to: &[u8], replace: bool) -> io::Result<()> {
+        let (from, to) = (component(from)?, component(to)?);
+        let flags = if replace { 0 } else { libc::RENAME_NOREPLACE };
+        let entry = opcode::RenameAt::new(self.raw(), from.as_ptr(), target.raw(), to.as_ptr()).flags(flags).build();
+        let keep = Keep::Any(Box::new((Rc::clone(&self.fd), Rc::clone(&target.fd), from, to)));
+        core(|core| core.ring.start(entry, keep)).result().await.map(drop)
+    }
+
+    /// Removes a name that is not a directory.
+    ///
+    /// # Errors
+    /// ENOENT, EISDIR, EACCES …
+    pub async fn unlink(&self, name: &[u8]) -> io::Result<()> {
+        self.start(name, |fd, name| opcode::UnlinkAt::new(fd, name).build())?.result().await.map(drop)
+    }
+
+    /// Starts an unlink that nobody waits for.
+    pub fn unlink_detached(&self, name: &[u8]) {
+        let Ok(name) = component(name) else { return };
+        let entry = opcode::UnlinkAt::new(self.raw(), name.as_ptr()).build();
+        core(|core| core.ring.start_detached(entry, Keep::Any(Box::new((Rc::clone(&self.fd), name)))));
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// EEXIST, ENOSPC, EACCES …
+    pub async fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> {
+        self.start(name, |fd, name| opcode::MkDirAt::new(fd, name).mode(mode).build())?.result().await.map(drop)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, ENOTEMPTY …
+    pub async fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
+        self.start(name, |fd, name| opcode::UnlinkAt::new(fd, name).flags(libc::AT_REMOVEDIR).build())?.result().await.map(drop)
+    }
+
+    /// Makes a symbolic link that says `target`.
+    ///
+    /// # Errors
+    /// EEXIST, ENOSPC, EACCES …
+    pub async fn symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> {
+        let (target, name) = (c_path(target)?, component(name)?);
+        let entry = opcode::SymlinkAt::new(self.raw(), target.as_ptr(), name.as_ptr()).build();
+        let keep = Keep::Any(Box::new((Rc::clone(&self.fd), target, name)));
+        core(|core| core.ring.start(entry, keep)).result().await.map(drop)
+    }
+
+    /// Of one entry, links not followed.
+    ///
+    /// # Errors
+    /// ENOENT …
+    pub async fn stat(&self, name: &[u8]) -> io::Result<Stat> {
+        let (fd, name) = (self.fd.try_clone()?, component(name)?);
+        let stat = blocking(move || nix::sys::stat::fstatat(&fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)).await??;
+        Ok(stat.into())
+    }
+
+    /// Of the directory itself. Does not wait.
+    ///
+    /// # Errors
+    /// EIO and the like.
+    pub fn stat_self(&self) -> io::Result<Stat> {
+        Ok(nix::sys::stat::fstat(&*self.fd)?.into())
+    }
+
+    /// Makes names made, changed or removed in it durable (fsync(2)).
+    ///
+    /// # Errors
+    /// EIO, ENOSPC.
+    pub async fn sync(&self) -> io::Result<()> {
+        let entry = opcode::Fsync::new(self.raw()).build();
+        core(|core| core.ring.start(entry, Keep::Fd(Rc::clone(&self.fd)))).result().await.map(drop)
+    }
+
+    /// The next at most `max` entries with their stat. `None` begins; `None` returned ends. `.` and
+    /// `..` are left out. `path` is this directory below `root`: links are followed inside it.
+    ///
+    /// # Errors
+    /// EIO, ENOENT when the directory was removed.
+    pub async fn read(&self, root: &Root, path: &[u8], cursor: Option<Cursor>, max: usize) -> io::Result<(Vec<Item>, Option<Cursor>)> {
+        let fd = self.fd.try_clone()?;
+        let cursor = match cursor {
+            Some(cursor) => Ok(cursor),
+            None => Err(root.detached()?),
+        };
+        let path = path.to_vec();
+        blocking(move || {
+            let cursor = match cursor {
+                Ok(cursor) => cursor,
+                Err(root) => Cursor { stream: open_stream(&fd)?.into_iter(), root },
+            };
+            read_batch(&fd, &path, cursor, max)
+        })
+        .await?
+    }
+}
+
+fn open_stream(fd: &OwnedFd) -> io::Result<nix::dir::Dir> {
+    // A description of its own: the position of a shared one would be shared with other readers.
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(nix::dir::Dir::openat(fd, ".", flags, nix::sys::stat::Mode::empty())?)
+}
+
+fn read_batch(fd: &OwnedFd, path: &[u8], mut cursor: Cursor, max: usize) -> io::Result<(Vec<Item>, Option<Cursor>)> {
+    let mut items = Vec::with_capacity(max.min(1024));
+    while items.len() < max {
+        let Some(entry) = cursor.stream.next() else { return Ok((items, None)) };
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(stat) = nix::sys::stat::fstatat(fd.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+        let stat = Stat::from(stat);
+        let link = (stat.kind == FileKind::Link).then(|| read_link(fd, path, name, &cursor.root));
+        items.push(Item { name: name.to_bytes().to_vec(), stat, link });
+    }
+    Ok((items, Some(cursor)))
+}
+
+fn read_link(fd: &OwnedFd, path: &[u8], name: &std::ffi::CStr, root: &DetachedRoot) -> (Vec<u8>, Option<Stat>) {
+    let says = nix::fcntl::readlinkat(fd, name).map(|says| says.as_bytes().to_vec()).unwrap_or_default();
+    let mut full = path.to_vec();
+    if !full.is_empty() {
+        full.push(b'/');
+    }
+    full.extend_from_slice(name.to_bytes());
+    (says, root.follow(&full).ok())
+}

@@ -1,0 +1,389 @@
+//! shard::net – connected sockets and passive data ports.
+//!
+//! Control connections receive by one multishot operation into the shard's provided buffers and send
+//! owned buffers without waiting for them; data connections receive into pooled blocks and send files
+//! by `sendfile`, waiting for room on the ring.
+//!
+//! Promises: dropping a stream cancels what is in flight and closes it when the kernel is done with
+//! it; a peer that sends faster than it is read is held back by its TCP window, not by our memory.
+//! Not here: listening for control connections (`accept`), what is said on them.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use io_uring::{cqueue, opcode, types};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::buffers::{BLOCK_BYTES, Block, PROVIDED_GROUP, Received};
+use super::ring::{Keep, Multi, Op};
+use super::{File, core, now, within};
+
+/// Completions of a multishot receive that may wait unread before it is ended.
+const RECEIVED_QUEUE_MAX: usize = 4;
+/// Octets moved by one `sendfile`: beyond 256 KiB there is little to gain (§1.2 of the measurements).
+const SENDFILE_BYTES: usize = 512 * 1024;
+/// How often the end of a data connection is looked at while octets are unacknowledged.
+const FINISH_POLL: Duration = Duration::from_millis(10);
+/// Attempts to find a free passive port.
+const PASSIVE_ATTEMPTS: usize = 64;
+/// Connections that may wait on a passive port: one is expected, strangers may come first.
+const PASSIVE_BACKLOG: i32 = 8;
+
+/// One connected TCP socket.
+pub struct Stream {
+    fd: Rc<OwnedFd>,
+    local: SocketAddr,
+    peer: SocketAddr,
+    receiving: RefCell<Option<Multi>>,
+    sending: RefCell<Option<Op>>,
+    nonblocking: Cell<bool>,
+    /// A control connection counts in its shard's load.
+    load: Option<super::accept::Load>,
+}
+
+impl Stream {
+    /// Wraps an accepted or connected socket in blocking mode (the ring waits for it; O_NONBLOCK
+    /// would make the ring answer EAGAIN instead).
+    pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let socket = SockRef::from(&fd);
+        let local = address(&socket.local_addr()?)?;
+        let peer = address(&socket.peer_addr()?)?;
+        Ok(Self::new(fd, local, peer))
+    }
+
+    fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self {
+            fd: Rc::new(fd),
+            local,
+            peer,
+            receiving: RefCell::new(None),
+            sending: RefCell::new(None),
+            nonblocking: Cell::new(false),
+            load: None,
+        }
+    }
+
+    /// Counts it in a shard's load until it is dropped.
+    pub(super) fn count(&mut self, load: super::accept::Load) {
+        self.load = Some(load);
+    }
+
+    /// Our address, an IPv4-mapped one as IPv4.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The peer's address, an IPv4-mapped one as IPv4.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn raw(&self) -> types::Fd {
+        types::Fd(self.fd.as_raw_fd())
+    }
+
+    fn keep(&self) -> Keep {
+        Keep::Fd(Rc::clone(&self.fd))
+    }
+
+    /// The next octets of a control connection; empty at its end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the kernel says of the connection (ECONNRESET, ETIMEDOUT …).
+    pub async fn receive(&self) -> io::Result<Received> {
+        loop {
+            let next = poll_fn(|context| {
+                let mut receiving = self.receiving.borrow_mut();
+                receiving.get_or_insert_with(|| self.arm()).poll_next(context)
+            })
+            .await;
+            let Some((result, flags)) = next else {
+                // It ended (buffers ran out, or it was held back): arm it again.
+                *self.receiving.borrow_mut() = None;
+                continue;
+            };
+            match super::ring::outcome(result) {
+                Ok(len) => match cqueue::buffer_select(flags) {
+                    Some(id) => return Ok(self.received(id, len)),
+                    None => return Ok(Received::end()),
+                },
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // Every provided buffer is in use: others must be read first.
+                    super::yield_now().await;
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn arm(&self) -> Multi {
+        let entry = opcode::RecvMulti::new(self.raw(), PROVIDED_GROUP).build();
+        core(|core| core.ring.start_multi(entry, self.keep(), false))
+    }
+
+    fn received(&self, id: u16, len: u32) -> Received {
+        let receiving = self.receiving.borrow();
+        if let Some(multi) = receiving.as_ref().filter(|multi| multi.queued() >= RECEIVED_QUEUE_MAX) {
+            // It sends faster than it is read: let TCP hold it back.
+            multi.cancel();
+        }
+        core(|core| {
+            core.ring.with(|ring| {
+                ring.provided.taken();
+                Received::buffer(&ring.provided, id, len as usize)
+            })
+        })
+    }
+
+    /// Starts sending all of `bytes` and returns at once. One post may be in flight: await
+    /// [`Stream::posted`] before the next.
+    pub fn post(&self, bytes: Vec<u8>) {
+        let Ok(len) = u32::try_from(bytes.len()) else { return };
+        let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
+        let op = core(|core| core.ring.start(entry, Keep::Bytes(Rc::clone(&self.fd), bytes)));
+        *self.sending.borrow_mut() = Some(op);
+    }
+
+    /// Waits until the last [`Stream::post`] is sent whole; at once when there is none.
+    ///
+    /// # Errors
+    /// What the kernel says of the connection; `WriteZero` when the peer took only a part.
+    pub async fn posted(&self) -> io::Result<()> {
+        poll_fn(|context| {
+            let mut sending = self.sending.borrow_mut();
+            let Some(op) = sending.as_mut() else { return Poll::Ready(Ok(())) };
+            let Poll::Ready((result, keep)) = Pin::new(op).poll(context) else { return Poll::Pending };
+            *sending = None;
+            let len = match &keep {
+                Some(Keep::Bytes(_, bytes)) => bytes.len(),
+                _ => 0,
+            };
+            Poll::Ready(whole(result, len))
+        })
+        .await
+    }
+
+    /// Receives into `block` from `at`; gives the block back. 0 at the end of the stream.
+    pub async fn receive_into(&self, mut block: Block, at: usize) -> (io::Result<usize>, Block) {
+        let room = &mut block[at.min(BLOCK_BYTES)..];
+        let entry = opcode::Recv::new(self.raw(), room.as_mut_ptr(), u32::try_from(room.len()).unwrap_or(0)).build();
+        let op = core(|core| core.ring.start(entry, Keep::Block(Rc::clone(&self.fd), block)));
+        block_back(op).await
+    }
+
+    /// Sends all of `bytes`, which are shared and not copied.
+    ///
+    /// # Errors
+    /// What the kernel says of the connection; `WriteZero` when the peer took only a part.
+    pub async fn send(&self, bytes: bytes::Bytes) -> io::Result<()> {
+        let len = bytes.len();
+        let Ok(count) = u32::try_from(len) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), count).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
+        let (result, _) = core(|core| core.ring.start(entry, Keep::Shared(Rc::clone(&self.fd), bytes))).await;
+        whole(result, len)
+    }
+
+    /// Moves up to `count` octets of `file` from `offset` without copying. Waits for room in the
+    /// socket; returns when `count` is reached, the file ends, or the socket is full again.
+    /// 0 when the file ends at `offset`.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET for the connection; EIO for the disk.
+    pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
+        self.make_nonblocking()?;
+        let mut sent = 0;
+        while sent < count {
+            let mut at = i64::try_from(offset + sent as u64).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let chunk = (count - sent).min(SENDFILE_BYTES);
+            match nix::sys::sendfile::sendfile(self.fd.as_fd(), file.descriptor(), Some(&mut at), chunk) {
+                Ok(0) => break,
+                Ok(moved) => sent += moved,
+                Err(nix::Error::EINTR) => {}
+                Err(nix::Error::EAGAIN) if sent > 0 => {
+                    self.writable().await?;
+                    break;
+                }
+                Err(nix::Error::EAGAIN) => self.writable().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn make_nonblocking(&self) -> io::Result<()> {
+        if !self.nonblocking.replace(true) {
+            SockRef::from(&*self.fd).set_nonblocking(true)?;
+        }
+        Ok(())
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.ready(libc::POLLOUT).await
+    }
+
+    async fn ready(&self, events: i16) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(self.raw(), u32::from(events.cast_unsigned())).build();
+        core(|core| core.ring.start(entry, self.keep())).result().await.map(drop)
+    }
+
+    /// Sends FIN, then waits until the peer has acknowledged every octet.
+    ///
+    /// # Errors
+    /// When the peer reset the connection or it broke before everything was acknowledged.
+    pub async fn finish(&self) -> io::Result<()> {
+        let socket = SockRef::from(&*self.fd);
+        if self.unacknowledged() == 0 && !self.nonblocking.get() {
+            return socket.shutdown(std::net::Shutdown::Write);
+        }
+        socket.shutdown(std::net::Shutdown::Write)?;
+        loop {
+            if let Some(error) = socket.take_error()? {
+                return Err(error);
+            }
+            if self.unacknowledged() == 0 {
+                return Ok(());
+            }
+            // POLLRDHUP alone is no sign of failure: the peer may have half-closed first.
+            let _ = within(now().after(FINISH_POLL), self.ready(libc::POLLHUP)).await;
+        }
+    }
+
+    /// Octets in the socket that the peer has not acknowledged (FIN counts as one).
+    pub fn unacknowledged(&self) -> usize {
+        let mut octets: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int, tcp(7).
+        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+        if status == 0 { usize::try_from(octets).unwrap_or(0) } else { 0 }
+    }
+}
+
+fn whole(result: io::Result<u32>, len: usize) -> io::Result<()> {
+    match result {
+        Ok(sent) if sent as usize == len => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for an operation on a block and takes the block out of it again.
+pub(super) async fn block_back(op: Op) -> (io::Result<usize>, Block) {
+    let (result, keep) = op.await;
+    match keep {
+        Some(Keep::Block(_, block)) => (result.map(|len| len as usize), block),
+        // Unreachable by construction: the operation was started with a block. A fresh one keeps
+        // the contract without a panic.
+        _ => (Err(io::Error::other("operation lost its block")), super::block().await),
+    }
+}
+
+fn address(address: &SockAddr) -> io::Result<SocketAddr> {
+    let address = address.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(canonical(address))
+}
+
+/// An IPv4-mapped IPv6 address as the IPv4 address it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// A bound passive data port that nobody else uses.
+pub struct Passive {
+    socket: Rc<OwnedFd>,
+    local: SocketAddr,
+}
+
+impl Passive {
+    /// Binds `ip` on a random free port of `range` and listens.
+    ///
+    /// # Errors
+    /// `AddrInUse` when no free port was found; EMFILE and the like from the kernel.
+    pub fn bind(ip: IpAddr, range: &RangeInclusive<u16>) -> io::Result<Self> {
+        let span = u64::from(range.end().saturating_sub(*range.start())) + 1;
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..PASSIVE_ATTEMPTS {
+            // RFC 2577 §7: "...use random local port numbers for data connections".
+            let offset = u16::try_from(super::random() % span).unwrap_or(0);
+            let local = SocketAddr::new(ip, range.start() + offset);
+            match Self::bind_at(local) {
+                Ok(passive) => return Ok(passive),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    fn bind_at(local: SocketAddr) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new_raw(Domain::for_address(local), kind, Some(Protocol::TCP))?;
+        // Ports of finished transfers linger in TIME_WAIT; two live listeners still exclude each other.
+        socket.set_reuse_address(true)?;
+        socket.bind(&local.into())?;
+        socket.listen(PASSIVE_BACKLOG)?;
+        let local = if local.port() == 0 { address(&socket.local_addr()?)? } else { local };
+        Ok(Self { socket: Rc::new(socket.into()), local })
+    }
+
+    /// The bound address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The first connection from `peer` (from anywhere when `None`); others are closed at once
+    /// (RFC 2577 §4). One that already waits is taken without the ring.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOBUFS when this machine is out of descriptors or memory.
+    pub async fn accept(&self, peer: Option<IpAddr>) -> io::Result<Stream> {
+        let socket = SockRef::from(&*self.socket);
+        loop {
+            match socket.accept_raw() {
+                Ok((accepted, from)) => {
+                    let from = address(&from)?;
+                    if peer.is_none_or(|peer| peer == from.ip()) {
+                        return Ok(Stream::new(accepted.into(), self.local, from));
+                    }
+                    tracing::debug!(%from, "a stranger on a passive port was turned away");
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let entry = opcode::PollAdd::new(types::Fd(self.socket.as_raw_fd()), u32::from(libc::POLLIN.cast_unsigned())).build();
+                    core(|core| core.ring.start(entry, Keep::Fd(Rc::clone(&self.socket)))).result().await?;
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Connects from `local` to `remote`. A port below 1024 in `local` (the default data port of RFC 959
+/// §3.2) is tried and falls back to any port of the same address.
+///
+/// # Errors
+/// What the kernel says of the attempt (ECONNREFUSED, EHOSTUNREACH …).
+pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if socket.bind(&local.into()).is_err() {
+        socket.bind(&SocketAddr::new(local.ip(), 0).into())?;
+    }
+    let bound = address(&socket.local_addr()?)?;
+    let fd: Rc<OwnedFd> = Rc::new(socket.into());
+    let target = Box::new(SockAddr::from(remote));
+    let entry = opcode::Connect::new(types::Fd(fd.as_raw_fd()), target.as_ptr().cast(), target.len()).build();
+    let keep = Keep::Any(Box::new((Rc::clone(&fd), target)));
+    let (result, keep) = core(|core| core.ring.start(entry, keep)).await;
+    drop(keep);
+    result?;
+    let fd = Rc::try_unwrap(fd).map_err(|_| io::Error::other("connecting socket still in use"))?;
+    Ok(Stream::new(fd, bound, canonical(remote)))
+}

@@ -1,0 +1,246 @@
+//! shard::start – one thread, executor and ring per core, and what others may see of them.
+//!
+//! Promises: either every shard runs or none does; a shard that cannot start says why; signals are
+//! blocked in all threads made here; the executor is never dropped while the kernel has operations
+//! of its ring.
+//! Not here: what a shard does (the `main` given), who watches the beats (`server::run`).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::accept::Listeners;
+use super::ring::{Ring, RingHandle, drive};
+use super::{Core, now};
+
+/// The heartbeat bounds glommio's sleep with runnable tasks (reference notes §2.4, trap 1).
+pub const HEARTBEAT: Duration = Duration::from_millis(5);
+/// How often an idle shard proves that it lives.
+const BEAT: Duration = Duration::from_secs(1);
+/// Threads per shard for work that blocks (passwords, directory reading).
+const BLOCKING_THREADS: usize = 4;
+/// Memory glommio registers for its own files, of which there are none but an eventfd.
+const GLOMMIO_IO_BYTES: usize = 64 << 10;
+/// How long the last operations may take when a shard ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a shard shows to the rest of the process.
+pub struct Board {
+    /// Connections it has, or that are on their way to it.
+    pub(super) load: Arc<AtomicUsize>,
+    pub(super) ring_fd: AtomicI32,
+    /// Panics caught in its tasks.
+    pub(super) panics: AtomicU64,
+    beat_ns: AtomicU64,
+    notices: AtomicU64,
+    wake: EventFd,
+}
+
+impl Board {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            load: Arc::new(AtomicUsize::new(0)),
+            ring_fd: AtomicI32::new(-1),
+            panics: AtomicU64::new(0),
+            beat_ns: AtomicU64::new(now().nanos()),
+            notices: AtomicU64::new(0),
+            // Blocking: the executor reads it through its ring, and O_NONBLOCK would turn that into EAGAIN.
+            wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    /// Connections it has, or that are on their way to it.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Panics caught in its tasks.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Time since it last proved that executor, driver and ring go round.
+    #[must_use]
+    pub fn beat_age(&self) -> Duration {
+        Duration::from_nanos(now().nanos().saturating_sub(self.beat_ns.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn beat(&self) {
+        self.beat_ns.store(now().nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn notices(&self) -> u64 {
+        self.notices.load(Ordering::Acquire)
+    }
+
+    /// Makes [`super::noticed`] return on that shard.
+    pub fn notify(&self) {
+        self.notices.fetch_add(1, Ordering::AcqRel);
+        // A full counter (2^64 - 2 wake-ups unread) is the only failure, and then it is awake.
+        let _ = self.wake.write(1);
+    }
+}
+
+/// How to start.
+pub struct Plan {
+    /// One processor per shard.
+    pub cpus: Vec<usize>,
+    /// Bound for as many shards.
+    pub listeners: Listeners,
+}
+
+/// Running shards.
+pub struct Shards {
+    boards: Arc<[Board]>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// What a shard runs; called on its own thread.
+pub type Main = dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync;
+
+impl Shards {
+    /// Starts all shards and returns when each accepts.
+    ///
+    /// # Errors
+    /// What the first shard that could not start said.
+    pub fn start(mut plan: Plan, main: Arc<Main>) -> io::Result<Self> {
+        let boards: Arc<[Board]> = plan.cpus.iter().map(|_| Board::new()).collect::<io::Result<_>>()?;
+        let (ready, readiness) = mpsc::channel();
+        let mut threads = Vec::new();
+        for (index, &cpu) in plan.cpus.iter().enumerate() {
+            let seat = Seat { index, cpu, boards: Arc::clone(&boards), listeners: plan.listeners.take(index), ready: ready.clone() };
+            let main = Arc::clone(&main);
+            threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || run(seat, &main))?);
+        }
+        drop(ready);
+        for _ in 0..plan.cpus.len() {
+            match readiness.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(io::Error::other("a shard ended while starting")),
+            }
+        }
+        Ok(Self { boards, threads })
+    }
+
+    /// What each shard shows.
+    #[must_use]
+    pub fn boards(&self) -> Arc<[Board]> {
+        Arc::clone(&self.boards)
+    }
+
+    /// Makes [`super::noticed`] return on every shard.
+    pub fn notify(&self) {
+        for board in self.boards.iter() {
+            board.notify();
+        }
+    }
+
+    /// Have all ended?
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+    }
+}
+
+struct Seat {
+    index: usize,
+    cpu: usize,
+    boards: Arc<[Board]>,
+    listeners: Vec<OwnedFd>,
+    ready: mpsc::Sender<io::Result<()>>,
+}
+
+fn run(seat: Seat, main: &Arc<Main>) {
+    let ready = seat.ready.clone();
+    // Signals are for the main thread: one that interrupts io_uring_enter is a path glommio never tested.
+    if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
+        tracing::warn!(%error, "cannot block signals in a shard");
+    }
+    let builder = LocalExecutorBuilder::new(Placement::Fixed(seat.cpu))
+        .name(&format!("shard-{}", seat.index))
+        .io_memory(GLOMMIO_IO_BYTES)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS));
+    let executor = match builder.make() {
+        Ok(executor) => executor,
+        Err(error) => {
+            let _ = ready.send(Err(io::Error::other(format!("processor {}: {error}", seat.cpu))));
+            return;
+        }
+    };
+    executor.run(live(seat, Arc::clone(main)));
+    // Dropping it leaks a descriptor and frees buffers of operations still being cancelled; the
+    // process ends right after its shards.
+    #[allow(clippy::mem_forget, reason = "see above")]
+    std::mem::forget(executor);
+}
+
+async fn live(seat: Seat, main: Arc<Main>) {
+    let Seat { index, boards, listeners, ready, .. } = seat;
+    let core = match prepare(index, Arc::clone(&boards), listeners) {
+        Ok(core) => core,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let eventfd = match boards[index].wake.as_fd().try_clone_to_owned() {
+        Ok(eventfd) => eventfd,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let stop = Rc::new(Cell::new(false));
+    let turning = Rc::clone(&core);
+    glommio::spawn_local(drive(core.ring.clone(), eventfd, move || turning.turn(), Rc::clone(&stop))).detach();
+    boards[index].ring_fd.store(core.ring.with(|ring| ring.raw_fd()), Ordering::Release);
+    glommio::spawn_local(beat(Rc::clone(&core))).detach();
+    let life = main(index);
+    let _ = ready.send(Ok(()));
+    life.await;
+    farewell(&core).await;
+    stop.set(true);
+}
+
+fn prepare(index: usize, boards: Arc<[Board]>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Core>> {
+    use std::os::fd::AsRawFd;
+    let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
+    let core = Core::install(index, boards, ring, listeners)?;
+    let vectors = core.blocks.vectors();
+    if !core.ring.with(|ring| ring.register_blocks(&vectors)) {
+        tracing::warn!("memlock is too low to register upload buffers; uploads cost a little more (raise LimitMEMLOCK)");
+    }
+    Ok(core)
+}
+
+/// Proves once a second that the executor, the driver and the ring go round.
+async fn beat(core: Rc<Core>) {
+    loop {
+        let nop = core.ring.start(io_uring::opcode::Nop::new().build(), super::ring::Keep::Any(Box::new(())));
+        if nop.result().await.is_ok() {
+            core.board.beat();
+        }
+        glommio::timer::sleep(BEAT).await;
+    }
+}
+
+/// Lets operations that were cancelled come home; listeners and the beat stay with the process.
+async fn farewell(core: &Rc<Core>) {
+    let deadline = now().after(FAREWELL);
+    let idle = 2 + core.listening.get();
+    while core.ring.in_flight() > idle && now() < deadline {
+        super::yield_now().await;
+    }
+}

@@ -1,0 +1,52 @@
+//! shard::sys – system calls that no crate wraps.
+//!
+//! Promises: every call is checked, nothing waits. Not here: anything `nix` or the ring can do.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `cachestat(2)`, the same number on every architecture.
+const SYS_CACHESTAT: libc::c_long = 451;
+/// Octets of one page as `cachestat` counts them.
+const PAGE_BYTES: u64 = 4096;
+
+#[repr(C)]
+struct CacheStatRange {
+    offset: u64,
+    len: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CacheStat {
+    cached: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// Are all pages of the range in the page cache? The range must lie inside the file.
+pub(super) fn pages_cached(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<bool> {
+    let range = CacheStatRange { offset, len };
+    let mut stat = CacheStat::default();
+    // SAFETY: both structs have the kernel's layout (linux/mman.h) and live across the call; the
+    // descriptor is open.
+    let status = unsafe { libc::syscall(SYS_CACHESTAT, fd.as_raw_fd(), &raw const range, &raw mut stat, 0) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let pages = (offset + len).div_ceil(PAGE_BYTES) - offset / PAGE_BYTES;
+    Ok(stat.cached >= pages)
+}
+
+/// Can the octet at `offset` be read without waiting? Starts reading it ahead when not.
+pub(super) fn readable_now(fd: BorrowedFd<'_>, offset: u64) -> bool {
+    let mut octet = 0u8;
+    let vector = libc::iovec { iov_base: (&raw mut octet).cast(), iov_len: 1 };
+    let Ok(offset) = libc::off_t::try_from(offset) else { return true };
+    // SAFETY: one vector of one octet that lives across the call.
+    let count = unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
+    // Anything but EAGAIN (end of file, an old kernel) is for the real read to report.
+    count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+}

@@ -1,0 +1,169 @@
+//! store::accounts::file – `users.toml`: reading it strictly, replacing it atomically.
+//!
+//! ```toml
+//! version = 1
+//! [[user]]
+//! name = "alice"
+//! password = "$argon2id$…"
+//! ftp = "write"            # "none" | "read" | "write"
+//! ftp_root = "home/alice"  # optional
+//! mail = ["alice@example.org"]
+//! ```
+//! Promises: at any moment, power loss included, the file is the old one or the new one; mode 0600;
+//! it keeps its owner, or takes that of the data directory.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::{Access, Accounts, Hash, User, clean_ftp_root, mail_fault, name_fault};
+use crate::document::{Document, Value, quoted};
+use crate::problem::Problem;
+use crate::store::lock::UsersLock;
+
+/// Format of `users.toml`; a file of a later one is refused, never rewritten.
+const VERSION: u64 = 1;
+const MODE: u32 = 0o600;
+const FILE_KEYS: [&str; 2] = ["version", "user"];
+const USER_KEYS: [&str; 5] = ["name", "password", "ftp", "ftp_root", "mail"];
+
+/// Reads `path`, lets `change` alter it and writes it back, all under `users.lock`.
+/// Nothing is written when `change` fails.
+pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Accounts) -> Result<T, Problem>) -> Result<T, Problem> {
+    let _lock = UsersLock::wait(path)?;
+    let mut accounts = Accounts::load(path)?;
+    let outcome = change(&mut accounts)?;
+    save(path, &accounts)?;
+    Ok(outcome)
+}
+
+/// Writes a file without users when there is none.
+pub fn make_if_missing(path: &Path) -> Result<(), Problem> {
+    if path.exists() {
+        return Ok(());
+    }
+    let _lock = UsersLock::wait(path)?;
+    if path.exists() { Ok(()) } else { save(path, &Accounts::default()) }
+}
+
+fn save(path: &Path, accounts: &Accounts) -> Result<(), Problem> {
+    replace(path, &render(accounts))
+        .map_err(|error| Problem::path(path, format_args!("cannot write: {error}"), "make the data directory writable, or run as its owner"))
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new().prefix(".users-").permissions(Permissions::from_mode(MODE)).tempfile_in(directory)?;
+    temporary.write_all(text.as_bytes())?;
+    // Written by root, the file must stay readable to the user the server becomes.
+    let wanted = fs::metadata(path).or_else(|_| fs::metadata(directory))?;
+    let made = temporary.as_file().metadata()?;
+    if (made.uid(), made.gid()) != (wanted.uid(), wanted.gid()) {
+        keep_owner(temporary.path(), &wanted)?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+/// Only root may give files away; for others the file is theirs, as any file they write.
+fn keep_owner(path: &Path, wanted: &fs::Metadata) -> io::Result<()> {
+    match chown(path, Some(wanted.uid()), Some(wanted.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn render(accounts: &Accounts) -> String {
+    let mut text = format!("# Written by `sluicegate user`; a running server reads changes within two seconds.\nversion = {VERSION}\n");
+    for user in accounts.iter() {
+        text.push_str(&format!(
+            "\n[[user]]\nname = {}\npassword = {}\nftp = {}\n",
+            quoted(&user.name),
+            quoted(user.hash.as_str()),
+            quoted(user.ftp.name()),
+        ));
+        if let Some(root) = &user.ftp_root {
+            text.push_str(&format!("ftp_root = {}\n", quoted(root)));
+        }
+        if !user.mail.is_empty() {
+            let mail: Vec<String> = user.mail.iter().map(|address| quoted(address)).collect();
+            text.push_str(&format!("mail = [{}]\n", mail.join(", ")));
+        }
+    }
+    text
+}
+
+/// Understands the whole file or says what is wrong first.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Accounts, Problem> {
+    let (mut document, table) = Document::parse(path, text);
+    let mut accounts = Accounts::default();
+    read_version(&mut document, &table);
+    document.unknown_keys(&table, FILE_KEYS.into_iter(), "key");
+    if let Some(value) = table.get("user") {
+        match value.get_ref().as_array() {
+            Some(users) => users.iter().for_each(|user| read_user(&mut document, user, &mut accounts)),
+            None => document.reject_value("user", value.span(), "sections, each begun by a line [[user]]"),
+        }
+    }
+    match document.finish().into_iter().next() {
+        Some(problem) => Err(problem),
+        None => Ok(accounts),
+    }
+}
+
+fn read_version(document: &mut Document<'_>, table: &DeTable<'_>) {
+    match table.get("version") {
+        None => document.reject(0..0, "no version", "users.toml says which format it has", format!("add a line: version = {VERSION}")),
+        Some(value) => {
+            let given = value.get_ref().as_integer().map(|number| number.as_str().to_owned());
+            if given.as_deref() != Some(&VERSION.to_string()) {
+                document.reject_value("version", value.span(), format_args!("{VERSION}; this program reads no other format"));
+            }
+        }
+    }
+}
+
+fn read_user(document: &mut Document<'_>, value: &Value<'_>, accounts: &mut Accounts) {
+    let Some(table) = value.get_ref().as_table() else {
+        document.reject_value("user", value.span(), "a section, begun by a line [[user]]");
+        return;
+    };
+    document.unknown_keys(table, USER_KEYS.into_iter(), "key of [[user]]");
+    let name = required(document, table, value, "name", |text| match name_fault(text) {
+        Some(fault) => Err(fault),
+        None => Ok(text.to_owned()),
+    });
+    let hash = required(document, table, value, "password", Hash::import);
+    let ftp = table.get("ftp").map_or(Access::None, |value| document.choice("ftp", value, &Access::NAMES, Access::None));
+    let ftp_root = table.get("ftp_root").and_then(|value| {
+        document.parsed("ftp_root", value, "a path below [ftp] root", |text| clean_ftp_root(text).ok())
+    });
+    let mail = table.get("mail").map_or_else(Vec::new, |value| {
+        document.list("mail", value, "an address like name@example.org", |text| mail_fault(text).is_none().then(|| text.to_owned()))
+    });
+    let (Some(name), Some(hash)) = (name, hash) else { return };
+    if accounts.find(name.as_bytes()).is_some() {
+        document.reject(value.span(), format!("user {name:?}"), "there are two of this name", "remove one");
+    }
+    accounts.insert(User { name, hash, ftp, ftp_root, mail });
+}
+
+/// A string key that must be there; the reason why it is wrong is shown, its value is not.
+fn required<T>(
+    document: &mut Document<'_>,
+    table: &DeTable<'_>,
+    user: &Value<'_>,
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let Some(value) = table.get(key) else {
+        document.reject(user.span(), format!("[[user]] without {key}"), "", "see `sluicegate user add --help`");
+        return None;
+    };
+    let parsed = value.get_ref().as_str().ok_or_else(|| "a string is needed".to_owned()).and_then(parse);
+    parsed.map_err(|fault| document.reject(value.span(), key, fault, "")).ok()
+}

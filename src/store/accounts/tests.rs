@@ -1,0 +1,138 @@
+//! accounts tests.
+
+use super::*;
+
+/// Of "Hello world!", made by `openssl passwd -6 -salt saltstring`.
+const SHA512: &str = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+
+fn user(name: &str, hash: Hash) -> User {
+    User { name: name.into(), hash, ftp: Access::Write, ftp_root: Some("home".into()), mail: vec!["a@b".into()] }
+}
+
+#[test]
+fn users_survive_a_round_trip() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users.toml");
+    let empty = Accounts::fingerprint(&path);
+    make_if_missing(&path).unwrap();
+    let made = Accounts::fingerprint(&path);
+    assert_ne!(empty, made);
+    assert!(Accounts::load(&path).unwrap().is_empty());
+
+    let alice = user("alice", Hash::new(b"secret").unwrap());
+    let bob = User { ftp: Access::None, ftp_root: None, mail: vec![], ..user("bob", Hash::import(SHA512).unwrap()) };
+    edit(&path, |accounts| {
+        accounts.insert(alice.clone());
+        accounts.insert(bob.clone());
+        Ok(())
+    })
+    .unwrap();
+    assert_ne!(Accounts::fingerprint(&path), made);
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+
+    let accounts = Accounts::load(&path).unwrap();
+    assert_eq!(accounts.iter().cloned().collect::<Vec<_>>(), [alice, bob]);
+    assert_eq!(accounts.verify(b"alice", b"secret"), Verdict::Accepted);
+    assert_eq!(accounts.verify(b"alice", b"Secret"), Verdict::Refused);
+    assert_eq!(accounts.verify(b"bob", b"Hello world!"), Verdict::Accepted);
+    assert_eq!(accounts.verify(b"bob", b"Hello world"), Verdict::Refused);
+    assert_eq!(accounts.verify(b"carol", b"secret"), Verdict::Refused);
+    assert_eq!(accounts.verify(b"\xff", b""), Verdict::Refused);
+    assert_eq!(accounts.verify(b"alice", &[b'x'; 9999]), Verdict::Refused);
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "no temporary stays: {names:?}");
+}
+
+#[test]
+fn a_failed_change_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users.toml");
+    make_if_missing(&path).unwrap();
+    let before = Accounts::fingerprint(&path);
+    edit(&path, |accounts| -> Result<(), Problem> {
+        accounts.remove("x");
+        Err(Problem::new("x", "no", ""))
+    })
+    .unwrap_err();
+    assert_eq!(Accounts::fingerprint(&path), before);
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let alice = user("alice", Hash::import(SHA512).unwrap());
+    assert!(!format!("{alice:?}").contains("svn8"), "{alice:?}");
+    let path = Path::new("users.toml");
+    let problem = file::parse(path, "version = 1\n[[user]]\nname = \"a\"\npassword = \"$6$salt$short\"\n").unwrap_err();
+    assert!(!problem.to_string().contains("short"), "{problem}");
+}
+
+#[test]
+fn imported_hashes_are_bounded() {
+    let argon2 = Hash::new(b"x").unwrap();
+    assert!(argon2.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", argon2.as_str());
+    assert!(Hash::import(argon2.as_str()).is_ok());
+    let dear = argon2.as_str().replace("m=19456", "m=4000000");
+    assert!(Hash::import(&dear).unwrap_err().contains("costs too much"));
+    assert!(Hash::import(&SHA512.replace("$6$", "$6$rounds=2000$")).is_ok());
+    assert!(Hash::import(&SHA512.replace("$6$", "$6$rounds=9000000$")).is_err());
+    assert!(Hash::import(&SHA512.replace("$6$", "$6$rounds=9$")).is_err());
+    for wrong in ["", "x", "$1$a$b", "$6$", "$6$salt", "$argon2id$", "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"] {
+        assert!(Hash::import(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn passwords_are_one_line() {
+    assert!(Hash::new(b"").is_err());
+    assert!(Hash::new(&[b'x'; 513]).is_err());
+    assert!(Hash::new(b"a\nb").is_err());
+}
+
+#[test]
+fn names() {
+    for good in ["alice", "a", "ä", "a.b@example.org", "user_1"] {
+        assert_eq!(name_fault(good), None, "{good}");
+    }
+    let long = "x".repeat(65);
+    for bad in ["", "a b", "a/b", "a:b", "a\nb", "..", "-x", "anonymous", "FTP", &long] {
+        assert!(name_fault(bad).is_some(), "{bad}");
+    }
+}
+
+#[test]
+fn roots_stay_below() {
+    assert_eq!(clean_ftp_root("/home//./alice/").unwrap(), "home/alice");
+    for bad in ["", "/", ".", "..", "a/../..", "a\nb"] {
+        assert!(clean_ftp_root(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn wrong_files_say_where() {
+    let wrong = |text: &str| file::parse(Path::new("users.toml"), text).unwrap_err().to_string();
+    assert_eq!(wrong(""), "users.toml:1:1: no version: users.toml says which format it has (add a line: version = 1)");
+    assert_eq!(wrong("version = 2\n"), "users.toml:1:11: version = 2: not allowed (allowed: 1; this program reads no other format)");
+    assert_eq!(
+        wrong("version = 1\n[[user]]\nnmae = \"a\"\n"),
+        "users.toml:2:1: [[user]] without name (see `sluicegate user add --help`)"
+    );
+    assert_eq!(wrong("version = 1\n[user]\n"), "users.toml:2:1: user = [user]: not allowed (allowed: sections, each begun by a line [[user]])");
+    let twice = format!("version = 1\n[[user]]\nname = \"a\"\npassword = \"{SHA512}\"\n").replace("version = 1\n", "");
+    assert_eq!(wrong(&format!("version = 1\n{twice}{twice}")), "users.toml:5:1: user \"a\": there are two of this name (remove one)");
+}
+
+#[test]
+fn an_unknown_user_takes_as_long() {
+    // A coarse bound, for machines under load: the work must be of the same order.
+    let mut accounts = Accounts::default();
+    accounts.insert(user("alice", Hash::new(b"secret").unwrap()));
+    let time = |name: &[u8]| {
+        let start = std::time::Instant::now();
+        assert_eq!(accounts.verify(name, b"wrong"), Verdict::Refused);
+        start.elapsed()
+    };
+    let _warm = (time(b"alice"), time(b"nobody"));
+    let known = (0..5).map(|_| time(b"alice")).min().unwrap();
+    let unknown = (0..5).map(|_| time(b"nobody")).min().unwrap();
+    assert!(unknown * 3 > known && known * 3 > unknown, "known {known:?}, unknown {unknown:?}");
+}

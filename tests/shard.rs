@@ -1,0 +1,311 @@
+//! The real shard against the real kernel: sockets, files, timers, isolation, spreading.
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use sluicegate::shard::{self, Links, Listeners, Passive, Plan, Root, Shards, Stream};
+
+type Life = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs `work` on one shard and returns what it returns.
+fn on_shard<T, F>(work: impl Fn() -> F + Send + Sync + 'static) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let (sender, receiver) = mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let main = move |_| -> Life {
+        let sender = sender.lock().unwrap().clone();
+        let work = work();
+        Box::pin(async move {
+            let value = work.await;
+            let _ = sender.send(value);
+        })
+    };
+    let plan = Plan { cpus: vec![cpus()[0]], listeners: Listeners::bind(&[], 1).unwrap() };
+    let _shards = Shards::start(plan, Arc::new(main)).unwrap();
+    receiver.recv_timeout(Duration::from_secs(30)).expect("the shard answers")
+}
+
+fn cpus() -> Vec<usize> {
+    shard::preflight::processors()
+}
+
+/// An echo server on `count` shards; what each shard accepted is counted.
+fn echo(count: usize) -> (SocketAddr, Arc<[AtomicUsize]>, Shards) {
+    let counts: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+    let seen = Arc::clone(&counts);
+    let main = move |index: usize| -> Life {
+        let seen = Arc::clone(&seen);
+        Box::pin(async move {
+            shard::accept(move |stream: Stream| {
+                seen[index].fetch_add(1, Ordering::Relaxed);
+                shard::spawn("echo", async move {
+                    while let Ok(octets) = stream.receive().await {
+                        if octets.is_empty() {
+                            break;
+                        }
+                        assert_ne!(&*octets, b"panic!", "asked for");
+                        if stream.posted().await.is_err() {
+                            break;
+                        }
+                        stream.post(octets.to_vec());
+                    }
+                });
+            });
+            shard::noticed(0).await;
+        })
+    };
+    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], count).unwrap();
+    let address = listeners.addresses()[0];
+    let all = cpus();
+    let plan = Plan { cpus: (0..count).map(|index| all[index % all.len()]).collect(), listeners };
+    (address, counts, Shards::start(plan, Arc::new(main)).unwrap())
+}
+
+#[test]
+fn octets_come_back_in_order_however_they_are_cut() {
+    let (address, _, shards) = echo(1);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let sent: Vec<u8> = (0..200_000u32).map(|index| (index % 251) as u8).collect();
+    let mut writer = client.try_clone().unwrap();
+    let expected = sent.clone();
+    let sending = std::thread::spawn(move || {
+        for piece in sent.chunks(977) {
+            writer.write_all(piece).unwrap();
+        }
+    });
+    let mut received = vec![0; expected.len()];
+    client.read_exact(&mut received).unwrap();
+    sending.join().unwrap();
+    assert!(received == expected);
+    shards.notify();
+}
+
+#[test]
+fn a_panic_ends_its_connection_only_and_is_counted() {
+    let (address, _, shards) = echo(1);
+    let mut other = TcpStream::connect(address).unwrap();
+    let mut doomed = TcpStream::connect(address).unwrap();
+    doomed.write_all(b"panic!").unwrap();
+    let mut end = Vec::new();
+    doomed.read_to_end(&mut end).ok();
+    assert!(end.is_empty());
+    other.write_all(b"still here").unwrap();
+    let mut back = [0; 10];
+    other.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"still here");
+    assert_eq!(shards.boards()[0].panics(), 1);
+}
+
+#[test]
+fn few_connections_are_spread_evenly() {
+    let (address, counts, _shards) = echo(2);
+    let mut clients = Vec::new();
+    for number in 1..=16 {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        clients.push(client);
+        let seen: Vec<usize> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        assert_eq!(seen.iter().sum::<usize>(), number);
+        assert!(seen[0].abs_diff(seen[1]) <= 1, "uneven after {number}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_second_server_cannot_slip_in() {
+    let (address, _, _shards) = echo(1);
+    let (refused, error) = Listeners::bind(&[address], 1).err().expect("refused");
+    assert_eq!(refused, address);
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn more_operations_than_the_queue_holds_all_complete() {
+    let completed = on_shard(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), [7u8; 4096]).unwrap();
+        let root = Root::open(folder.path(), Links::InRoot).unwrap();
+        let completed = std::rc::Rc::new(std::cell::Cell::new(0usize));
+        for _ in 0..5_000 {
+            let (root, completed) = (root.clone(), std::rc::Rc::clone(&completed));
+            shard::spawn("sync", async move {
+                let file = root.open_in_place(b"file").await.unwrap();
+                file.allocate(4096).await.ok();
+                completed.set(completed.get() + 1);
+            });
+        }
+        let deadline = shard::now().after(Duration::from_secs(20));
+        while completed.get() < 5_000 && shard::now() < deadline {
+            shard::sleep_until(shard::now().after(Duration::from_millis(5))).await;
+        }
+        completed.get()
+    });
+    assert_eq!(completed, 5_000);
+}
+
+async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let mut first = Box::pin(first);
+    let mut second = Box::pin(second);
+    let (mut one, mut two) = (None, None);
+    std::future::poll_fn(|context| {
+        if one.is_none()
+            && let std::task::Poll::Ready(value) = first.as_mut().poll(context)
+        {
+            one = Some(value);
+        }
+        if two.is_none()
+            && let std::task::Poll::Ready(value) = second.as_mut().poll(context)
+        {
+            two = Some(value);
+        }
+        if one.is_some() && two.is_some() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    (one.unwrap(), two.unwrap())
+}
+
+#[test]
+fn a_file_goes_out_by_sendfile_and_comes_in_by_blocks() {
+    let equal = on_shard(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let octets: Vec<u8> = (0..3_000_001u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        std::fs::write(folder.path().join("source"), &octets).unwrap();
+        let root = Root::open(folder.path(), Links::InRoot).unwrap();
+        let passive = Passive::bind("::1".parse().unwrap(), &(40_000..=49_999)).unwrap();
+        let client = shard::connect("[::1]:0".parse().unwrap(), passive.local());
+        let (client, server) = both(client, passive.accept(Some("::1".parse().unwrap()))).await;
+        let (client, server) = (client.unwrap(), server.unwrap());
+        let source = root.open_file(b"source").await.unwrap();
+        let sending = async {
+            let mut at = 0;
+            loop {
+                source.prefetch(at, 1 << 20).await.unwrap();
+                match server.send_file(&source, at, 1 << 20).await.unwrap() {
+                    0 => break,
+                    moved => at += moved as u64,
+                }
+            }
+            server.finish().await.unwrap();
+            at
+        };
+        let receiving = async {
+            let dir = root.open_dir(b"").await.unwrap();
+            let target = dir.create(b"target", 0o644).await.unwrap();
+            let mut at = 0;
+            loop {
+                let (result, block) = client.receive_into(shard::block().await, 0).await;
+                let len = result.unwrap();
+                if len == 0 {
+                    break;
+                }
+                let (result, _) = target.write_at(block, len, at).await;
+                result.unwrap();
+                at += len as u64;
+            }
+            target.sync().await.unwrap();
+            dir.rename(b"target", &dir, b"renamed", true).await.unwrap();
+            dir.sync().await.unwrap();
+        };
+        let (sent, ()) = both(sending, receiving).await;
+        assert_eq!(sent, octets.len() as u64);
+        std::fs::read(folder.path().join("renamed")).unwrap() == octets
+    });
+    assert!(equal);
+}
+
+#[test]
+fn nothing_leaves_the_root() {
+    on_shard(|| async {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("dir")).unwrap();
+        std::fs::write(folder.path().join("dir/file"), b"file").unwrap();
+        std::os::unix::fs::symlink("/dir/file", folder.path().join("absolute")).unwrap();
+        std::os::unix::fs::symlink("dir/file", folder.path().join("relative")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("out")).unwrap();
+        std::os::unix::fs::symlink("/proc/self/root", folder.path().join("magic")).unwrap();
+        for (links, absolute, relative) in [(Links::InRoot, true, true), (Links::Beneath, false, true), (Links::Deny, false, false)] {
+            let root = Root::open(folder.path(), links).unwrap();
+            assert_eq!(root.open_file(b"absolute").await.is_ok(), absolute, "{links:?}");
+            assert_eq!(root.open_file(b"relative").await.is_ok(), relative, "{links:?}");
+            for path in [&b"out/secret"[..], b"magic/etc/passwd", b"../../../../etc/passwd", b"/etc/passwd", b"dir/../../etc/passwd"] {
+                assert!(root.open_file(path).await.is_err(), "{links:?} {}", path.escape_ascii());
+            }
+            let dir = root.open_dir(b"dir").await.unwrap();
+            for name in [&b".."[..], b".", b"", b"../x", b"a/b"] {
+                assert!(dir.create(name, 0o600).await.is_err(), "{}", name.escape_ascii());
+            }
+        }
+    });
+}
+
+#[test]
+fn timers_fire_in_order_and_not_early() {
+    let late = on_shard(|| async {
+        let start = shard::now();
+        let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        for millis in [40u64, 10, 30, 20] {
+            let order = std::rc::Rc::clone(&order);
+            shard::spawn("timer", async move {
+                shard::sleep_until(start.after(Duration::from_millis(millis))).await;
+                assert!(shard::now() >= start.after(Duration::from_millis(millis)));
+                order.borrow_mut().push(millis);
+            });
+        }
+        shard::sleep_until(start.after(Duration::from_millis(60))).await;
+        assert_eq!(*order.borrow(), [10, 20, 30, 40]);
+        let never = shard::within(shard::now().after(Duration::from_millis(5)), std::future::pending::<()>()).await;
+        assert!(never.is_none());
+        true
+    });
+    assert!(late);
+}
+
+#[test]
+fn a_cold_file_is_fetched_without_stopping_the_shard() {
+    let resident = on_shard(|| async {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        std::fs::write(folder.path().join("cold"), vec![1u8; 4 << 20]).unwrap();
+        let root = Root::open(folder.path(), Links::InRoot).unwrap();
+        let file = root.open_file(b"cold").await.unwrap();
+        file.prefetch(0, 4 << 20).await.unwrap();
+        file.prefetch(1 << 20, 1 << 20).await.is_ok()
+    });
+    assert!(resident);
+}
+
+#[test]
+fn a_panic_off_the_shard_is_an_error_not_a_hang() {
+    let failed = on_shard(|| async { shard::blocking(|| panic!("asked for")).await.map(|()| ()).is_err() });
+    assert!(failed);
+}
+
+#[test]
+fn every_shard_beats_while_idle() {
+    let (_, _, shards) = echo(2);
+    let boards = shards.boards();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // An age only falls when the shard beat in between.
+    for board in boards.iter() {
+        let mut last = board.beat_age();
+        loop {
+            std::thread::sleep(Duration::from_millis(10));
+            let age = board.beat_age();
+            if age < last {
+                break;
+            }
+            last = age;
+            assert!(Instant::now() < deadline, "no beat");
+        }
+    }
+}
