@@ -16,6 +16,10 @@ pub enum Next {
     /// Flush the outbox, then wait for whatever comes first: input (only while
     /// `Session::wants_input`), the end of the running transfer, the deadline of `Session::timer`.
     /// This is the only place where output is flushed.
+    ///
+    /// Input may be left over, because deferred lines fill their bound (`wants_input` is false until
+    /// the transfer ends) or because the outbox is full (`wants_input` stays true). The driver keeps
+    /// it, and once `wants_input` is true again it calls `advance` with it before it waits for more.
     Receive,
     /// Ask the accounts or the tree, then [`super::Session::resume`].
     Ask(Ask),
@@ -239,8 +243,19 @@ pub struct ListOptions {
     pub recursive: bool,
     /// Wildcard in the last component: `*`, `?`, `[…]`; never braces.
     pub pattern: Option<Vec<u8>>,
-    /// What the client wrote before the last `/`, to be put before names (NLST dir/).
+    /// What to put before the names found in the directory, so that a client can use them as they
+    /// stand (NLST `dir` gives `dir/name`): empty, or ends with `/`. When the path turns out to be a
+    /// file, [`ListOptions::file_prefix`] stands before its name instead.
     pub prefix: Vec<u8>,
+}
+
+impl ListOptions {
+    /// What stands before the name of a single file that was listed by its path: what the client
+    /// wrote up to the last `/` before that name.
+    pub fn file_prefix(&self) -> &[u8] {
+        let written = self.prefix.strip_suffix(b"/").unwrap_or(&self.prefix);
+        &written[..memchr::memrchr(b'/', written).map_or(0, |at| at + 1)]
+    }
 }
 
 /// Where the data connection of a transfer comes from.
@@ -361,6 +376,40 @@ pub enum EntryKind {
 /// The facts a client selected with OPTS MLST, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts(pub u16);
+
+impl Facts {
+    /// `type`.
+    pub const TYPE: Self = Self(1);
+    /// `size`.
+    pub const SIZE: Self = Self(1 << 1);
+    /// `modify`.
+    pub const MODIFY: Self = Self(1 << 2);
+    /// `perm`.
+    pub const PERM: Self = Self(1 << 3);
+    /// `unique`.
+    pub const UNIQUE: Self = Self(1 << 4);
+    /// `UNIX.mode`.
+    pub const UNIX_MODE: Self = Self(1 << 5);
+    /// All of them.
+    pub const ALL: Self = Self((1 << 6) - 1);
+
+    /// Is every fact of `other` in this set?
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
 
 /// A password. Compares, clones, but never shows itself; overwritten when dropped by its owner.
 #[derive(Clone, PartialEq, Eq)]

@@ -312,7 +312,9 @@ impl File {
         self.read_some(block, BLOCK_BYTES, offset).await
     }
 
-    async fn read_some(&self, mut block: Block, len: usize, offset: u64) -> (io::Result<usize>, Block) {
+    // ADDED (made public)
+    /// Like [`File::read_at`], but at most `len` octets.
+    pub async fn read_some(&self, mut block: Block, len: usize, offset: u64) -> (io::Result<usize>, Block) {
         let count = u32::try_from(len.min(BLOCK_BYTES)).unwrap_or(0);
         let target = block.as_mut_ptr();
         let registered = core(|core| core.ring.with(|ring| ring.registered_blocks));

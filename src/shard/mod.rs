@@ -23,6 +23,7 @@ mod dir;
 mod file;
 mod net;
 pub mod preflight;
+pub mod privileges;
 mod ring;
 mod start;
 mod sys;

@@ -180,6 +180,20 @@ impl Stream {
         block_back(op).await
     }
 
+    // ADDED
+    /// Waits until octets, the end or an error can be received without waiting, so that an upload need
+    /// not hold a block meanwhile. Looks first without the ring. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the kernel says of the operation; a broken connection is "readable".
+    pub async fn readable(&self) -> io::Result<()> {
+        let mut wanted = [nix::poll::PollFd::new(self.fd.as_fd(), nix::poll::PollFlags::POLLIN)];
+        match nix::poll::poll(&mut wanted, nix::poll::PollTimeout::ZERO) {
+            Ok(count) if count > 0 => Ok(()),
+            _ => self.ready(libc::POLLIN).await,
+        }
+    }
+
     /// Sends all of `bytes`, which are shared and not copied.
     ///
     /// # Errors

@@ -17,8 +17,9 @@ const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 const DESCRIPTORS_MIN: u64 = 128;
 /// Descriptors that are not connections: per shard (rings, eventfds, listeners) and in total.
 const DESCRIPTORS_PER_SHARD: u64 = 32;
-/// A session with a transfer: control, passive listener, data, file, directory.
-const DESCRIPTORS_PER_SESSION: u64 = 2;
+/// The part of the descriptors kept for transfers (listener, data connection, file, directory each):
+/// most sessions wait for a command and have one descriptor.
+const TRANSFER_SHARE: u64 = 4;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,9 +129,10 @@ fn no_ring(error: &io::Error) -> Finding {
 fn descriptors(shards: usize, connections: usize) -> (Finding, usize) {
     let limit = raise(Resource::RLIMIT_NOFILE);
     let own = DESCRIPTORS_PER_SHARD * shards as u64;
-    let fit = usize::try_from(limit.saturating_sub(own) / DESCRIPTORS_PER_SESSION).unwrap_or(usize::MAX);
-    let finding = if limit < DESCRIPTORS_MIN.max(own + DESCRIPTORS_PER_SESSION) {
-        let what = format!("only {limit} descriptors are allowed, {} are needed", DESCRIPTORS_MIN.max(own + DESCRIPTORS_PER_SESSION));
+    let fit = usize::try_from(limit.saturating_sub(own + limit / TRANSFER_SHARE)).unwrap_or(usize::MAX);
+    let needed = DESCRIPTORS_MIN.max(2 * own);
+    let finding = if limit < needed {
+        let what = format!("only {limit} descriptors are allowed, {needed} are needed");
         Finding::bad(Level::Failure, what, "raise the hard limit: ulimit -Hn, LimitNOFILE=")
     } else if fit < connections {
         let what = format!("{limit} descriptors allow {fit} connections, max_connections is {connections}: clamped");

@@ -1,6 +1,8 @@
 //! store – what outlives a connection: accounts, locks, and the trees that are served.
 //!
+//! Paths are octets relative to a root, reasons are [`files::Trouble`]: no protocol is known here.
 //! Promises: a file is replaced whole or not at all. Not here: protocols, sessions.
 
 pub mod accounts;
+pub mod files;
 pub mod lock;

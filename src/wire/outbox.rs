@@ -1,4 +1,10 @@
 //! wire::outbox – replies that wait for the one flush.
+//!
+//! Handlers append, only the driver flushes, when it is about to wait. That makes one packet of
+//! the replies to a pipelined burst, and one place where output leaves.
+//!
+//! Promises: an empty outbox owns no memory after [`Outbox::take`].
+//! Not here: what a reply looks like (the reply table of each protocol).
 
 /// Replies that wait to be sent.
 #[derive(Debug, Default)]

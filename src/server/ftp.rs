@@ -1,0 +1,408 @@
+//! server::ftp – the control connection: joins one FTP dialogue to one shard.
+//!
+//! ```text
+//!   input ─▶ advance ─▶ Ask ─────▶ ask.rs ─────▶ resume
+//!               ▲   └─▶ Transfer ▶ transfer.rs ▶ transfer (polled in this very task)
+//!               │   └─▶ Receive ─▶ flush, then wait for input · transfer · deadline · notice
+//!               └──────────────────────────────┘
+//! ```
+//! Promises: output is flushed here only, when this task is about to wait; the transfer is looked at once
+//! before that, so that a small file costs one packet for both its replies. A control connection that
+//! ends takes everything with it (RFC 959 §4.1.1): data connection, port, temporary.
+//! Not here: replies, what a command means, how octets move.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::ask;
+use super::input::Input;
+use super::login::{self, Login};
+use super::notice::Phase;
+use super::poll::poll_once;
+use super::shared::{Context, View};
+use super::transfer::{self, Change, Ground, Running};
+use crate::ftp::session::{Session, Timer};
+use crate::ftp::step::{Answer, Ask, Family, Fault, News, Next, Transfer};
+use crate::shard::{self, Instant, Passive, Received, Stream};
+use crate::store::files::Tree;
+use crate::wire::outbox::Outbox;
+
+/// Bits cleared in the mode of what a client makes while it sets none itself.
+const UMASK: u32 = 0o022;
+/// How long last replies may take to be read.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Rounds of one session before others of the shard may run.
+const ROUNDS: u32 = 64;
+
+/// Serves one accepted control connection until it ends.
+pub async fn session(context: Rc<Context>, stream: Stream) {
+    let view = context.view();
+    let peer = stream.peer();
+    let mut out = Outbox::default();
+    let permit = context.shared.admission.enter(
+        peer.ip(),
+        view.connections_max,
+        view.connections_per_address_max,
+    );
+    let mut dialogue = Session::new(Rc::clone(&view.settings), stream.local(), peer, &mut out);
+    let _place = match permit {
+        Ok(permit) if context.notice.phase() == Phase::Running => permit,
+        refused => {
+            tracing::debug!(%peer, ?refused, "connection refused");
+            // The refusal takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421).
+            drop(out.take());
+            dialogue.drain(&mut out);
+            farewell(&stream, out.take()).await;
+            return;
+        }
+    };
+    let _count = Counted::new(Rc::clone(&context));
+    tracing::debug!(%peer, "session begins");
+    let now = shard::now();
+    let control = Control {
+        phase: Phase::Running,
+        context,
+        view,
+        stream,
+        dialogue,
+        out,
+        input: Input::Empty,
+        tree: None,
+        passive: None,
+        running: None,
+        change: None,
+        progress: None,
+        failures: 0,
+        started: now,
+        active: now,
+    };
+    control.run().await;
+    tracing::debug!(%peer, "session ends");
+}
+
+/// One session of this shard.
+struct Counted(Rc<Context>);
+
+impl Counted {
+    fn new(context: Rc<Context>) -> Self {
+        context.sessions.set(context.sessions.get() + 1);
+        Self(context)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.sessions.set(self.0.sessions.get() - 1);
+    }
+}
+
+struct Control {
+    context: Rc<Context>,
+    view: Rc<View>,
+    stream: Stream,
+    dialogue: Session,
+    out: Outbox,
+    input: Input,
+    tree: Option<Rc<Tree>>,
+    passive: Option<Rc<Passive>>,
+    running: Option<Running>,
+    /// What became of the transfer while something else was waited for.
+    change: Option<Change>,
+    progress: Option<Rc<Cell<u64>>>,
+    failures: u32,
+    started: Instant,
+    active: Instant,
+    phase: Phase,
+}
+
+/// What ended a wait.
+enum Event {
+    /// Input that was left over can be used now.
+    Ready,
+    Input(Received),
+    Change(Change),
+    Deadline,
+    Phase(Phase),
+    /// The control connection is no more, or its client does not read.
+    Gone,
+}
+
+impl Control {
+    async fn run(mut self) {
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            if rounds % ROUNDS == 0 {
+                shard::yield_now().await;
+            }
+            if let Some(progress) = &self.progress {
+                self.dialogue.progress(progress.get());
+            }
+            match self.input.advance(&mut self.dialogue, &mut self.out) {
+                Next::Receive => match self.wait().await {
+                    Event::Ready => {}
+                    Event::Input(received) => {
+                        self.active = shard::now();
+                        self.input.append(received);
+                    }
+                    Event::Change(change) => self.changed(change),
+                    Event::Deadline => self.dialogue.timeout(&mut self.out),
+                    Event::Phase(Phase::Stopping) | Event::Gone => return,
+                    Event::Phase(phase) => {
+                        self.phase = phase;
+                        self.dialogue.drain(&mut self.out);
+                    }
+                },
+                Next::Ask(ask) => self.ask(ask).await,
+                Next::Listen(family) => self.listen(family),
+                Next::Unlisten => self.passive = None,
+                Next::Transfer(transfer) => self.start(transfer),
+                Next::Abort => self.abort(),
+                Next::Close => {
+                    self.running = None;
+                    farewell(&self.stream, self.out.take()).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Flushes and waits; but first looks whether there is anything to wait for.
+    async fn wait(&mut self) -> Event {
+        if let Some(change) = self.change.take() {
+            return Event::Change(change);
+        }
+        if let Some(running) = &mut self.running
+            && let Some(change) = poll_once(|context| running.poll(context)).await
+        {
+            return Event::Change(change);
+        }
+        if !self.out.is_empty() && !self.flush().await {
+            return Event::Gone;
+        }
+        if let Some(change) = self.change.take() {
+            return Event::Change(change);
+        }
+        let wants = self.dialogue.wants_input();
+        if wants && !self.input.is_empty() {
+            return Event::Ready;
+        }
+        self.input.settle();
+        let deadline = self.deadline();
+        let Self { stream, running, context, phase, .. } = self;
+        let mut receive = pin!(stream.receive());
+        let mut sleep = pin!(shard::sleep_until(deadline));
+        let mut notice = pin!(context.notice.changed(*phase));
+        std::future::poll_fn(|context| {
+            if let Some(running) = running
+                && let Poll::Ready(change) = running.poll(context)
+            {
+                return Poll::Ready(Event::Change(change));
+            }
+            if wants && let Poll::Ready(received) = receive.as_mut().poll(context) {
+                return Poll::Ready(match received {
+                    Ok(received) if !received.is_empty() => Event::Input(received),
+                    Ok(_) | Err(_) => Event::Gone,
+                });
+            }
+            if let Poll::Ready(phase) = notice.as_mut().poll(context) {
+                return Poll::Ready(Event::Phase(phase));
+            }
+            if deadline != Instant::NEVER && sleep.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::Deadline);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The one flush. False when the client does not read its replies, or is gone.
+    async fn flush(&mut self) -> bool {
+        let posted = match poll_once_future(self.stream.posted()).await {
+            Some(posted) => Some(posted),
+            None => {
+                let deadline = shard::now().after(self.view.stall);
+                let Self { stream, running, change, .. } = self;
+                alongside(running, change, Box::pin(shard::within(deadline, stream.posted()))).await
+            }
+        };
+        match posted {
+            Some(Ok(())) => {
+                self.stream.post(self.out.take());
+                true
+            }
+            Some(Err(_)) | None => false,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        match self.dialogue.timer() {
+            Timer::Login => self.started.after(seconds(self.view.ftp.login_seconds)),
+            Timer::Idle(limit) => self.active.after(seconds(limit)),
+            Timer::None => Instant::NEVER,
+        }
+    }
+
+    async fn ask(&mut self, ask: Ask) {
+        // Octets wait in their own memory meanwhile, not in a buffer of the shard.
+        self.input.settle();
+        let answer = match ask {
+            Ask::Login { user, password } => {
+                let context = Rc::clone(&self.context);
+                let login = Login { user, password, peer: self.stream.peer().ip(), failures: self.failures };
+                let Self { running, change, .. } = self;
+                match alongside(running, change, Box::pin(login::login(context, login))).await {
+                    Ok(entry) => {
+                        self.tree = Some(entry.tree);
+                        self.view = entry.view;
+                        Answer::LoggedIn(entry.account)
+                    }
+                    Err(fault) => {
+                        self.failures += u32::from(fault == Fault::Denied);
+                        Answer::Refused(fault)
+                    }
+                }
+            }
+            ask => match self.tree.clone() {
+                Some(tree) => {
+                    let asked = ask::Asked {
+                        context: Rc::clone(&self.context),
+                        view: Rc::clone(&self.view),
+                        tree,
+                        umask: self.umask(),
+                    };
+                    let Self { running, change, .. } = self;
+                    alongside(running, change, Box::pin(ask::answer(asked, ask))).await
+                }
+                None => Answer::Refused(Fault::Denied),
+            },
+        };
+        // Time spent on an answer is not idleness.
+        self.active = shard::now();
+        self.dialogue.resume(answer, &mut self.out);
+    }
+
+    fn umask(&self) -> u32 {
+        self.dialogue.umask().unwrap_or(UMASK)
+    }
+
+    fn listen(&mut self, family: Family) {
+        self.passive = None;
+        let address = self.stream.local().ip().to_canonical();
+        let answer = if address.is_ipv4() != (family == Family::Inet) {
+            Answer::Refused(Fault::Unsupported)
+        } else {
+            match Passive::bind(address, &self.view.ftp.passive_ports) {
+                Ok(passive) => {
+                    let local = passive.local();
+                    self.passive = Some(Rc::new(passive));
+                    Answer::Listening(local)
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no passive port");
+                    Answer::Refused(Fault::Exhausted)
+                }
+            }
+        };
+        self.dialogue.resume(answer, &mut self.out);
+    }
+
+    fn start(&mut self, transfer: Transfer) {
+        let Some(tree) = self.tree.clone() else {
+            self.dialogue.transfer(News::Refused(Fault::Denied), &mut self.out);
+            return;
+        };
+        let progress = Rc::new(Cell::new(0));
+        self.progress = Some(Rc::clone(&progress));
+        self.change = None;
+        let ground = Ground {
+            context: Rc::clone(&self.context),
+            view: Rc::clone(&self.view),
+            tree,
+            passive: self.passive.clone(),
+            local: self.stream.local(),
+            peer: self.stream.peer(),
+            progress,
+            umask: self.umask(),
+            user: self.dialogue.account().map_or_else(Vec::new, |account| account.name.clone()),
+        };
+        self.running = Some(transfer::start(ground, transfer));
+    }
+
+    fn changed(&mut self, change: Change) {
+        let news = match change {
+            Change::Opened(opened) => {
+                self.passive = None;
+                self.running = Some(Running::Moving(opened.pump));
+                News::Opened { name: opened.name, size_bytes: opened.size_bytes }
+            }
+            Change::Ended(news) => {
+                // A refused transfer leaves the port to the next one.
+                if !matches!(news, News::Refused(_)) {
+                    self.passive = None;
+                }
+                self.running = None;
+                self.progress = None;
+                self.active = shard::now();
+                news
+            }
+        };
+        self.dialogue.transfer(news, &mut self.out);
+    }
+
+    fn abort(&mut self) {
+        let news = match self.change.take() {
+            Some(Change::Ended(news)) => news,
+            Some(Change::Opened(_)) | None => News::Aborted,
+        };
+        self.changed(Change::Ended(news));
+    }
+}
+
+/// Sends what is left and closes so that it arrives: a close with octets unread would reset the
+/// connection and take the last reply with it.
+async fn farewell(stream: &Stream, last: Vec<u8>) {
+    let ended = shard::within(shard::now().after(FAREWELL), async {
+        stream.posted().await?;
+        if !last.is_empty() {
+            stream.post(last);
+            stream.posted().await?;
+        }
+        stream.finish().await
+    });
+    if let Some(Err(error)) = Box::pin(ended).await {
+        tracing::trace!(%error, "control connection broke at its end");
+    }
+}
+
+/// Waits for `future` while the transfer goes on. The transfer's next change is kept for later.
+async fn alongside<F: Future + Unpin>(
+    running: &mut Option<Running>,
+    change: &mut Option<Change>,
+    mut future: F,
+) -> F::Output {
+    std::future::poll_fn(|context| {
+        if change.is_none()
+            && let Some(running) = running
+            && let Poll::Ready(news) = running.poll(context)
+        {
+            *change = Some(news);
+        }
+        std::pin::Pin::new(&mut future).poll(context)
+    })
+    .await
+}
+
+async fn poll_once_future(future: impl Future<Output = io::Result<()>>) -> Option<io::Result<()>> {
+    let mut future = pin!(future);
+    poll_once(|context| future.as_mut().poll(context)).await
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count))
+}

@@ -1,0 +1,103 @@
+//! server::gate – at most so many at a time, first come, first served; one shard only.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Lets a fixed number pass at a time, and a bounded number wait.
+#[derive(Debug)]
+pub struct Gate {
+    state: Rc<RefCell<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    open: usize,
+    waiting_max: usize,
+    waiting: VecDeque<(u64, Option<Waker>)>,
+    next: u64,
+}
+
+/// The right to be inside; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Pass {
+    state: Rc<RefCell<State>>,
+}
+
+impl Gate {
+    /// Lets `count` in at a time and `waiting_max` wait.
+    pub fn new(count: usize, waiting_max: usize) -> Self {
+        let state = State { open: count, waiting_max, waiting: VecDeque::new(), next: 0 };
+        Self { state: Rc::new(RefCell::new(state)) }
+    }
+
+    /// Waits for its turn; `None` when too many wait already.
+    pub async fn pass(&self) -> Option<Pass> {
+        let mut place = Place { state: Rc::clone(&self.state), ticket: None };
+        poll_fn(|context| {
+            let mut state = self.state.borrow_mut();
+            let first = state.waiting.front().map(|(ticket, _)| *ticket);
+            if state.open > 0 && (first.is_none() || first == place.ticket) {
+                if place.ticket.take().is_some() {
+                    state.waiting.pop_front();
+                }
+                state.open -= 1;
+                state.wake_first();
+                return Poll::Ready(Some(Pass { state: Rc::clone(&self.state) }));
+            }
+            match place.ticket {
+                Some(ticket) => {
+                    if let Some(slot) = state.waiting.iter_mut().find(|(t, _)| *t == ticket) {
+                        slot.1 = Some(context.waker().clone());
+                    }
+                }
+                None if state.waiting.len() >= state.waiting_max => return Poll::Ready(None),
+                None => {
+                    let ticket = state.next;
+                    state.next += 1;
+                    state.waiting.push_back((ticket, Some(context.waker().clone())));
+                    place.ticket = Some(ticket);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl State {
+    fn wake_first(&mut self) {
+        if self.open > 0
+            && let Some((_, waker)) = self.waiting.front_mut()
+            && let Some(waker) = waker.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut state = self.state.borrow_mut();
+        state.open += 1;
+        state.wake_first();
+    }
+}
+
+/// A place in the queue, given up when its owner goes away.
+struct Place {
+    state: Rc<RefCell<State>>,
+    ticket: Option<u64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let mut state = self.state.borrow_mut();
+            state.waiting.retain(|(t, _)| *t != ticket);
+            state.wake_first();
+        }
+    }
+}

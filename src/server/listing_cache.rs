@@ -1,0 +1,208 @@
+//! server::listing_cache – listings of the last second, so that a thousand clients that list one
+//! directory cost one scan.
+//!
+//! A listing is used for [`LIFETIME`] at most, and not when the directory's own times or inode are
+//! others than when it was read, and not after this shard changed something in that directory. So a
+//! change made elsewhere that leaves the directory itself alone (a file that grows, another shard's
+//! APPE or chmod) is seen after a second at the latest.
+//!
+//! Promises: bounded memory; only whole listings are kept; whoever makes one and goes away wakes those
+//! who wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ftp::step::{ListForm, ListOptions};
+use crate::shard::{self, Instant, Stat};
+
+/// How long a listing is used.
+const LIFETIME: Duration = Duration::from_secs(1);
+/// Octets of one listing that is kept.
+pub(super) const LISTING_BYTES_MAX: usize = 1024 * 1024;
+/// Octets of all listings of a shard.
+const TOTAL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What makes two listings the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Root and rights.
+    pub(super) tree: u64,
+    pub(super) path: Vec<u8>,
+    pub(super) form: ListForm,
+    pub(super) options: ListOptions,
+}
+
+impl std::hash::Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.tree.hash(state);
+        self.path.hash(state);
+    }
+}
+
+/// The directory itself, as far as a change of its entries shows in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+impl From<&Stat> for Stamp {
+    fn from(stat: &Stat) -> Self {
+        let Stat { device, inode, modified, changed, .. } = *stat;
+        Self { device, inode, modified, changed }
+    }
+}
+
+/// Listings of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    slots: RefCell<HashMap<Key, Slot>>,
+    bytes: Cell<usize>,
+    /// Counts changes made by this shard.
+    changes: Cell<u64>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Ready { body: Bytes, stamp: Stamp, until: Instant },
+    Building(Rc<Flight>),
+}
+
+/// A listing being made, and who waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    landed: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+/// What the cache has.
+pub(super) enum Look {
+    Ready(Bytes),
+    /// Another client's scan makes it.
+    Building(Rc<Flight>),
+    Missing,
+}
+
+impl Listings {
+    pub(super) fn look(&self, key: &Key, stamp: &Stamp) -> Look {
+        match self.slots.borrow().get(key) {
+            Some(Slot::Ready { body, stamp: then, until }) if then == stamp && shard::now() < *until => {
+                Look::Ready(body.clone())
+            }
+            Some(Slot::Building(flight)) => Look::Building(Rc::clone(flight)),
+            Some(Slot::Ready { .. }) | None => Look::Missing,
+        }
+    }
+
+    /// Announces that the caller makes it; `None` when somebody else does.
+    pub(super) fn build(&self, key: Key, stamp: Stamp) -> Option<Building<'_>> {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(Slot::Building(_)) = slots.get(&key) {
+            return None;
+        }
+        let flight = Rc::new(Flight::default());
+        let old = slots.insert(key.clone(), Slot::Building(Rc::clone(&flight)));
+        self.forget(old.as_ref());
+        Some(Building { listings: self, key: Some(key), stamp, flight, changes: self.changes.get() })
+    }
+
+    /// This shard changed something at `path`.
+    pub(super) fn changed(&self, path: &[u8]) {
+        self.changes.set(self.changes.get().wrapping_add(1));
+        let parent = crate::store::files::split(path).map_or(&[][..], |(parent, _)| parent);
+        self.retain(|key, _| key.path != parent && key.path != path);
+    }
+
+    /// Drops what is too old to be used. Called now and then, so that idleness costs no memory.
+    pub(super) fn expire(&self) {
+        if self.bytes.get() > 0 {
+            let now = shard::now();
+            self.retain(|_, until| now < until);
+        }
+    }
+
+    fn retain(&self, keep: impl Fn(&Key, Instant) -> bool) {
+        self.slots.borrow_mut().retain(|key, slot| match slot {
+            Slot::Ready { until, .. } if !keep(key, *until) => {
+                self.forget(Some(slot));
+                false
+            }
+            Slot::Ready { .. } | Slot::Building(_) => true,
+        });
+    }
+
+    fn forget(&self, slot: Option<&Slot>) {
+        if let Some(Slot::Ready { body, .. }) = slot {
+            self.bytes.set(self.bytes.get().saturating_sub(body.len()));
+        }
+    }
+}
+
+/// The duty to make a listing others wait for.
+pub(super) struct Building<'l> {
+    listings: &'l Listings,
+    key: Option<Key>,
+    stamp: Stamp,
+    flight: Rc<Flight>,
+    changes: u64,
+}
+
+impl Building<'_> {
+    /// It is whole.
+    pub(super) fn done(mut self, body: &Bytes) {
+        let listings = self.listings;
+        let Some(key) = self.key.take() else { return };
+        listings.slots.borrow_mut().remove(&key);
+        if body.len() > LISTING_BYTES_MAX || listings.changes.get() != self.changes {
+            return;
+        }
+        if listings.bytes.get() + body.len() > TOTAL_BYTES_MAX {
+            listings.expire();
+        }
+        if listings.bytes.get() + body.len() > TOTAL_BYTES_MAX {
+            listings.retain(|_, _| false);
+        }
+        let until = shard::now().after(LIFETIME);
+        let slot = Slot::Ready { body: body.clone(), stamp: self.stamp, until };
+        listings.bytes.set(listings.bytes.get() + body.len());
+        let old = listings.slots.borrow_mut().insert(key, slot);
+        listings.forget(old.as_ref());
+    }
+}
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.listings.slots.borrow_mut().remove(key);
+        }
+        self.flight.landed.set(true);
+        for waker in self.flight.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Flight {
+    /// Waits until the listing is made, or will not be.
+    pub(super) async fn landed(&self) {
+        poll_fn(|context| {
+            if self.landed.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}

@@ -1,0 +1,347 @@
+//! server::run – from start to stop: sockets, privileges, shards, signals, supervision.
+//!
+//! The order matters: look at the machine, bind, open what needs rights, become an ordinary user, and
+//! only then make the first ring. The main thread is the supervisor afterwards: it takes signals,
+//! watches accounts and beats, and touches no connection.
+//!
+//! Promises: `ready` is said when every listener accepts; a shard that stops beating ends the process
+//! within [`BEAT_AGE_MAX`] and says so; a reload that fails leaves the old configuration in force.
+//! Not here: reading configuration (`config`), sessions (`ftp`).
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::reload::{links, needs_restart};
+use super::{Context, Phase, Shared, drain_watch, session};
+use crate::config::Config;
+use crate::metrics::{Endpoint, Metrics};
+use crate::problem::Problem;
+use crate::shard::preflight::{self, Level};
+use crate::shard::{self, Listeners, Plan, Root, Shards};
+use crate::store::accounts::{Access, Accounts, Fingerprint};
+use crate::xferlog::Xferlog;
+
+/// A shard that has not proved for this long that it lives is taken for dead.
+const BEAT_AGE_MAX: Duration = Duration::from_secs(10);
+/// How often beats and accounts are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long shards may take to end after everything was told to stop.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Why a command ended without success; the exit status is in the kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Wrong usage, configuration or environment: exit status 2. One problem per line.
+    Usage(String),
+    /// Failed while running: exit status 1. One problem per line.
+    Running(String),
+}
+
+/// What `Config::load` is to the supervisor.
+type Reload = dyn Fn() -> Result<Config, Vec<Problem>> + Send + Sync;
+
+/// Serves until SIGTERM, SIGINT or a failure. `config` is prepared, its data directory locked and
+/// the log started. `reload` reads the configuration again, from where it came (SIGHUP).
+///
+/// # Errors
+/// [`Failure::Usage`] for what the configuration or the machine forbids, [`Failure::Running`] for
+/// what went wrong later.
+pub fn serve(
+    mut config: Config,
+    reload: impl Fn() -> Result<Config, Vec<Problem>> + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let cpus = look_at_machine(&mut config)?;
+    let ftp = config.ftp.clone().ok_or_else(|| Failure::Usage("[ftp]: nothing to serve (add the section, see `sluicegate config default`)".to_owned()))?;
+    Root::open(&ftp.root, links(ftp.symlinks)).map_err(|error| Failure::Usage(format!("[ftp] root: {}: {error} (make it, or name another)", ftp.root.display())))?;
+    let listeners = bind(&ftp.listen, cpus.len())?;
+    let addresses = listeners.addresses().to_vec();
+    let endpoint = metrics_endpoint(&config)?;
+    let xferlog = config.log.xferlog.as_deref().map(Xferlog::open).transpose().map_err(usage)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| Failure::Running(format!("signals: {error}")))?;
+    drop_privileges(&config)?;
+
+    let metrics = Metrics::new(cpus.len());
+    let accounts = Accounts::load(&config.users_file()).map_err(usage)?;
+    let mut supervisor = Supervisor {
+        accounts_seen: Accounts::fingerprint(&config.users_file()),
+        users_file: config.users_file(),
+        shared: Arc::new(Shared::new(config, accounts, start_number())),
+        xferlog,
+        metrics,
+        reload: Box::new(reload),
+        stopping: None,
+    };
+    let shards = start(cpus, listeners, &supervisor.shared)?;
+    let metrics_address = endpoint.as_ref().map(Endpoint::address);
+    if let Some(endpoint) = endpoint {
+        let started = endpoint.start(Arc::clone(&supervisor.metrics));
+        started.map_err(|error| Failure::Running(format!("metrics: {error}")))?;
+    }
+    announce(&addresses, metrics_address);
+    supervisor.run(&shards, signals)
+}
+
+fn usage(problem: Problem) -> Failure {
+    Failure::Usage(problem.to_string())
+}
+
+/// Preflight before the first executor starts; clamps `max_connections`. The processors to use.
+fn look_at_machine(config: &mut Config) -> Result<Vec<usize>, Failure> {
+    let allowed = preflight::processors();
+    let wanted = if config.server.cpus.is_empty() { &allowed } else { &config.server.cpus };
+    if let Some(foreign) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+        return Err(Failure::Usage(format!("[server] cpus: {foreign}: not a processor this process may use (allowed: {allowed:?})")));
+    }
+    let shards = config.server.shards.max(1);
+    let cpus: Vec<usize> = (0..shards).map(|index| wanted[index % wanted.len()]).collect();
+    let found = preflight::look(shards, config.server.max_connections);
+    for finding in &found.findings {
+        match finding.level {
+            Level::Good => tracing::debug!("{}", finding.what),
+            Level::Shortfall => tracing::warn!("{} ({})", finding.what, finding.remedy),
+            Level::Failure => return Err(Failure::Usage(format!("{} ({})", finding.what, finding.remedy))),
+        }
+    }
+    config.server.max_connections = found.connections_max;
+    Ok(cpus)
+}
+
+/// Sockets inherited from systemd, or bound here.
+fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Listeners, Failure> {
+    let mut inherited = listenfd::ListenFd::from_env();
+    if inherited.len() > 0 {
+        let sockets = (0..inherited.len()).filter_map(|index| inherited.take_tcp_listener(index).ok().flatten());
+        let sockets = sockets.map(Into::into).collect();
+        return Listeners::inherit(sockets, shards).map_err(|error| Failure::Running(format!("inherited sockets: {error}")));
+    }
+    Listeners::bind(addresses, shards).map_err(|(address, error)| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "address in use: stop the other server, or listen elsewhere",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+            _ => "see bind(2)",
+        };
+        Failure::Running(format!("[ftp] listen: {address}: {error} ({remedy})"))
+    })
+}
+
+fn metrics_endpoint(config: &Config) -> Result<Option<Endpoint>, Failure> {
+    let Some(address) = config.server.metrics_listen else { return Ok(None) };
+    let bound = Endpoint::bind(address);
+    bound.map(Some).map_err(|error| Failure::Running(format!("[server] metrics_listen: {address}: {error} (stop the other server, or set \"\")")))
+}
+
+fn drop_privileges(config: &Config) -> Result<(), Failure> {
+    use shard::privileges::{self, Refusal};
+    privileges::clear_umask();
+    let outcome = match &config.server.user {
+        Some(user) => privileges::become_user(user),
+        None => privileges::no_new_privileges(),
+    };
+    let user = config.server.user.as_deref().unwrap_or_default();
+    outcome.map_err(|refusal| match refusal {
+        Refusal::Unknown => Failure::Usage(format!("[server] user: {user}: no such user (useradd --system {user})")),
+        Refusal::NotRoot => Failure::Usage(format!("[server] user: {user}: only root can become another user (start as root, or leave it empty)")),
+        Refusal::Kernel(error) => Failure::Running(format!("[server] user: {user}: {error}")),
+    })
+}
+
+fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result<Shards, Failure> {
+    let shared = Arc::clone(shared);
+    let main = move |_: usize| -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(live(Arc::clone(&shared))) };
+    Shards::start(Plan { cpus, listeners }, Arc::new(main)).map_err(|error| Failure::Running(format!("shard: {error}")))
+}
+
+/// What one shard does from start to stop.
+async fn live(shared: Arc<Shared>) {
+    let Some(ftp) = shared.config.load().ftp.clone() else { return };
+    let root = match Root::open(&ftp.root, links(ftp.symlinks)) {
+        Ok(root) => root,
+        Err(error) => {
+            tracing::error!(root = %ftp.root.display(), %error, "the root cannot be opened");
+            return;
+        }
+    };
+    let Some(context) = Context::new(shared, root) else { return };
+    let accepting = Rc::clone(&context);
+    shard::accept(move |stream| shard::spawn("session", session(Rc::clone(&accepting), stream)));
+    if shard::index() == 0 {
+        shard::spawn("sweep", sweep_all(Rc::clone(&context)));
+    }
+    drain_watch(context).await;
+}
+
+/// Removes what uploads of earlier runs left behind, wherever uploads could go.
+async fn sweep_all(context: Rc<Context>) {
+    let ftp = &context.view().ftp;
+    let everywhere = context.shared.accounts.load().iter().any(|user| user.ftp == Access::Write);
+    let directories = if everywhere { vec![Vec::new()] } else { super::shared::upload_directories(ftp) };
+    let removed = crate::store::files::sweep(context.root(), &directories, context.shared.start).await;
+    if removed > 0 {
+        tracing::info!(removed, "temporaries of broken-off uploads removed");
+    }
+}
+
+/// One line per listener, then `ready`, then what to try next.
+fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>) {
+    let mut text = String::new();
+    for address in addresses {
+        text.push_str(&format!("listening ftp {address}\n"));
+    }
+    if let Some(address) = metrics {
+        text.push_str(&format!("listening metrics {address}\n"));
+    }
+    text.push_str("ready\n");
+    if let Some(address) = addresses.first().filter(|address| address.ip().is_loopback()) {
+        text.push_str(&format!(
+            "try:  curl ftp://{address}/pub/\n      curl -O ftp://{address}/pub/welcome.txt\n      curl -T FILE ftp://{address}/incoming/\n"
+        ));
+    }
+    // Standard error may be closed; the server serves all the same.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// The main thread once everything runs.
+struct Supervisor {
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    xferlog: Option<Xferlog>,
+    users_file: PathBuf,
+    accounts_seen: Fingerprint,
+    reload: Box<Reload>,
+    stopping: Option<Instant>,
+}
+
+impl Supervisor {
+    fn run(&mut self, shards: &Shards, mut signals: Signals) -> Result<(), Failure> {
+        let (sender, receiver) = mpsc::channel();
+        let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        });
+        spawned.map_err(|error| Failure::Running(format!("signals: {error}")))?;
+        let boards = shards.boards();
+        loop {
+            match receiver.recv_timeout(LOOK) {
+                Ok(signal) => self.signal(signal, shards),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            for (index, board) in boards.iter().enumerate() {
+                self.metrics.note_shard(index, board.beat_age(), board.panics());
+            }
+            if shards.finished() {
+                return self.finished();
+            }
+            if self.stopping.is_some_and(|since| since.elapsed() > STOP) {
+                tracing::warn!("some shards did not end in time");
+                return Ok(());
+            }
+            let dead = boards.iter().position(|board| board.beat_age() > BEAT_AGE_MAX);
+            if let Some(index) = dead.filter(|_| self.stopping.is_none()) {
+                return Err(Failure::Running(format!("shard {index}: has not moved for {} s (the process ends so that a supervisor starts it again)", BEAT_AGE_MAX.as_secs())));
+            }
+            self.look_at_accounts();
+            watchdog();
+        }
+    }
+
+    fn finished(&self) -> Result<(), Failure> {
+        if self.shared.phase() == Phase::Running {
+            return Err(Failure::Running("shards: ended without being told to (see the log)".to_owned()));
+        }
+        if let Some(Err(error)) = self.xferlog.as_ref().map(Xferlog::flush) {
+            tracing::warn!(%error, "xferlog: not written whole");
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: i32, shards: &Shards) {
+        match signal {
+            SIGTERM | SIGINT => {
+                let phase = if self.shared.phase() == Phase::Running { Phase::Draining } else { Phase::Stopping };
+                tracing::info!(?phase, "asked to stop");
+                if phase == Phase::Stopping {
+                    self.stopping.get_or_insert_with(Instant::now);
+                } else if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
+                    tracing::debug!(%error, "systemd was not told");
+                }
+                self.shared.enter(phase);
+            }
+            SIGHUP => self.reload_all(),
+            SIGUSR1 => {
+                if let Some(Err(error)) = self.xferlog.as_ref().map(Xferlog::reopen) {
+                    tracing::error!(%error, "xferlog: cannot be reopened; the old file is written on");
+                }
+            }
+            _ => {}
+        }
+        shards.notify();
+    }
+
+    fn reload_all(&mut self) {
+        match (self.reload)() {
+            Ok(config) => {
+                for key in needs_restart(&self.shared.config.load(), &config) {
+                    tracing::warn!(key, "changed, but takes effect only after a restart");
+                }
+                crate::log::set_level(&config.log.level);
+                self.shared.replace_config(config);
+                self.metrics.set_reload(true);
+                tracing::info!("configuration reloaded");
+            }
+            Err(problems) => {
+                self.metrics.set_reload(false);
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("the configuration was not reloaded; the old one stays in force");
+            }
+        }
+        self.load_accounts();
+    }
+
+    fn look_at_accounts(&mut self) {
+        if Accounts::fingerprint(&self.users_file) != self.accounts_seen {
+            self.load_accounts();
+        }
+    }
+
+    fn load_accounts(&mut self) {
+        let seen = Accounts::fingerprint(&self.users_file);
+        match Accounts::load(&self.users_file) {
+            Ok(accounts) => {
+                self.shared.replace_accounts(accounts);
+                tracing::info!("accounts reloaded");
+            }
+            Err(problem) => tracing::error!("{problem}; the old accounts stay in force"),
+        }
+        self.accounts_seen = seen;
+    }
+}
+
+/// A number that tells this start of the process from every other.
+fn start_number() -> u64 {
+    let (seconds, nanos) = shard::wall();
+    seconds.unsigned_abs() << 30 ^ u64::from(nanos)
+}
+
+/// Tells systemd that every shard was looked at.
+fn watchdog() {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+}

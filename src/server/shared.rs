@@ -1,0 +1,241 @@
+//! server::shared – what all shards have in common, and what the sessions of one shard have.
+//!
+//! ```text
+//! Shared (one, Arc)  ──▶ Context (one per shard, Rc) ──▶ View (one per configuration, Rc) ──▶ Tree
+//! ```
+//! A session keeps the view it began with; a reload makes a new view for those that come after.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::admit::{Admission, Failures};
+use super::gate::Gate;
+use super::listing_cache::Listings;
+use super::notice::{Notice, Phase};
+use super::size::Sizes;
+use crate::config::{self, Anonymous, Config};
+use crate::ftp::session::Settings;
+use crate::shard::Root;
+use crate::store::accounts::Accounts;
+use crate::store::files::{Policy, Tree, Writes};
+
+/// Passwords one shard checks at a time.
+const LOGINS_AT_ONCE: usize = 2;
+/// Logins that may wait for their check on one shard.
+const LOGINS_WAITING_MAX: usize = 256;
+/// Files one shard counts for SIZE at a time.
+const COUNTS_AT_ONCE: usize = 1;
+/// SIZE commands that may wait for that.
+const COUNTS_WAITING_MAX: usize = 64;
+
+/// What all shards have in common.
+pub struct Shared {
+    /// The configuration in force.
+    pub config: ArcSwap<Config>,
+    /// The accounts in force.
+    pub accounts: ArcSwap<Accounts>,
+    /// Sessions there are.
+    pub admission: Arc<Admission>,
+    /// Logins that failed, by address.
+    pub failures: Failures,
+    /// Number of this start of the process; part of the names of temporaries.
+    pub start: u64,
+    phase: AtomicU8,
+    generation: AtomicU64,
+}
+
+impl Shared {
+    /// Made before the first shard starts.
+    pub fn new(config: Config, accounts: Accounts, start: u64) -> Self {
+        Self {
+            config: ArcSwap::from_pointee(config),
+            accounts: ArcSwap::from_pointee(accounts),
+            admission: Arc::default(),
+            failures: Failures::default(),
+            start,
+            phase: AtomicU8::new(0),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// What the server is doing.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Enters a phase; never back to an earlier one.
+    pub fn enter(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Running => 0,
+            Phase::Draining => 1,
+            Phase::Stopping => 2,
+        };
+        self.phase.fetch_max(number, Ordering::AcqRel);
+    }
+
+    /// Puts a configuration in force for sessions that begin from now on.
+    pub fn replace_config(&self, config: Config) {
+        self.config.store(Arc::new(config));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Puts accounts in force for logins from now on.
+    pub fn replace_accounts(&self, accounts: Accounts) {
+        self.accounts.store(Arc::new(accounts));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+/// What the sessions of one shard have in common.
+pub struct Context {
+    /// What all shards have in common.
+    pub shared: Arc<Shared>,
+    /// How sessions learn that the server goes down.
+    pub notice: Notice,
+    /// Sessions of this shard.
+    pub sessions: Cell<usize>,
+    /// Transfers that move octets on this shard.
+    pub transfers: Cell<usize>,
+    pub(super) listings: Listings,
+    pub(super) sizes: Sizes,
+    pub(super) logins: Gate,
+    pub(super) counts: Gate,
+    root: Root,
+    view: RefCell<Rc<View>>,
+    keys: Cell<u64>,
+}
+
+impl Context {
+    /// For this shard. `None` when the configuration has no FTP.
+    pub fn new(shared: Arc<Shared>, root: Root) -> Option<Rc<Self>> {
+        let view = View::new(&shared, &root, 0)?;
+        Some(Rc::new(Self {
+            notice: Notice::default(),
+            sessions: Cell::new(0),
+            transfers: Cell::new(0),
+            listings: Listings::default(),
+            sizes: Sizes::default(),
+            logins: Gate::new(LOGINS_AT_ONCE, LOGINS_WAITING_MAX),
+            counts: Gate::new(COUNTS_AT_ONCE, COUNTS_WAITING_MAX),
+            root,
+            view: RefCell::new(Rc::new(view)),
+            keys: Cell::new(1),
+            shared,
+        }))
+    }
+
+    /// The configuration in force as sessions need it.
+    pub fn view(&self) -> Rc<View> {
+        let generation = self.shared.generation();
+        let current = Rc::clone(&self.view.borrow());
+        if current.generation == generation {
+            return current;
+        }
+        match View::new(&self.shared, &self.root, self.next_key()) {
+            Some(view) => {
+                let view = Rc::new(view);
+                *self.view.borrow_mut() = Rc::clone(&view);
+                view
+            }
+            // A reload cannot take FTP away; that needs a restart.
+            None => current,
+        }
+    }
+
+    pub(super) fn next_key(&self) -> u64 {
+        let key = self.keys.get();
+        self.keys.set(key + 1);
+        key
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
+    }
+}
+
+/// One configuration as sessions need it.
+pub struct View {
+    /// The section `[ftp]`.
+    pub ftp: config::Ftp,
+    /// What the core needs.
+    pub settings: Rc<Settings>,
+    /// Sessions in total.
+    pub connections_max: usize,
+    /// Sessions per address, 0 for no limit.
+    pub connections_per_address_max: usize,
+    /// No octet for this long breaks a transfer, and a control connection that does not read.
+    pub stall: Duration,
+    pub(super) anonymous: Option<Rc<Tree>>,
+    pub(super) trees: RefCell<HashMap<Vec<u8>, Rc<Tree>>>,
+    generation: u64,
+}
+
+impl View {
+    fn new(shared: &Shared, root: &Root, key: u64) -> Option<Self> {
+        // The number first: a reload in between makes one view too many, never one that is stale.
+        let generation = shared.generation();
+        let config = shared.config.load_full();
+        let ftp = config.ftp.clone()?;
+        let anonymous = anonymous_policy(&ftp, shared.start)
+            .map(|policy| Rc::new(Tree::new(root.clone(), policy, key)));
+        Some(Self {
+            settings: Rc::new(settings(&config, &ftp)),
+            connections_max: config.server.max_connections,
+            connections_per_address_max: config.server.max_connections_per_ip,
+            stall: Duration::from_secs(u64::from(ftp.stall_seconds)),
+            anonymous,
+            trees: RefCell::default(),
+            generation,
+            ftp,
+        })
+    }
+
+    /// When data connections must be there.
+    pub fn accept(&self) -> Duration {
+        Duration::from_secs(u64::from(self.ftp.accept_seconds))
+    }
+}
+
+fn settings(config: &Config, ftp: &config::Ftp) -> Settings {
+    Settings {
+        hostname: config.server.hostname.clone(),
+        banner: ftp.banner.clone(),
+        anonymous: ftp.anonymous != Anonymous::Off,
+        login_failures_max: ftp.max_login_failures,
+        passive_address: ftp.passive_address,
+        idle_seconds_max: ftp.idle_seconds.max(7200),
+        idle_seconds: ftp.idle_seconds,
+        code_page: ftp.ebcdic,
+    }
+}
+
+/// Upload directories as paths relative to the root.
+pub(super) fn upload_directories(ftp: &config::Ftp) -> Vec<Vec<u8>> {
+    ftp.upload_dirs.iter().map(|path| path.trim_matches('/').as_bytes().to_vec()).collect()
+}
+
+fn anonymous_policy(ftp: &config::Ftp, start: u64) -> Option<Policy> {
+    let directories = upload_directories(ftp);
+    // What strangers stored is not handed to strangers, also after uploads were switched off again.
+    let unreadable = if ftp.uploads_readable { Vec::new() } else { directories.clone() };
+    let writes = match ftp.anonymous {
+        Anonymous::Off => return None,
+        Anonymous::Read => Writes::Nowhere,
+        Anonymous::Upload => Writes::Within { directories, overwrite: ftp.anonymous_overwrite },
+    };
+    Some(Policy { writes, unreadable, start })
+}

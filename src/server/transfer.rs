@@ -1,0 +1,170 @@
+//! server::transfer – one transfer over a data connection, in two stages.
+//!
+//! ```text
+//! start ──▶ Opening: file or directory, then the connection ──▶ Opened ──▶ Moving: the pump ──▶ Ended
+//!              └──▶ Ended(Refused | NoConnection)
+//! ```
+//! The control driver polls it in its own task and may drop it at any point: the data connection is
+//! closed and a temporary removed by that. Between the stages the dialogue gets its word (150).
+//! Not here: what is moved (`retrieve.rs`, `store.rs`, `list.rs`).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{self, Poll};
+
+use super::pace::Pace;
+use super::shared::{Context, View};
+use super::{list, retrieve, store};
+use crate::ftp::path::VirtualPath;
+use crate::ftp::step::{Channel, Job, News, Transfer};
+use crate::log::Printable;
+use crate::shard::{self, Passive, Stream};
+use crate::store::files::Tree;
+
+/// What a transfer stands on.
+pub(super) struct Ground {
+    pub(super) context: Rc<Context>,
+    pub(super) view: Rc<View>,
+    pub(super) tree: Rc<Tree>,
+    pub(super) passive: Option<Rc<Passive>>,
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    /// Octets on the wire so far.
+    pub(super) progress: Rc<Cell<u64>>,
+    pub(super) umask: u32,
+    /// Who, for the logs.
+    pub(super) user: Vec<u8>,
+}
+
+/// A transfer whose data connection is open.
+pub(super) struct Opened {
+    /// Made for STOU.
+    pub(super) name: Option<Vec<u8>>,
+    /// Octets to come, where known.
+    pub(super) size_bytes: Option<u64>,
+    pub(super) pump: Pump,
+}
+
+/// Moves the octets.
+pub(super) type Pump = Pin<Box<dyn Future<Output = News>>>;
+/// Everything before the first octet.
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Opened, News>>>>;
+
+/// A transfer under way.
+pub(super) enum Running {
+    Opening(Opening),
+    Moving(Pump),
+}
+
+/// What a transfer did.
+pub(super) enum Change {
+    Opened(Opened),
+    Ended(News),
+}
+
+impl Running {
+    pub(super) fn poll(&mut self, context: &mut task::Context<'_>) -> Poll<Change> {
+        match self {
+            Self::Opening(opening) => opening.as_mut().poll(context).map(|opened| match opened {
+                Ok(opened) => Change::Opened(opened),
+                Err(news) => Change::Ended(news),
+            }),
+            Self::Moving(pump) => pump.as_mut().poll(context).map(Change::Ended),
+        }
+    }
+}
+
+/// Begins a transfer; nothing happens until it is polled.
+pub(super) fn start(ground: Ground, transfer: Transfer) -> Running {
+    let Transfer { job, representation, channel } = transfer;
+    Running::Opening(match job {
+        Job::Retrieve { path, offset_bytes } => {
+            Box::pin(retrieve::open(ground, channel, representation, path, offset_bytes))
+        }
+        Job::Store { path, offset_bytes } => {
+            let aim = if offset_bytes == 0 {
+                store::Aim::Replace(path)
+            } else {
+                store::Aim::From(path, offset_bytes)
+            };
+            Box::pin(store::open(ground, channel, representation, aim))
+        }
+        Job::StoreUnique { directory, stem } => {
+            let aim = store::Aim::Unique(directory, stem.unwrap_or_default());
+            Box::pin(store::open(ground, channel, representation, aim))
+        }
+        Job::Append { path } => {
+            Box::pin(store::open(ground, channel, representation, store::Aim::Append(path)))
+        }
+        Job::List { path, form, options } => {
+            let request = list::Request { path, form, options };
+            Box::pin(list::open(ground, channel, representation, request))
+        }
+    })
+}
+
+impl Ground {
+    /// The data connection, from the listener or to the client.
+    pub(super) async fn connect(&mut self, channel: Channel) -> Result<Stream, News> {
+        let deadline = shard::now().after(self.view.accept());
+        let connected = match channel {
+            Channel::Passive(peer) => match self.passive.take() {
+                Some(passive) => shard::within(deadline, passive.accept(peer)).await,
+                None => None,
+            },
+            Channel::Active(remote) => {
+                let local = SocketAddr::new(self.local.ip(), data_port(self.local.port()));
+                shard::within(deadline, shard::connect(local, remote)).await
+            }
+        };
+        match connected {
+            Some(Ok(stream)) => Ok(stream),
+            Some(Err(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "no data connection");
+                Err(News::NoConnection)
+            }
+            None => Err(News::NoConnection),
+        }
+    }
+
+    /// The clock of this transfer.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.view.stall, self.view.ftp.min_rate_bytes)
+    }
+
+    /// A file went out whole.
+    pub(super) fn retrieved(&self, path: &VirtualPath, bytes: u64) {
+        tracing::debug!(peer = %self.peer, path = %Printable(path.as_bytes()), bytes, "retrieved");
+    }
+
+    /// A file came in and is in place.
+    pub(super) fn stored(&self, path: &VirtualPath, bytes: u64) {
+        tracing::debug!(peer = %self.peer, path = %Printable(path.as_bytes()), bytes, "stored");
+    }
+
+    /// Counts this transfer among those of its shard as long as the answer lives.
+    pub(super) fn counted(&self) -> Counted {
+        let context = Rc::clone(&self.context);
+        context.transfers.set(context.transfers.get() + 1);
+        Counted(context)
+    }
+}
+
+/// One transfer of this shard.
+pub(super) struct Counted(Rc<Context>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.transfers.set(self.0.transfers.get() - 1);
+    }
+}
+
+/// RFC 959 §3.2: the server's default data port "is the port adjacent to the control connection port
+/// (i.e., L-1)". Where that needs a privilege the shard tries it and takes any if refused; where it does
+/// not, many connections from one port would only collide.
+fn data_port(control: u16) -> u16 {
+    if (2..=1024).contains(&control) { control - 1 } else { 0 }
+}
