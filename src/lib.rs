@@ -1,9 +1,9 @@
 //! sluicegate – an edge server for bulk file mirrors.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod ftp;
 pub mod limits;
 pub mod wire;
+pub mod ftp;
 
 #[cfg(feature = "server")]
 pub mod problem;

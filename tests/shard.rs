@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use sluicegate::shard::{self, Links, Listeners, Passive, Plan, Root, Shards, Stream};
+use sluicegate::shard::{self, FileKind, Links, Listeners, Passive, Plan, Root, Shards, Stream};
 
 type Life = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -241,6 +241,14 @@ fn nothing_leaves_the_root() {
             for path in [&b"out/secret"[..], b"magic/etc/passwd", b"../../../../etc/passwd", b"/etc/passwd", b"dir/../../etc/passwd"] {
                 assert!(root.open_file(path).await.is_err(), "{links:?} {}", path.escape_ascii());
             }
+            assert_eq!(root.stat(b"dir/file").await.unwrap().size, 4);
+            assert_eq!(root.below(b"dir").await.unwrap().stat(b"file").await.unwrap().kind, FileKind::File);
+            assert!(root.below(b"dir").await.unwrap().stat(b"../dir/file").await.is_err() || links == Links::InRoot);
+            root.chmod(b"dir/file", 0o640).await.unwrap();
+            root.set_modified(b"dir/file", 1_000_000_000).await.unwrap();
+            let stat = root.stat(b"dir/file").await.unwrap();
+            assert_eq!((stat.mode, stat.modified.0), (0o640, 1_000_000_000));
+            assert!(root.free_bytes().await.unwrap() > 0);
             let dir = root.open_dir(b"dir").await.unwrap();
             for name in [&b".."[..], b".", b"", b"../x", b"a/b"] {
                 assert!(dir.create(name, 0o600).await.is_err(), "{}", name.escape_ascii());

@@ -14,6 +14,7 @@ use super::{load, say};
 use crate::config::{Anonymous, Config, Ftp, Origin, Owner};
 use crate::problem::{Finding, Level};
 use crate::server::Failure;
+use crate::shard::preflight;
 use crate::store::accounts::Accounts;
 
 pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
@@ -23,11 +24,10 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         Some(file) => Finding::ok(format!("configuration {}", file.display())),
         None => Finding::ok("configuration: the embedded default"),
     });
-    findings.extend(kernel());
+    findings.extend(kernel(&config));
     findings.push(user(&config));
     findings.push(data_dir(&config.server.data_dir));
     findings.push(users(&config));
-    findings.push(descriptors(&config, fs::read_to_string("/proc/self/limits").as_deref().unwrap_or_default()));
     if let Some(address) = config.server.metrics_listen {
         findings.push(port("metrics", "[server] metrics_listen", address));
     }
@@ -55,14 +55,18 @@ fn report(findings: &[Finding]) -> Result<(), Failure> {
     Err(Failure::Usage(format!("check: {failures} of {} findings would stop the server (see the lines marked FAIL)", findings.len())))
 }
 
-/// What the kernel offers.
-fn kernel() -> Vec<Finding> {
-    // PREFLIGHT: becomes crate::shard::preflight::probe().
-    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled").as_deref().map(str::trim) {
-        Ok("0") => vec![Finding::ok("io_uring is enabled")],
-        Ok(other) => vec![Finding::fail(format!("kernel.io_uring_disabled = {other}"), "sysctl kernel.io_uring_disabled=0")],
-        Err(_) => Vec::new(),
-    }
+/// What a shard needs of the kernel and the limits of this process.
+fn kernel(config: &Config) -> Vec<Finding> {
+    let seen = preflight::look(config.server.shards, config.server.max_connections);
+    let finding = |seen: preflight::Finding| {
+        let level = match seen.level {
+            preflight::Level::Good => Level::Ok,
+            preflight::Level::Shortfall => Level::Warn,
+            preflight::Level::Failure => Level::Fail,
+        };
+        Finding { level, what: seen.what, remedy: seen.remedy }
+    };
+    seen.findings.into_iter().map(finding).collect()
 }
 
 fn user(config: &Config) -> Finding {
@@ -100,24 +104,6 @@ fn users(config: &Config) -> Finding {
         return Finding::warn(format!("{} may be read by others (mode {mode:03o})", path.display()), format!("chmod 600 {}", path.display()));
     }
     Finding::ok(format!("users.toml: {} users", accounts.iter().count()))
-}
-
-/// A session needs a descriptor, its transfer two more; most sessions wait for a command.
-fn descriptors(config: &Config, limits: &str) -> Finding {
-    const OWN: u64 = 256;
-    let hard = limits.lines().find_map(|line| {
-        let mut words = line.strip_prefix("Max open files")?.split_whitespace();
-        Some(words.nth(1)?.parse::<u64>().unwrap_or(u64::MAX))
-    });
-    let Some(hard) = hard else { return Finding::ok("descriptor limit: not known here") };
-    let wanted = config.server.max_connections as u64 + OWN;
-    if hard >= wanted {
-        return Finding::ok(format!("descriptor limit {hard} is enough for max_connections = {}", config.server.max_connections));
-    }
-    Finding::warn(
-        format!("descriptor limit {hard} is too low for max_connections = {}, which will be clamped", config.server.max_connections),
-        format!("LimitNOFILE={} in the systemd unit, or ulimit -Hn", (wanted * 3).next_power_of_two()),
-    )
 }
 
 fn port(protocol: &str, key: &str, address: SocketAddr) -> Finding {
@@ -211,15 +197,5 @@ mod tests {
         assert!(taken_by_others(40000, 49999, "32768\t60999\n", "40001-49999\n"));
         assert!(!taken_by_others(20000, 29999, "32768\t60999\n", ""));
         assert!(!taken_by_others(20000, 29999, "", ""));
-    }
-
-    #[test]
-    fn descriptors_are_compared_with_the_hard_limit() {
-        let config = Config::load(&Origin::default()).unwrap();
-        let limits = |hard: &str| format!("Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 {hard}              files\n");
-        assert_eq!(descriptors(&config, &limits("524288")).level, Level::Ok);
-        assert_eq!(descriptors(&config, &limits("unlimited")).level, Level::Ok);
-        let low = descriptors(&config, &limits("4096"));
-        assert_eq!(low.to_string(), "warn  descriptor limit 4096 is too low for max_connections = 100000, which will be clamped (LimitNOFILE=524288 in the systemd unit, or ulimit -Hn)");
     }
 }

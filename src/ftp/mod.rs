@@ -25,6 +25,7 @@ pub mod address;
 pub mod calendar;
 pub mod command;
 pub mod convert;
+pub mod ebcdic;
 pub mod listing;
 pub mod path;
 pub mod refusal;

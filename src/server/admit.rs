@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::metrics::Refusal;
+
 /// Failed logins from one address before its logins are refused unheard.
 const FAILURES_MAX: u32 = 20;
 /// How long failures of an address are remembered.
@@ -31,15 +33,6 @@ impl From<IpAddr> for Origin {
             }
         }
     }
-}
-
-/// Why a connection is not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The server is full.
-    Total,
-    /// This address has enough.
-    Address,
 }
 
 /// Sessions there are.

@@ -1,48 +1,61 @@
-//! server::drain – how one shard goes down, and what it does now and then.
+//! server::drain – how one shard goes down.
 //!
 //! ```text
 //! Running ──SIGTERM──▶ Draining: idle sessions get 421, transfers may end
 //!                          └── drain_seconds, or a second signal ──▶ Stopping: everything ends
 //! ```
+//! While the shard serves this task sleeps without a timer, so that an idle server is idle.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::notice::Phase;
 use super::shared::Context;
-use crate::shard::{self, Instant};
+use crate::shard;
 
-/// How often the shared phase is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the sessions are counted while the shard goes down.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long last replies may take after everything was told to end.
-const LAST: Duration = Duration::from_secs(6);
+const LAST: Duration = Duration::from_secs(1);
 
 /// Runs as long as the shard serves; completes when its sessions are gone, or had their time.
 pub async fn drain_watch(context: Rc<Context>) {
-    let mut deadline = Instant::NEVER;
+    told(&context).await;
+    let seconds = context.shared.config.load().server.drain_seconds;
+    let mut deadline = shard::now().after(Duration::from_secs(seconds));
+    enter(&context, Phase::Draining).await;
     loop {
-        shard::sleep_until(shard::now().after(LOOK)).await;
-        context.listings.expire();
-        let now = shard::now();
-        let seen = context.notice.phase();
-        let mut phase = context.shared.phase();
-        if seen == Phase::Running && phase != Phase::Running {
-            let seconds = context.shared.config.load().server.drain_seconds;
-            deadline = now.after(Duration::from_secs(seconds));
-        }
-        if seen == Phase::Draining && now >= deadline {
-            phase = Phase::Stopping;
-        }
-        if phase > seen {
-            tracing::debug!(?phase, sessions = context.sessions.get(), "shard goes down");
-            context.notice.enter(phase).await;
-            if phase == Phase::Stopping {
-                deadline = now.after(LAST);
-            }
-        }
-        let gone = context.sessions.get() == 0 && phase != Phase::Running;
-        if gone || (phase == Phase::Stopping && now >= deadline) {
+        let stopping = context.notice.phase() == Phase::Stopping;
+        if context.sessions.get() == 0 || (stopping && shard::now() >= deadline) {
             return;
         }
+        let now = shard::now();
+        if !stopping && (context.shared.phase() == Phase::Stopping || now >= deadline) {
+            enter(&context, Phase::Stopping).await;
+            deadline = now.after(LAST);
+        }
+        shard::sleep_until(shard::now().after(LOOK)).await;
+    }
+}
+
+async fn enter(context: &Context, phase: Phase) {
+    tracing::debug!(?phase, sessions = context.sessions.get(), "shard goes down");
+    context.notice.enter(phase).await;
+}
+
+/// Waits until the server goes down.
+#[cfg(not(test))]
+async fn told(context: &Context) {
+    let mut seen = 0;
+    while context.shared.phase() == Phase::Running {
+        seen = shard::noticed(seen).await;
+    }
+}
+
+/// The simulated shard has nobody who notifies it.
+#[cfg(test)]
+async fn told(context: &Context) {
+    while context.shared.phase() == Phase::Running {
+        shard::sleep_until(shard::now().after(LOOK)).await;
     }
 }

@@ -25,9 +25,13 @@ use super::login::{self, Login};
 use super::notice::Phase;
 use super::poll::poll_once;
 use super::shared::{Context, View};
-use super::transfer::{self, Change, Ground, Running};
+use super::transfer::{self, Change, Ground, Running, Who};
+use crate::ftp::reply;
 use crate::ftp::session::{Session, Timer};
-use crate::ftp::step::{Answer, Ask, Family, Fault, News, Next, Transfer};
+use crate::ftp::step::{
+    Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret, Transfer,
+};
+use crate::metrics::{Ending, Refusal, Verb};
 use crate::shard::{self, Instant, Passive, Received, Stream};
 use crate::store::files::Tree;
 use crate::wire::outbox::Outbox;
@@ -43,26 +47,22 @@ const ROUNDS: u32 = 64;
 pub async fn session(context: Rc<Context>, stream: Stream) {
     let view = context.view();
     let peer = stream.peer();
-    let mut out = Outbox::default();
     let permit = context.shared.admission.enter(
         peer.ip(),
         view.connections_max,
         view.connections_per_address_max,
     );
-    let mut dialogue = Session::new(Rc::clone(&view.settings), stream.local(), peer, &mut out);
     let _place = match permit {
-        Ok(permit) if context.notice.phase() == Phase::Running => permit,
-        refused => {
-            tracing::debug!(%peer, ?refused, "connection refused");
-            // The refusal takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421).
-            drop(out.take());
-            dialogue.drain(&mut out);
-            farewell(&stream, out.take()).await;
-            return;
+        _ if context.notice.phase() != Phase::Running => {
+            return Box::pin(refuse(&context, stream, Refusal::Draining)).await;
         }
+        Ok(permit) => permit,
+        Err(why) => return Box::pin(refuse(&context, stream, why)).await,
     };
     let _count = Counted::new(Rc::clone(&context));
     tracing::debug!(%peer, "session begins");
+    let mut out = Outbox::default();
+    let dialogue = Session::new(Rc::clone(&view.settings), stream.local(), peer, &mut out);
     let now = shard::now();
     let control = Control {
         phase: Phase::Running,
@@ -72,8 +72,9 @@ pub async fn session(context: Rc<Context>, stream: Stream) {
         dialogue,
         out,
         input: Input::Empty,
-        tree: None,
+        guest: None,
         passive: None,
+        verb: Verb::List,
         running: None,
         change: None,
         progress: None,
@@ -85,11 +86,22 @@ pub async fn session(context: Rc<Context>, stream: Stream) {
     tracing::debug!(%peer, "session ends");
 }
 
+/// Says why there is no session; that takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421).
+async fn refuse(context: &Context, stream: Stream, why: Refusal) {
+    tracing::debug!(peer = %stream.peer(), ?why, "connection refused");
+    context.counters().refused(why);
+    let mut out = Outbox::default();
+    let answer = if why == Refusal::Draining { reply::DRAINING } else { reply::BUSY };
+    answer.send(&mut out);
+    farewell(&stream, out.take()).await;
+}
+
 /// One session of this shard.
 struct Counted(Rc<Context>);
 
 impl Counted {
     fn new(context: Rc<Context>) -> Self {
+        context.counters().opened.increment();
         context.sessions.set(context.sessions.get() + 1);
         Self(context)
     }
@@ -97,6 +109,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.0.counters().closed.increment();
         self.0.sessions.set(self.0.sessions.get() - 1);
     }
 }
@@ -108,9 +121,11 @@ struct Control {
     dialogue: Session,
     out: Outbox,
     input: Input,
-    tree: Option<Rc<Tree>>,
+    guest: Option<Guest>,
     passive: Option<Rc<Passive>>,
     running: Option<Running>,
+    /// What the running transfer is, for the counters.
+    verb: Verb,
     /// What became of the transfer while something else was waited for.
     change: Option<Change>,
     progress: Option<Rc<Cell<u64>>>,
@@ -118,6 +133,12 @@ struct Control {
     started: Instant,
     active: Instant,
     phase: Phase,
+}
+
+/// Who logged in, and to what.
+struct Guest {
+    tree: Rc<Tree>,
+    who: Rc<Who>,
 }
 
 /// What ended a wait.
@@ -134,6 +155,16 @@ enum Event {
 
 impl Control {
     async fn run(mut self) {
+        self.serve().await;
+        if self.running.is_some() {
+            self.context.counters().transferred(self.verb, Ending::Aborted);
+        }
+        if self.guest.is_some() {
+            self.context.counters().sessions_ended.increment();
+        }
+    }
+
+    async fn serve(&mut self) {
         let mut rounds = 0;
         loop {
             rounds += 1;
@@ -148,6 +179,8 @@ impl Control {
                     Event::Ready => {}
                     Event::Input(received) => {
                         self.active = shard::now();
+                        let lines = memchr::memchr_iter(b'\n', &received).count();
+                        self.context.counters().commands.add(u64::try_from(lines).unwrap_or(0));
                         self.input.append(received);
                     }
                     Event::Change(change) => self.changed(change),
@@ -165,8 +198,7 @@ impl Control {
                 Next::Abort => self.abort(),
                 Next::Close => {
                     self.running = None;
-                    farewell(&self.stream, self.out.take()).await;
-                    return;
+                    return farewell(&self.stream, self.out.take()).await;
                 }
             }
         }
@@ -252,23 +284,8 @@ impl Control {
         // Octets wait in their own memory meanwhile, not in a buffer of the shard.
         self.input.settle();
         let answer = match ask {
-            Ask::Login { user, password } => {
-                let context = Rc::clone(&self.context);
-                let login = Login { user, password, peer: self.stream.peer().ip(), failures: self.failures };
-                let Self { running, change, .. } = self;
-                match alongside(running, change, Box::pin(login::login(context, login))).await {
-                    Ok(entry) => {
-                        self.tree = Some(entry.tree);
-                        self.view = entry.view;
-                        Answer::LoggedIn(entry.account)
-                    }
-                    Err(fault) => {
-                        self.failures += u32::from(fault == Fault::Denied);
-                        Answer::Refused(fault)
-                    }
-                }
-            }
-            ask => match self.tree.clone() {
+            Ask::Login { user, password } => self.log_in(user, password).await,
+            ask => match self.guest.as_ref().map(|guest| Rc::clone(&guest.tree)) {
                 Some(tree) => {
                     let asked = ask::Asked {
                         context: Rc::clone(&self.context),
@@ -285,6 +302,30 @@ impl Control {
         // Time spent on an answer is not idleness.
         self.active = shard::now();
         self.dialogue.resume(answer, &mut self.out);
+    }
+
+    async fn log_in(&mut self, user: Vec<u8>, password: Secret) -> Answer {
+        let context = Rc::clone(&self.context);
+        let login = Login { user, password, peer: self.stream.peer().ip(), failures: self.failures };
+        let Self { running, change, .. } = self;
+        let entered = alongside(running, change, Box::pin(login::login(context, login))).await;
+        let counters = self.context.counters();
+        match entered {
+            Ok(entry) => {
+                counters.logins_ok.increment();
+                if self.guest.is_none() {
+                    counters.sessions_started.increment();
+                }
+                self.guest = Some(Guest { tree: entry.tree, who: entry.who });
+                self.view = entry.view;
+                Answer::LoggedIn(entry.account)
+            }
+            Err(fault) => {
+                counters.logins_failed.increment();
+                self.failures += u32::from(fault == Fault::Denied);
+                Answer::Refused(fault)
+            }
+        }
     }
 
     fn umask(&self) -> u32 {
@@ -313,9 +354,16 @@ impl Control {
     }
 
     fn start(&mut self, transfer: Transfer) {
-        let Some(tree) = self.tree.clone() else {
+        let Some(guest) = &self.guest else {
             self.dialogue.transfer(News::Refused(Fault::Denied), &mut self.out);
             return;
+        };
+        let (tree, who) = (Rc::clone(&guest.tree), Rc::clone(&guest.who));
+        self.verb = match &transfer.job {
+            Job::Retrieve { .. } => Verb::Retr,
+            Job::Store { offset_bytes: 0, .. } | Job::StoreUnique { .. } => Verb::Stor,
+            Job::Store { .. } | Job::Append { .. } => Verb::Appe,
+            Job::List { .. } => Verb::List,
         };
         let progress = Rc::new(Cell::new(0));
         self.progress = Some(Rc::clone(&progress));
@@ -329,7 +377,9 @@ impl Control {
             peer: self.stream.peer(),
             progress,
             umask: self.umask(),
-            user: self.dialogue.account().map_or_else(Vec::new, |account| account.name.clone()),
+            who,
+            begun: shard::now(),
+            text: transfer.representation.kind != Kind::Image,
         };
         self.running = Some(transfer::start(ground, transfer));
     }
@@ -345,6 +395,13 @@ impl Control {
                 // A refused transfer leaves the port to the next one.
                 if !matches!(news, News::Refused(_)) {
                     self.passive = None;
+                }
+                let counters = self.context.counters();
+                match &news {
+                    News::Done { .. } => counters.transferred(self.verb, Ending::Ok),
+                    News::Broken | News::Aborted => counters.transferred(self.verb, Ending::Aborted),
+                    News::Failed(_) | News::NoConnection => counters.transferred(self.verb, Ending::Failed),
+                    News::Refused(_) | News::Opened { .. } => {}
                 }
                 self.running = None;
                 self.progress = None;

@@ -3,6 +3,8 @@
 //! A listing that fits is made whole before it is sent, so that it can be shared and kept for a moment;
 //! a larger one streams.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
 use super::lister::{Bounds, Lister};
@@ -71,7 +73,7 @@ impl Sending {
             let count = u64::try_from(wire.len()).unwrap_or(u64::MAX);
             pace.send(&self.stream, wire).await?;
             self.sent = self.sent.saturating_add(count);
-            self.ground.progress.set(self.sent);
+            self.ground.sent(count);
             if whole {
                 break;
             }
@@ -86,17 +88,21 @@ impl Sending {
     /// The whole listing where it fits, from the cache where it is there; and whether it is whole.
     async fn first_part(&mut self) -> Result<(Bytes, bool), Fault> {
         let Some((key, stamp)) = self.share.take() else {
+            self.ground.context.counters().listing_misses.increment();
             return gather(&mut self.lister).await;
         };
-        let listings = &self.ground.context.listings;
+        let context = Rc::clone(&self.ground.context);
+        let (listings, counters) = (&context.listings, context.counters());
         let mut look = listings.look(&key, &stamp);
         if let Look::Building(flight) = look {
             flight.landed().await;
             look = listings.look(&key, &stamp);
         }
         if let Look::Ready(body) = look {
+            counters.listing_hits.increment();
             return Ok((body, true));
         }
+        counters.listing_misses.increment();
         let building = listings.build(key, stamp);
         let (body, whole) = gather(&mut self.lister).await?;
         if let Some(building) = building

@@ -28,6 +28,9 @@ pub(super) const LISTING_BYTES_MAX: usize = 1024 * 1024;
 /// Octets of all listings of a shard.
 const TOTAL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// What a key and its slot are taken to cost.
+const KEY_BYTES: usize = 512;
+
 /// What makes two listings the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
@@ -68,6 +71,8 @@ pub(super) struct Listings {
     bytes: Cell<usize>,
     /// Counts changes made by this shard.
     changes: Cell<u64>,
+    /// Is a task under way that drops what is old?
+    sweeping: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -103,7 +108,7 @@ impl Listings {
     }
 
     /// Announces that the caller makes it; `None` when somebody else does.
-    pub(super) fn build(&self, key: Key, stamp: Stamp) -> Option<Building<'_>> {
+    pub(super) fn build(self: &Rc<Self>, key: Key, stamp: Stamp) -> Option<Building> {
         let mut slots = self.slots.borrow_mut();
         if let Some(Slot::Building(_)) = slots.get(&key) {
             return None;
@@ -111,7 +116,7 @@ impl Listings {
         let flight = Rc::new(Flight::default());
         let old = slots.insert(key.clone(), Slot::Building(Rc::clone(&flight)));
         self.forget(old.as_ref());
-        Some(Building { listings: self, key: Some(key), stamp, flight, changes: self.changes.get() })
+        Some(Building { listings: Rc::clone(self), key: Some(key), stamp, flight, changes: self.changes.get() })
     }
 
     /// This shard changed something at `path`.
@@ -121,12 +126,25 @@ impl Listings {
         self.retain(|key, _| key.path != parent && key.path != path);
     }
 
-    /// Drops what is too old to be used. Called now and then, so that idleness costs no memory.
-    pub(super) fn expire(&self) {
-        if self.bytes.get() > 0 {
-            let now = shard::now();
-            self.retain(|_, until| now < until);
+    /// Drops what is too old to be used.
+    fn expire(&self) {
+        let now = shard::now();
+        self.retain(|_, until| now < until);
+    }
+
+    /// Sees to it that idleness costs no memory.
+    fn sweep_later(self: &Rc<Self>) {
+        if self.sweeping.replace(true) {
+            return;
         }
+        let listings = Rc::clone(self);
+        shard::spawn("listings", async move {
+            while listings.bytes.get() > 0 {
+                shard::sleep_until(shard::now().after(LIFETIME)).await;
+                listings.expire();
+            }
+            listings.sweeping.set(false);
+        });
     }
 
     fn retain(&self, keep: impl Fn(&Key, Instant) -> bool) {
@@ -141,44 +159,50 @@ impl Listings {
 
     fn forget(&self, slot: Option<&Slot>) {
         if let Some(Slot::Ready { body, .. }) = slot {
-            self.bytes.set(self.bytes.get().saturating_sub(body.len()));
+            self.bytes.set(self.bytes.get().saturating_sub(weight(body)));
         }
     }
 }
 
+/// What a listing costs, its key included.
+fn weight(body: &Bytes) -> usize {
+    body.len() + KEY_BYTES
+}
+
 /// The duty to make a listing others wait for.
-pub(super) struct Building<'l> {
-    listings: &'l Listings,
+pub(super) struct Building {
+    listings: Rc<Listings>,
     key: Option<Key>,
     stamp: Stamp,
     flight: Rc<Flight>,
     changes: u64,
 }
 
-impl Building<'_> {
+impl Building {
     /// It is whole.
     pub(super) fn done(mut self, body: &Bytes) {
-        let listings = self.listings;
+        let listings = Rc::clone(&self.listings);
         let Some(key) = self.key.take() else { return };
         listings.slots.borrow_mut().remove(&key);
         if body.len() > LISTING_BYTES_MAX || listings.changes.get() != self.changes {
             return;
         }
-        if listings.bytes.get() + body.len() > TOTAL_BYTES_MAX {
+        if listings.bytes.get() + weight(body) > TOTAL_BYTES_MAX {
             listings.expire();
         }
-        if listings.bytes.get() + body.len() > TOTAL_BYTES_MAX {
+        if listings.bytes.get() + weight(body) > TOTAL_BYTES_MAX {
             listings.retain(|_, _| false);
         }
         let until = shard::now().after(LIFETIME);
         let slot = Slot::Ready { body: body.clone(), stamp: self.stamp, until };
-        listings.bytes.set(listings.bytes.get() + body.len());
+        listings.bytes.set(listings.bytes.get() + weight(body));
         let old = listings.slots.borrow_mut().insert(key, slot);
         listings.forget(old.as_ref());
+        listings.sweep_later();
     }
 }
 
-impl Drop for Building<'_> {
+impl Drop for Building {
     fn drop(&mut self) {
         if let Some(key) = &self.key {
             self.listings.slots.borrow_mut().remove(key);

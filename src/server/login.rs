@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::shared::{Context, View};
+use super::transfer::Who;
 use crate::config::Anonymous;
 use crate::ftp::step::{Account, Fault, Secret};
 use crate::shard;
@@ -23,6 +24,8 @@ const ANONYMOUS: [&[u8]; 2] = [b"anonymous", b"ftp"];
 const DELAY: Duration = Duration::from_secs(1);
 /// Failures that still lengthen the delay.
 const DELAYS_MAX: u32 = 5;
+/// Octets of a mail address given as a password that are kept for the transfer log.
+const MAIL_BYTES_MAX: usize = 64;
 /// Account number of the anonymous user.
 const ANONYMOUS_ID: u32 = 0;
 
@@ -40,6 +43,7 @@ pub(super) struct Entry {
     pub(super) account: Account,
     pub(super) tree: Rc<Tree>,
     pub(super) view: Rc<View>,
+    pub(super) who: Rc<Who>,
 }
 
 pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, Fault> {
@@ -53,7 +57,10 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
                 fxp: false,
                 id: ANONYMOUS_ID,
             };
-            return Ok(Entry { account, tree, view });
+            let mut name = login.password.0.clone();
+            name.truncate(MAIL_BYTES_MAX);
+            let who = Rc::new(Who { anonymous: true, name });
+            return Ok(Entry { account, tree, view, who });
         }
     }
     let (peer, failures) = (login.peer, login.failures);
@@ -75,7 +82,8 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
         fxp: view.ftp.fxp,
         id: u32::try_from(tree.key()).unwrap_or(u32::MAX),
     };
-    Ok(Entry { account, tree, view })
+    let who = Rc::new(Who { anonymous: false, name: account.name.clone() });
+    Ok(Entry { account, tree, view, who })
 }
 
 /// Asks the accounts, off the shard. `None`: not with this password.
@@ -92,7 +100,9 @@ async fn check(context: &Context, login: Login) -> Result<Option<User>, Fault> {
     match checked {
         Ok((Some(user), _)) => Ok(Some(user)),
         Ok((None, name)) => {
-            tracing::info!(%peer, user = %Printable(&name), "login failed");
+            if let Some(unsaid) = context.login_lines.take() {
+                tracing::info!(%peer, user = %Printable(&name), unsaid, "login failed");
+            }
             Ok(None)
         }
         Err(error) => {

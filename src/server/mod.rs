@@ -19,6 +19,7 @@ mod notice;
 mod pace;
 mod pattern;
 mod poll;
+mod quota;
 mod reload;
 mod retrieve;
 mod run;

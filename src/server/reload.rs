@@ -15,29 +15,31 @@ pub(super) fn links(symlinks: Symlinks) -> Links {
     }
 }
 
-/// Keys that differ and take effect only at the next start.
-pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+/// Puts the old values back where a new one takes effect only at the next start; names those keys.
+pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
-    let mut note = |differs: bool, key| {
-        if differs {
-            keys.push(key);
+    let (was, now) = (&old.server, &mut new.server);
+    keep(&was.data_dir, &mut now.data_dir, "[server] data_dir", &mut keys);
+    keep(&was.shards, &mut now.shards, "[server] shards", &mut keys);
+    keep(&was.cpus, &mut now.cpus, "[server] cpus", &mut keys);
+    keep(&was.metrics_listen, &mut now.metrics_listen, "[server] metrics_listen", &mut keys);
+    keep(&was.user, &mut now.user, "[server] user", &mut keys);
+    keep(&old.log.json, &mut new.log.json, "[log] format", &mut keys);
+    keep(&old.log.xferlog, &mut new.log.xferlog, "[log] xferlog", &mut keys);
+    match (&old.ftp, &mut new.ftp) {
+        (Some(was), Some(now)) => {
+            keep(&was.listen, &mut now.listen, "[ftp] listen", &mut keys);
+            keep(&was.root, &mut now.root, "[ftp] root", &mut keys);
+            keep(&was.symlinks, &mut now.symlinks, "[ftp] symlinks", &mut keys);
         }
-    };
-    note(old.server.data_dir != new.server.data_dir, "[server] data_dir");
-    note(old.server.shards != new.server.shards, "[server] shards");
-    note(old.server.cpus != new.server.cpus, "[server] cpus");
-    note(old.server.metrics_listen != new.server.metrics_listen, "[server] metrics_listen");
-    note(old.server.user != new.server.user, "[server] user");
-    note(old.log.json != new.log.json, "[log] format");
-    note(old.log.xferlog != new.log.xferlog, "[log] xferlog");
-    match (&old.ftp, &new.ftp) {
-        (Some(old), Some(new)) => {
-            note(old.listen != new.listen, "[ftp] listen");
-            note(old.root != new.root, "[ftp] root");
-            note(old.symlinks != new.symlinks, "[ftp] symlinks");
-        }
-        (None, None) => {}
-        (Some(_), None) | (None, Some(_)) => keys.push("[ftp]"),
+        (was, now) => keep(was, now, "[ftp]", &mut keys),
     }
     keys
+}
+
+fn keep<T: PartialEq + Clone>(old: &T, new: &mut T, key: &'static str, keys: &mut Vec<&'static str>) {
+    if old != new {
+        new.clone_from(old);
+        keys.push(key);
+    }
 }

@@ -14,6 +14,7 @@ use crate::ftp::convert::Encoder;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Channel, Fault, News, Representation};
 use crate::shard::{self, File, Stream};
+use crate::xferlog::Direction;
 
 /// Octets one transfer may move in its turn while few share the shard.
 const TURN_BYTES: u64 = 1024 * 1024;
@@ -96,7 +97,7 @@ impl Source {
                     None => return Err(News::Broken),
                 };
                 at = at.saturating_add(moved);
-                self.ground.progress.set(at - self.offset);
+                self.ground.sent(moved);
                 if !pace.moved(moved) {
                     return Err(News::Broken);
                 }
@@ -128,7 +129,7 @@ impl Source {
             let count = u64::try_from(wire.len()).unwrap_or(u64::MAX);
             pace.send(&self.stream, wire).await?;
             sent = sent.saturating_add(count);
-            self.ground.progress.set(sent);
+            self.ground.sent(count);
             if last {
                 break;
             }
@@ -158,7 +159,7 @@ impl Source {
     fn ended(&self, ended: Result<u64, News>) -> News {
         match ended {
             Ok(bytes) => {
-                self.ground.retrieved(&self.path, bytes);
+                self.ground.log(&self.path, bytes, Direction::Outgoing);
                 News::Done { bytes }
             }
             Err(news) => {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::reload::{links, needs_restart};
+use super::reload::{keep_what_needs_restart, links};
 use super::{Context, Phase, Shared, drain_watch, session};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
@@ -70,14 +70,20 @@ pub fn serve(
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| Failure::Running(format!("signals: {error}")))?;
     drop_privileges(&config)?;
 
-    let metrics = Metrics::new(cpus.len());
-    let accounts = Accounts::load(&config.users_file()).map_err(usage)?;
+    let users_file = config.users_file();
+    let accounts_seen = Accounts::fingerprint(&users_file);
+    let accounts = Accounts::load(&users_file).map_err(usage)?;
+    let connections_fit = config.server.max_connections;
+    let mut shared = Shared::new(config, accounts, start_number());
+    if let Some(xferlog) = xferlog {
+        shared = shared.with_xferlog(xferlog);
+    }
     let mut supervisor = Supervisor {
-        accounts_seen: Accounts::fingerprint(&config.users_file()),
-        users_file: config.users_file(),
-        shared: Arc::new(Shared::new(config, accounts, start_number())),
-        xferlog,
-        metrics,
+        accounts_seen,
+        users_file,
+        metrics: Arc::clone(&shared.metrics),
+        shared: Arc::new(shared),
+        connections_fit,
         reload: Box::new(reload),
         stopping: None,
     };
@@ -218,7 +224,8 @@ fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>) {
 struct Supervisor {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    xferlog: Option<Xferlog>,
+    /// Connections that fit the descriptor limit, or were asked for at the start.
+    connections_fit: usize,
     users_file: PathBuf,
     accounts_seen: Fingerprint,
     reload: Box<Reload>,
@@ -265,7 +272,7 @@ impl Supervisor {
         if self.shared.phase() == Phase::Running {
             return Err(Failure::Running("shards: ended without being told to (see the log)".to_owned()));
         }
-        if let Some(Err(error)) = self.xferlog.as_ref().map(Xferlog::flush) {
+        if let Some(Err(error)) = self.shared.xferlog().map(Xferlog::flush) {
             tracing::warn!(%error, "xferlog: not written whole");
         }
         Ok(())
@@ -285,7 +292,7 @@ impl Supervisor {
             }
             SIGHUP => self.reload_all(),
             SIGUSR1 => {
-                if let Some(Err(error)) = self.xferlog.as_ref().map(Xferlog::reopen) {
+                if let Some(Err(error)) = self.shared.xferlog().map(Xferlog::reopen) {
                     tracing::error!(%error, "xferlog: cannot be reopened; the old file is written on");
                 }
             }
@@ -296,10 +303,11 @@ impl Supervisor {
 
     fn reload_all(&mut self) {
         match (self.reload)() {
-            Ok(config) => {
-                for key in needs_restart(&self.shared.config.load(), &config) {
+            Ok(mut config) => {
+                for key in keep_what_needs_restart(&self.shared.config.load(), &mut config) {
                     tracing::warn!(key, "changed, but takes effect only after a restart");
                 }
+                config.server.max_connections = config.server.max_connections.min(self.connections_fit);
                 crate::log::set_level(&config.log.level);
                 self.shared.replace_config(config);
                 self.metrics.set_reload(true);

@@ -18,12 +18,15 @@ use super::admit::{Admission, Failures};
 use super::gate::Gate;
 use super::listing_cache::Listings;
 use super::notice::{Notice, Phase};
+use super::quota::Quota;
 use super::size::Sizes;
 use crate::config::{self, Anonymous, Config};
 use crate::ftp::session::Settings;
-use crate::shard::Root;
+use crate::metrics::{Counters, Metrics};
+use crate::shard::{self, Root};
 use crate::store::accounts::Accounts;
 use crate::store::files::{Policy, Tree, Writes};
+use crate::xferlog::Xferlog;
 
 /// Passwords one shard checks at a time.
 const LOGINS_AT_ONCE: usize = 2;
@@ -44,8 +47,11 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Logins that failed, by address.
     pub failures: Failures,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Number of this start of the process; part of the names of temporaries.
     pub start: u64,
+    xferlog: Option<Xferlog>,
     phase: AtomicU8,
     generation: AtomicU64,
 }
@@ -54,6 +60,8 @@ impl Shared {
     /// Made before the first shard starts.
     pub fn new(config: Config, accounts: Accounts, start: u64) -> Self {
         Self {
+            metrics: Metrics::new(config.server.shards),
+            xferlog: None,
             config: ArcSwap::from_pointee(config),
             accounts: ArcSwap::from_pointee(accounts),
             admission: Arc::default(),
@@ -62,6 +70,17 @@ impl Shared {
             phase: AtomicU8::new(0),
             generation: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with a transfer log.
+    #[must_use]
+    pub fn with_xferlog(self, xferlog: Xferlog) -> Self {
+        Self { xferlog: Some(xferlog), ..self }
+    }
+
+    /// The transfer log, if there is one.
+    pub fn xferlog(&self) -> Option<&Xferlog> {
+        self.xferlog.as_ref()
     }
 
     /// What the server is doing.
@@ -110,10 +129,13 @@ pub struct Context {
     pub sessions: Cell<usize>,
     /// Transfers that move octets on this shard.
     pub transfers: Cell<usize>,
-    pub(super) listings: Listings,
+    pub(super) listings: Rc<Listings>,
     pub(super) sizes: Sizes,
+    /// Lines in the log about failed logins.
+    pub(super) login_lines: Quota,
     pub(super) logins: Gate,
     pub(super) counts: Gate,
+    index: usize,
     root: Root,
     view: RefCell<Rc<View>>,
     keys: Cell<u64>,
@@ -127,10 +149,12 @@ impl Context {
             notice: Notice::default(),
             sessions: Cell::new(0),
             transfers: Cell::new(0),
-            listings: Listings::default(),
+            listings: Rc::default(),
             sizes: Sizes::default(),
+            login_lines: Quota::default(),
             logins: Gate::new(LOGINS_AT_ONCE, LOGINS_WAITING_MAX),
             counts: Gate::new(COUNTS_AT_ONCE, COUNTS_WAITING_MAX),
+            index: shard::index(),
             root,
             view: RefCell::new(Rc::new(view)),
             keys: Cell::new(1),
@@ -154,6 +178,11 @@ impl Context {
             // A reload cannot take FTP away; that needs a restart.
             None => current,
         }
+    }
+
+    /// What this shard counts.
+    pub fn counters(&self) -> &Counters {
+        self.shared.metrics.shard(self.index)
     }
 
     pub(super) fn next_key(&self) -> u64 {

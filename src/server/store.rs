@@ -19,6 +19,7 @@ use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Channel, Fault, News, Representation};
 use crate::shard::{self, BLOCK_BYTES, File, Instant, Stream};
 use crate::store::files::{Trouble, Upload};
+use crate::xferlog::Direction;
 
 /// How long a block may wait for more octets before it is written as it is.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -131,7 +132,7 @@ impl Receiver {
         };
         match ended {
             Ok(path) => {
-                ground.stored(&path, bytes);
+                ground.log(&path, bytes, Direction::Incoming);
                 News::Done { bytes }
             }
             Err(news) => {
@@ -224,7 +225,7 @@ impl Receiver {
         let count = count.map_err(|_| News::Broken)?;
         let bytes = u64::try_from(count).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.ground.progress.set(self.bytes);
+        self.ground.received(bytes);
         if self.pace.moved(bytes) { Ok((count, block)) } else { Err(News::Broken) }
     }
 

@@ -21,8 +21,9 @@ use super::{list, retrieve, store};
 use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Channel, Job, News, Transfer};
 use crate::log::Printable;
-use crate::shard::{self, Passive, Stream};
+use crate::shard::{self, Instant, Passive, Stream};
 use crate::store::files::Tree;
+use crate::xferlog::{Direction, XferLine};
 
 /// What a transfer stands on.
 pub(super) struct Ground {
@@ -35,8 +36,19 @@ pub(super) struct Ground {
     /// Octets on the wire so far.
     pub(super) progress: Rc<Cell<u64>>,
     pub(super) umask: u32,
-    /// Who, for the logs.
-    pub(super) user: Vec<u8>,
+    /// For the transfer log.
+    pub(super) who: Rc<Who>,
+    pub(super) begun: Instant,
+    /// TYPE A or E.
+    pub(super) text: bool,
+}
+
+/// A user as the transfer log names them.
+#[derive(Debug)]
+pub(super) struct Who {
+    pub(super) anonymous: bool,
+    /// Login name, or what an anonymous user gave as a password.
+    pub(super) name: Vec<u8>,
 }
 
 /// A transfer whose data connection is open.
@@ -135,14 +147,35 @@ impl Ground {
         Pace::new(self.view.stall, self.view.ftp.min_rate_bytes)
     }
 
-    /// A file went out whole.
-    pub(super) fn retrieved(&self, path: &VirtualPath, bytes: u64) {
-        tracing::debug!(peer = %self.peer, path = %Printable(path.as_bytes()), bytes, "retrieved");
+    /// Octets went to the client.
+    pub(super) fn sent(&self, bytes: u64) {
+        self.progress.set(self.progress.get().saturating_add(bytes));
+        self.context.counters().bytes_out.add(bytes);
     }
 
-    /// A file came in and is in place.
-    pub(super) fn stored(&self, path: &VirtualPath, bytes: u64) {
-        tracing::debug!(peer = %self.peer, path = %Printable(path.as_bytes()), bytes, "stored");
+    /// Octets came from the client.
+    pub(super) fn received(&self, bytes: u64) {
+        self.progress.set(self.progress.get().saturating_add(bytes));
+        self.context.counters().bytes_in.add(bytes);
+    }
+
+    /// A file went out whole, or came in and is in place.
+    pub(super) fn log(&self, path: &VirtualPath, bytes: u64, direction: Direction) {
+        tracing::debug!(peer = %self.peer, path = %Printable(path.as_bytes()), bytes, ?direction, "transferred");
+        if let Some(xferlog) = self.context.shared.xferlog() {
+            xferlog.write(&XferLine {
+                ended: shard::wall().0,
+                seconds: shard::now().since(self.begun).as_secs(),
+                remote: self.peer.ip(),
+                bytes,
+                path: path.as_bytes(),
+                text: self.text,
+                direction,
+                anonymous: self.who.anonymous,
+                user: &self.who.name,
+                complete: true,
+            });
+        }
     }
 
     /// Counts this transfer among those of its shard as long as the answer lives.

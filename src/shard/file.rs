@@ -143,12 +143,13 @@ impl Root {
 
     async fn resolve(&self, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
         let path = c_path(path)?;
-        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        // openat2 refuses O_PATH together with flags that mean nothing to it.
+        let terminal = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
+        let flags = flags | OFlag::O_CLOEXEC | terminal;
         let how = OpenHow::new().flags(flags).resolve(self.resolve | RESOLVE_CACHED);
         match nix::fcntl::openat2(&self.fd, path.as_c_str(), how) {
             // Not all of it is in the dentry cache: let the ring wait for the disk.
             Err(nix::Error::EAGAIN) => {}
-            Err(nix::Error::EINVAL) => {}
             other => return other.map_err(io::Error::from),
         }
         let flags = u64::from(flags.bits().cast_unsigned());

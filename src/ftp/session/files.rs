@@ -202,7 +202,7 @@ impl Session {
             }
             (Question::RenameTo, Answer::Done) => reply::RENAMED.send(out),
             (Question::Size, Answer::Size(octets)) => {
-                reply::SIZE.fill(&[Digits::of(octets).as_bytes()], out);
+                reply::VALUE.fill(&[Digits::of(octets).as_bytes()], out);
             }
             (Question::Modified(_), Answer::Modified(time))
             | (Question::SetModified(time), Answer::Done) => say_modified(time, out),
@@ -260,7 +260,7 @@ fn errand(question: &Question) -> Errand {
 fn say_modified(time: UnixTime, out: &mut Outbox) {
     let mut text = Vec::with_capacity(14);
     if calendar::push_time_val(time, &mut text) {
-        reply::MODIFIED.fill(&[&text], out);
+        reply::VALUE.fill(&[&text], out);
     } else {
         refusal(Errand::File, Fault::Unsupported).send(out);
     }
