@@ -16,7 +16,10 @@ use suppaftp::types::{FileType, FormatControl};
 use suppaftp::{FtpError, FtpStream, Mode, Status};
 
 fn server() -> Server {
-    Setup::new().user().file("pub/big", &pattern(2_000_003)).file("pub/text", b"one\ntwo\n").file("pub/empty", b"").start()
+    let setup = Setup::new().user().file("pub/big", &pattern(2_000_003)).file("pub/text", b"one\ntwo\n").file("pub/empty", b"");
+    // More than the sockets on the way hold: a transfer that nobody reads is still running.
+    fs::File::create(setup.root().join("pub/endless")).unwrap().set_len(256 << 20).unwrap();
+    setup.start()
 }
 
 fn session(address: SocketAddr, mode: Mode) -> FtpStream {
@@ -79,7 +82,7 @@ fn everything(address: SocketAddr, mode: Mode, server: &Server) {
     assert!(!server.root().join("work").exists());
 
     // A transfer broken off leaves the session in step.
-    let mut stream = client.retr_as_stream("/pub/big").unwrap();
+    let mut stream = client.retr_as_stream("/pub/endless").unwrap();
     stream.read_exact(&mut [0; 1000]).unwrap();
     client.abort(stream).unwrap();
     client.noop().unwrap();

@@ -39,8 +39,8 @@ class Lftp(ClientCase):
     def test_mirror_down_active(self):
         self.mirror_down("set ftp:passive-mode off")
 
-    def test_mirror_down_active_ipv6(self):
-        self.mirror_down("set ftp:passive-mode off", family=6)
+    # Not active over IPv6: on the loopback interface lftp 4.9.2 announces `EPRT |2|::|port|`, which is refused,
+    # and lftp connects anew for every file.
 
     def test_mirror_down_pasv(self):
         self.mirror_down("set ftp:prefer-epsv no")
