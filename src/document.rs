@@ -48,7 +48,13 @@ impl<'t> Document<'t> {
     }
 
     /// Records a problem at `span`.
-    pub fn reject(&mut self, span: Range<usize>, what: impl Into<String>, why: impl Display, remedy: impl Into<String>) {
+    pub fn reject(
+        &mut self,
+        span: Range<usize>,
+        what: impl Into<String>,
+        why: impl Display,
+        remedy: impl Into<String>,
+    ) {
         let place = self.place(span.start);
         self.problems.push(Problem::new(what, why, remedy).at(place));
     }
@@ -60,7 +66,12 @@ impl<'t> Document<'t> {
     }
 
     /// Records every key of `table` that is not in `known`, with the nearest name that is.
-    pub fn unknown_keys<'n>(&mut self, table: &DeTable<'_>, known: impl Iterator<Item = &'n str> + Clone, scope: &str) {
+    pub fn unknown_keys<'n>(
+        &mut self,
+        table: &DeTable<'_>,
+        known: impl Iterator<Item = &'n str> + Clone,
+        scope: &str,
+    ) {
         for (key, _) in table {
             let name: &str = key.get_ref().as_ref();
             if known.clone().any(|one| one == name) {
@@ -75,13 +86,23 @@ impl<'t> Document<'t> {
     }
 
     /// A whole number within `allowed`; `unit` reads like "seconds".
-    pub fn whole(&mut self, key: &str, value: &Value<'_>, allowed: RangeInclusive<u64>, unit: &str) -> u64 {
+    pub fn whole(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        allowed: RangeInclusive<u64>,
+        unit: &str,
+    ) -> u64 {
         let number = value.get_ref().as_integer().and_then(DeInteger::as_u64_checked);
         match number {
             Some(number) if allowed.contains(&number) => number,
             _ => {
                 let (least, most) = (*allowed.start(), *allowed.end());
-                self.reject_value(key, value.span(), format_args!("a whole number of {unit} from {least} to {most}"));
+                self.reject_value(
+                    key,
+                    value.span(),
+                    format_args!("a whole number of {unit} from {least} to {most}"),
+                );
                 least
             }
         }
@@ -96,7 +117,13 @@ impl<'t> Document<'t> {
     }
 
     /// A string that `parse` accepts. `allowed` says in words what it accepts.
-    pub fn parsed<T>(&mut self, key: &str, value: &Value<'_>, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub fn parsed<T>(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let parsed = value.get_ref().as_str().and_then(parse);
         if parsed.is_none() {
             self.reject_value(key, value.span(), allowed);
@@ -105,14 +132,22 @@ impl<'t> Document<'t> {
     }
 
     /// One of the named choices; the first stands in when it is none of them.
-    pub fn choice<T: Copy>(&mut self, key: &str, value: &Value<'_>, choices: &[(&str, T)], stand_in: T) -> T {
+    pub fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        choices: &[(&str, T)],
+        stand_in: T,
+    ) -> T {
         let given = value.get_ref().as_str();
         if let Some((_, choice)) = choices.iter().find(|(name, _)| Some(*name) == given) {
             return *choice;
         }
         let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
         let mut allowed = names.join(" or ");
-        if let Some(near) = given.and_then(|given| nearest(given, choices.iter().map(|(name, _)| *name))) {
+        if let Some(near) =
+            given.and_then(|given| nearest(given, choices.iter().map(|(name, _)| *name)))
+        {
             allowed.push_str(&format!("; did you mean {near:?}?"));
         }
         self.reject_value(key, value.span(), allowed);
@@ -120,9 +155,19 @@ impl<'t> Document<'t> {
     }
 
     /// An array of strings, each of which `parse` accepts; each is judged where it stands.
-    pub fn list<T>(&mut self, key: &str, value: &Value<'_>, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    pub fn list<T>(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
         let Some(array) = value.get_ref().as_array() else {
-            self.reject_value(key, value.span(), format_args!("an array of strings, each {allowed}"));
+            self.reject_value(
+                key,
+                value.span(),
+                format_args!("an array of strings, each {allowed}"),
+            );
             return Vec::new();
         };
         array.iter().filter_map(|one| self.parsed(key, one, allowed, &parse)).collect()
@@ -169,7 +214,13 @@ pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&
     const PREFIX_LIKENESS_MIN: f64 = 0.8;
     let name = name.to_lowercase();
     known
-        .map(|one| (strsim::normalized_damerau_levenshtein(&name, one), strsim::jaro_winkler(&name, one), one))
+        .map(|one| {
+            (
+                strsim::normalized_damerau_levenshtein(&name, one),
+                strsim::jaro_winkler(&name, one),
+                one,
+            )
+        })
         .filter(|(edits, prefix, _)| *edits >= EDITS_KEPT_MIN || *prefix >= PREFIX_LIKENESS_MIN)
         .max_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)))
         .map(|(_, _, one)| one)
@@ -196,11 +247,14 @@ mod tests {
             document.list("c", table.get("c").unwrap(), "a letter", |text| Some(text.len()));
             document.unknown_keys(table, ["a"].into_iter(), "key");
         });
-        assert_eq!(found, [
-            "f.toml:2:1: unknown key \"ü\" (known: a)",
-            "f.toml:3:3: unknown key \"c\" (known: a)",
-            "f.toml:3:13: c = -5: not allowed (allowed: a letter)",
-        ]);
+        assert_eq!(
+            found,
+            [
+                "f.toml:2:1: unknown key \"ü\" (known: a)",
+                "f.toml:3:3: unknown key \"c\" (known: a)",
+                "f.toml:3:13: c = -5: not allowed (allowed: a letter)",
+            ]
+        );
     }
 
     #[test]

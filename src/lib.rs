@@ -1,5 +1,5 @@
 //! sluicegate – an edge server for bulk file mirrors.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at what it does not expect"))]
 
 pub mod limits;
 pub mod wire;
@@ -11,7 +11,11 @@ pub mod problem;
 pub mod document;
 #[cfg(feature = "server")]
 pub mod config;
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", not(test)))]
+pub mod shard;
+/// Tests run the server on simulated sockets, disk and clock.
+#[cfg(all(feature = "server", test))]
+#[path = "sim/mod.rs"]
 pub mod shard;
 #[cfg(feature = "server")]
 pub mod store;

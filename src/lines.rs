@@ -1,20 +1,25 @@
 //! lines – a thread that writes lines, fed through a bounded queue that never makes anybody wait.
 //!
 //! ```text
-//!  shard ──submit──▶ [ at most 8192 lines ] ──▶ thread ──▶ standard error or a file
-//!                └── full: dropped and counted
+//!  before begin: the thread that opened the log writes lines itself
+//!  after:        shard ──submit──▶ [ at most 8192 lines ] ──▶ thread ──▶ standard error or a file
+//!                             └── full: dropped and counted
 //! ```
-//! Promises: `submit` never blocks and never fails; a line is written whole or dropped whole.
-//! Not here: what a line looks like (`log`, `xferlog`).
+//! A log is opened while files can still be opened, and begun when the process has become the user
+//! it stays: privileges are dropped before there is a second thread. Whoever forgets to begin is
+//! helped by the first line of another thread.
+//!
+//! Promises: after `begin`, `submit` never blocks; it never fails; a line is written whole or
+//! dropped whole. Not here: what a line looks like (`log`, `xferlog`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::limits::LOG_LINES_QUEUED_MAX;
@@ -26,8 +31,16 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// The near end of one log; clones feed the same thread.
 #[derive(Debug, Clone)]
-pub struct Lines {
-    queue: SyncSender<Message>,
+pub struct Lines(Arc<Log>);
+
+#[derive(Debug)]
+struct Log {
+    name: String,
+    /// The thread that opened the log; it alone writes before there is another.
+    home: ThreadId,
+    /// Where lines go, until the writing thread has it.
+    idle: Mutex<Option<Target>>,
+    queue: OnceLock<SyncSender<Message>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -46,56 +59,117 @@ enum Target {
 }
 
 impl Lines {
-    /// Lines to standard error.
-    pub fn to_stderr(name: &str) -> io::Result<Self> {
-        Self::start(name, Target::Stderr)
+    /// Lines to standard error; the thread will be called `name`.
+    pub fn to_stderr(name: &str) -> Self {
+        Self::open(name, Target::Stderr)
     }
 
     /// Lines appended to a file, which is made when missing (mode 0640).
     pub fn to_file(name: &str, path: PathBuf) -> io::Result<Self> {
         let file = append(&path)?;
-        Self::start(name, Target::File { path, file })
+        Ok(Self::open(name, Target::File { path, file }))
     }
 
-    fn start(name: &str, target: Target) -> io::Result<Self> {
+    fn open(name: &str, target: Target) -> Self {
+        Self(Arc::new(Log {
+            name: name.to_owned(),
+            home: thread::current().id(),
+            idle: Mutex::new(Some(target)),
+            queue: OnceLock::new(),
+            dropped: Arc::new(AtomicU64::new(0)),
+        }))
+    }
+
+    /// Starts the thread. Again is fine.
+    pub fn begin(&self) -> io::Result<()> {
+        let log = &*self.0;
+        let mut idle = log.idle();
+        let Some(target) = idle.take() else { return Ok(()) };
         let (queue, messages) = sync_channel(LOG_LINES_QUEUED_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&dropped);
-        thread::Builder::new().name(name.to_owned()).spawn(move || write_all(target, &messages, &counter))?;
-        Ok(Self { queue, dropped })
+        let dropped = Arc::clone(&log.dropped);
+        let write = move || write_all(target, &messages, &dropped);
+        thread::Builder::new().name(log.name.clone()).spawn(write)?;
+        // `idle` is held: nobody else sets the queue.
+        log.queue.set(queue).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
 
     /// Hands over one line, its newline included.
     pub fn submit(&self, line: Vec<u8>) {
-        match self.queue.try_send(Message::Line(line)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+        let log = &*self.0;
+        if log.queue.get().is_none() {
+            if thread::current().id() == log.home
+                && let Some(target) = log.idle().as_mut()
+            {
+                log.count(target.write(&line).is_err());
+                return;
+            }
+            if self.begin().is_err() {
+                // The queue stays away; the line is counted below.
             }
         }
+        let sent = log.queue.get().map(|queue| queue.try_send(Message::Line(line)));
+        log.count(!matches!(sent, Some(Ok(()))));
     }
 
     /// Lines dropped so far, as a counter that metrics may keep.
     pub fn dropped(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.dropped)
+        Arc::clone(&self.0.dropped)
     }
 
     /// Waits (at most two seconds) until everything submitted before is written.
     pub fn flush(&self) -> io::Result<()> {
-        self.ask(Message::Flush)
+        match self.0.queue.get() {
+            Some(queue) => ask(queue, Message::Flush),
+            None => Ok(()),
+        }
     }
 
     /// Opens the file of this name anew, for log rotation. On failure the old one stays.
     pub fn reopen(&self) -> io::Result<()> {
-        self.ask(Message::Reopen)
+        match (self.0.queue.get(), self.0.idle().as_mut()) {
+            (Some(queue), _) => ask(queue, Message::Reopen),
+            (None, Some(target)) => target.reopen(),
+            (None, None) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl Log {
+    fn idle(&self) -> MutexGuard<'_, Option<Target>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, message: impl FnOnce(SyncSender<io::Result<()>>) -> Message) -> io::Result<()> {
-        let (answer, answered) = sync_channel(1);
-        let full = |_| io::Error::new(io::ErrorKind::WouldBlock, "the log's queue is full");
-        self.queue.try_send(message(answer)).map_err(full)?;
-        answered.recv_timeout(ANSWER_WAIT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    fn count(&self, dropped: bool) {
+        self.dropped.fetch_add(u64::from(dropped), Ordering::Relaxed);
     }
+}
+
+impl Target {
+    fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stderr => io::stderr().lock().write_all(octets),
+            Self::File { file, .. } => file.write_all(octets),
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stderr => Ok(()),
+            Self::File { path, file } => append(path).map(|new| *file = new),
+        }
+    }
+}
+
+fn ask(
+    queue: &SyncSender<Message>,
+    message: impl FnOnce(SyncSender<io::Result<()>>) -> Message,
+) -> io::Result<()> {
+    let (answer, answered) = sync_channel(1);
+    queue.try_send(message(answer)).map_err(|error| match error {
+        TrySendError::Full(_) => io::Error::new(io::ErrorKind::WouldBlock, "the queue is full"),
+        TrySendError::Disconnected(_) => io::ErrorKind::BrokenPipe.into(),
+    })?;
+    answered.recv_timeout(ANSWER_WAIT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn append(path: &PathBuf) -> io::Result<File> {
@@ -103,51 +177,48 @@ fn append(path: &PathBuf) -> io::Result<File> {
 }
 
 /// The thread: gathers what waits, writes it at once. Ends when the last `Lines` is gone.
-fn write_all(mut target: Target, messages: &Receiver<Message>, dropped: &AtomicU64) {
-    let mut batch = Vec::new();
-    let mut gathered = 0;
+fn write_all(target: Target, messages: &Receiver<Message>, dropped: &AtomicU64) {
+    let mut batch = Batch { target, octets: Vec::new(), lines: 0, dropped };
     while let Ok(first) = messages.recv() {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
                 Message::Line(line) => {
-                    batch.extend_from_slice(&line);
-                    gathered += 1;
+                    batch.octets.extend_from_slice(&line);
+                    batch.lines += 1;
                 }
-                Message::Flush(answer) => {
-                    let outcome = write_batch(&mut target, &mut batch, &mut gathered, dropped);
-                    reply(&answer, outcome);
-                }
+                Message::Flush(answer) => reply(&answer, batch.write()),
                 Message::Reopen(answer) => {
-                    let written = write_batch(&mut target, &mut batch, &mut gathered, dropped);
-                    reply(&answer, written.and_then(|()| reopen(&mut target)));
+                    let written = batch.write();
+                    reply(&answer, batch.target.reopen().and(written));
                 }
             }
-            next = if batch.len() < BATCH_BYTES { messages.try_recv().ok() } else { None };
+            let room = batch.octets.len() < BATCH_BYTES;
+            next = if room { messages.try_recv().ok() } else { None };
         }
-        if write_batch(&mut target, &mut batch, &mut gathered, dropped).is_err() {
+        if batch.write().is_err() {
             // Counted; a log that cannot be written has nowhere to say so.
         }
     }
 }
 
-fn write_batch(target: &mut Target, batch: &mut Vec<u8>, gathered: &mut u64, dropped: &AtomicU64) -> io::Result<()> {
-    let outcome = match target {
-        Target::Stderr => io::stderr().lock().write_all(batch),
-        Target::File { file, .. } => file.write_all(batch),
-    };
-    if outcome.is_err() {
-        dropped.fetch_add(*gathered, Ordering::Relaxed);
-    }
-    batch.clear();
-    *gathered = 0;
-    outcome
+/// Lines on their way out.
+struct Batch<'a> {
+    target: Target,
+    octets: Vec<u8>,
+    lines: u64,
+    dropped: &'a AtomicU64,
 }
 
-fn reopen(target: &mut Target) -> io::Result<()> {
-    match target {
-        Target::Stderr => Ok(()),
-        Target::File { path, file } => append(path).map(|new| *file = new),
+impl Batch<'_> {
+    fn write(&mut self) -> io::Result<()> {
+        let outcome = self.target.write(&self.octets);
+        if outcome.is_err() {
+            self.dropped.fetch_add(self.lines, Ordering::Relaxed);
+        }
+        self.octets.clear();
+        self.lines = 0;
+        outcome
     }
 }
 
@@ -168,6 +239,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, old) = (directory.path().join("log"), directory.path().join("log.1"));
         let lines = Lines::to_file("test", path.clone()).unwrap();
+        lines.begin().unwrap();
         for number in 0..100 {
             lines.submit(format!("{number}\n").into_bytes());
         }
@@ -177,7 +249,8 @@ mod tests {
         lines.reopen().unwrap();
         lines.submit(b"new\n".to_vec());
         lines.flush().unwrap();
-        let expected: String = (0..100).map(|number| format!("{number}\n")).chain(["late\n".to_owned()]).collect();
+        let expected: String =
+            (0..100).map(|number| format!("{number}\n")).chain(["late\n".to_owned()]).collect();
         assert_eq!(fs::read_to_string(&old).unwrap(), expected);
         assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
         assert_eq!(lines.dropped().load(Ordering::Relaxed), 0);
@@ -185,8 +258,9 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts() {
+        let lines = Lines::to_stderr("test");
         let (queue, messages) = sync_channel(2);
-        let lines = Lines { queue, dropped: Arc::new(AtomicU64::new(0)) };
+        lines.0.queue.set(queue).unwrap();
         for _ in 0..5 {
             lines.submit(b"x\n".to_vec());
         }
@@ -198,11 +272,30 @@ mod tests {
     }
 
     #[test]
+    fn no_thread_before_it_is_wanted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let lines = Lines::to_file("test", path.clone()).unwrap();
+        lines.submit(b"first\n".to_vec());
+        assert!(lines.0.queue.get().is_none());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\n");
+        let other = lines.clone();
+        thread::spawn(move || other.submit(b"second\n".to_vec())).join().unwrap();
+        assert!(lines.0.queue.get().is_some());
+        lines.submit(b"third\n".to_vec());
+        lines.flush().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\nthird\n");
+    }
+
+    #[test]
     fn a_file_that_cannot_be_written_counts() {
         let lines = Lines::to_file("test", "/dev/full".into()).unwrap();
         lines.submit(b"x\n".to_vec());
-        let _ = lines.flush();
-        while lines.dropped().load(Ordering::Relaxed) == 0 {
+        assert_eq!(lines.dropped().load(Ordering::Relaxed), 1);
+        lines.begin().unwrap();
+        lines.submit(b"x\n".to_vec());
+        drop(lines.flush());
+        while lines.dropped().load(Ordering::Relaxed) < 2 {
             thread::yield_now();
         }
     }

@@ -34,7 +34,9 @@ impl fmt::Display for Printable<'_> {
                     '\n' => f.write_str("\\n")?,
                     '\r' => f.write_str("\\r")?,
                     '\t' => f.write_str("\\t")?,
-                    _ if character.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(character))?,
+                    _ if character.is_ascii_control() => {
+                        write!(f, "\\x{:02x}", u32::from(character))?;
+                    }
                     _ if misleads(character) => write!(f, "\\u{{{:x}}}", u32::from(character))?,
                     _ => f.write_char(character)?,
                 }
@@ -73,19 +75,40 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// Starts the log of this process; once. `level` as in `[log] level`.
 pub fn start(level: &str, json: bool) -> Result<Guard, Problem> {
-    let cannot = |why: String| Problem::new("log", why, "this is the process's own fault: please report it");
-    let lines = Lines::to_stderr("log").map_err(|error| cannot(error.to_string()))?;
+    let cannot =
+        |why: String| Problem::new("log", why, "this is the process's own fault: please report it");
+    let lines = Lines::to_stderr("log");
     let (filter, handle) = reload::Layer::new(level_of(level));
     let events = if json {
-        text::layer().json().flatten_event(true).with_writer(Maker(lines.clone())).with_filter(filter).boxed()
+        text::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(Maker(lines.clone()))
+            .with_filter(filter)
+            .boxed()
     } else {
-        text::layer().with_ansi(false).with_target(false).with_writer(Maker(lines.clone())).with_filter(filter).boxed()
+        text::layer()
+            .with_ansi(false)
+            .with_target(false)
+            .with_writer(Maker(lines.clone()))
+            .with_filter(filter)
+            .boxed()
     };
-    tracing::subscriber::set_global_default(Registry::default().with(events)).map_err(|error| cannot(error.to_string()))?;
+    tracing::subscriber::set_global_default(Registry::default().with(events))
+        .map_err(|error| cannot(error.to_string()))?;
     if RUNNING.set(Running { lines, level: handle }).is_err() {
         return Err(cannot("started twice".to_owned()));
     }
     Ok(Guard(()))
+}
+
+/// Starts the thread that writes, once the process is the user it stays.
+pub fn begin() {
+    if let Some(running) = RUNNING.get()
+        && let Err(error) = running.lines.begin()
+    {
+        tracing::error!(%error, "no thread for the log");
+    }
 }
 
 /// Changes the level of a running log (reload).
@@ -178,7 +201,10 @@ mod tests {
     fn printable_shows_everything_on_one_line() {
         let shown = Printable(b"USER \"a\"\\\r\n\x1b[2J\xff\xc3\xa4\t\x00\x7f").to_string();
         assert_eq!(shown, "USER \\\"a\\\"\\\\\\r\\n\\x1b[2J\\xffä\\t\\x00\\x7f");
-        assert_eq!(Printable("a\u{202e}b\u{85}\u{2028}".as_bytes()).to_string(), "a\\u{202e}b\\u{85}\\u{2028}");
+        assert_eq!(
+            Printable("a\u{202e}b\u{85}\u{2028}".as_bytes()).to_string(),
+            "a\\u{202e}b\\u{85}\\u{2028}"
+        );
     }
 
     #[test]
@@ -198,7 +224,14 @@ mod tests {
 
     #[test]
     fn every_configured_level_is_a_filter() {
-        for (name, filter) in [("off", LevelFilter::OFF), ("error", LevelFilter::ERROR), ("warn", LevelFilter::WARN), ("info", LevelFilter::INFO), ("debug", LevelFilter::DEBUG), ("trace", LevelFilter::TRACE)] {
+        for (name, filter) in [
+            ("off", LevelFilter::OFF),
+            ("error", LevelFilter::ERROR),
+            ("warn", LevelFilter::WARN),
+            ("info", LevelFilter::INFO),
+            ("debug", LevelFilter::DEBUG),
+            ("trace", LevelFilter::TRACE),
+        ] {
             assert_eq!(level_of(name), filter);
         }
     }

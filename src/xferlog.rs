@@ -34,6 +34,7 @@ pub enum Direction {
 
 /// One transfer.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a column of two letters")]
 pub struct XferLine<'a> {
     /// When it ended, seconds since the epoch.
     pub ended: i64,
@@ -60,7 +61,9 @@ pub struct XferLine<'a> {
 impl XferLine<'_> {
     /// The line, its newline included.
     pub fn format(&self, zone: &TimeZone) -> Vec<u8> {
-        let ended = Timestamp::from_second(self.ended).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone());
+        let ended = Timestamp::from_second(self.ended)
+            .unwrap_or(Timestamp::UNIX_EPOCH)
+            .to_zoned(zone.clone());
         let mut line = ended.strftime("%a %b %e %H:%M:%S %Y").to_string().into_bytes();
         // IPv4 clients of a dual-stack listener are IPv4 clients.
         let remote = self.remote.to_canonical();
@@ -104,9 +107,18 @@ impl Xferlog {
     /// Opens or makes the file; its directory must exist.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let lines = Lines::to_file("xferlog", path.to_owned()).map_err(|error| {
-            Problem::path(path, format_args!("[log] xferlog: {error}"), "make its directory, writable to the user the server runs as")
+            Problem::path(
+                path,
+                format_args!("[log] xferlog: {error}"),
+                "make its directory, writable to the user the server runs as",
+            )
         })?;
         Ok(Self { lines, zone: TimeZone::system() })
+    }
+
+    /// Starts the thread that writes, once the process is the user it stays.
+    pub fn begin(&self) -> io::Result<()> {
+        self.lines.begin()
     }
 
     /// Logs one transfer. Never waits; a line that finds the queue full is dropped and counted.
@@ -155,7 +167,10 @@ mod tests {
 
     #[test]
     fn the_line_of_wu_ftpd() {
-        assert_eq!(format(&line()), "Wed Sep  2 10:33:18 2026 1 192.0.2.7 1024 /pub/file b _ o a mozilla@ ftp 0 * c\n");
+        assert_eq!(
+            format(&line()),
+            "Wed Sep  2 10:33:18 2026 1 192.0.2.7 1024 /pub/file b _ o a mozilla@ ftp 0 * c\n"
+        );
         let other = XferLine {
             remote: "::ffff:192.0.2.8".parse().unwrap(),
             text: true,
@@ -164,17 +179,26 @@ mod tests {
             complete: false,
             ..line()
         };
-        assert_eq!(format(&other), "Wed Sep  2 10:33:18 2026 1 192.0.2.8 1024 /pub/file a _ i r mozilla@ ftp 0 * i\n");
+        assert_eq!(
+            format(&other),
+            "Wed Sep  2 10:33:18 2026 1 192.0.2.8 1024 /pub/file a _ i r mozilla@ ftp 0 * i\n"
+        );
     }
 
     #[test]
     fn names_cannot_add_fields_or_lines() {
         let hostile = XferLine { path: b"/a b\nThu\x1b\x7f\r", user: b"", ..line() };
-        assert_eq!(format(&hostile), "Wed Sep  2 10:33:18 2026 1 192.0.2.7 1024 /a_b?Thu??? b _ o a ? ftp 0 * c\n");
+        assert_eq!(
+            format(&hostile),
+            "Wed Sep  2 10:33:18 2026 1 192.0.2.7 1024 /a_b?Thu??? b _ o a ? ftp 0 * c\n"
+        );
         for octet in 0..=255_u8 {
             let path = [b'/', octet, b'x'];
             let formatted = XferLine { path: &path, user: &path, ..line() }.format(&TimeZone::UTC);
-            let fields = formatted.split(|octet| octet.is_ascii_whitespace()).filter(|field| !field.is_empty()).count();
+            let fields = formatted
+                .split(|octet| octet.is_ascii_whitespace())
+                .filter(|field| !field.is_empty())
+                .count();
             assert_eq!(fields, 18, "{octet}");
             assert_eq!(formatted.iter().filter(|octet| **octet == b'\n').count(), 1);
         }
@@ -187,7 +211,16 @@ mod tests {
         let log = Xferlog::open(&path).unwrap();
         log.write(&line());
         log.flush().unwrap();
-        assert!(std::fs::read_to_string(&path).unwrap().ends_with("1 192.0.2.7 1024 /pub/file b _ o a mozilla@ ftp 0 * c\n"));
-        assert!(Xferlog::open(&directory.path().join("no/log")).unwrap_err().to_string().contains("make its directory"));
+        assert!(
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .ends_with("1 192.0.2.7 1024 /pub/file b _ o a mozilla@ ftp 0 * c\n")
+        );
+        assert!(
+            Xferlog::open(&directory.path().join("no/log"))
+                .unwrap_err()
+                .to_string()
+                .contains("make its directory")
+        );
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! No server is started and no fixed port is used; every test has a directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -29,10 +31,14 @@ fn sluicegate(directory: &Path, arguments: &[&str], input: &str) -> Outcome {
         .spawn()
         .unwrap();
     // A command that reads no input may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
     let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
-    Outcome { status: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    Outcome {
+        status: output.status.code().unwrap(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 #[track_caller]
@@ -60,13 +66,26 @@ fn usage_errors_are_one_line_and_status_2() {
     let here = directory();
     let cases: [(&[&str], &str); 5] = [
         (&[], "no command: say what to do (try sluicegate --help)"),
-        (&["srve"], "unrecognized subcommand 'srve' (a similar subcommand exists: 'serve'; try sluicegate --help)"),
+        (
+            &["srve"],
+            "unrecognized subcommand 'srve' (a similar subcommand exists: 'serve'; try sluicegate --help)",
+        ),
         (&["serve", "--foo"], "unexpected argument '--foo' found (try sluicegate --help)"),
-        (&["user", "list", "--data", "d", "--config", "f"], "the argument '--data <DIR>' cannot be used with '--config <FILE>' (try sluicegate --help)"),
-        (&["man", "nope"], "man: no subcommand \"nope\" (known: serve, check, config, user, completions, man, help)"),
+        (
+            &["user", "list", "--data", "d", "--config", "f"],
+            "the argument '--data <DIR>' cannot be used with '--config <FILE>' (try sluicegate --help)",
+        ),
+        (
+            &["man", "nope"],
+            "man: no subcommand \"nope\" (known: serve, check, config, user, completions, man, help)",
+        ),
     ];
     for (arguments, message) in cases {
-        assert_eq!(bad(here.path(), arguments, ""), (2, format!("sluicegate: {message}\n")), "{arguments:?}");
+        assert_eq!(
+            bad(here.path(), arguments, ""),
+            (2, format!("sluicegate: {message}\n")),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -75,7 +94,16 @@ fn help_and_version_are_everywhere() {
     let here = directory();
     let expected = format!("sluicegate {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(good(here.path(), &["--version"], ""), expected);
-    for command in [&[][..], &["serve"], &["check"], &["config"], &["config", "show"], &["user"], &["user", "add"], &["man"]] {
+    for command in [
+        &[][..],
+        &["serve"],
+        &["check"],
+        &["config"],
+        &["config", "show"],
+        &["user"],
+        &["user", "add"],
+        &["man"],
+    ] {
         for flag in ["-h", "--help"] {
             let help = good(here.path(), &[command, &[flag]].concat(), "");
             assert!(help.contains("Usage: sluicegate"), "{command:?} {flag}: {help}");
@@ -91,7 +119,10 @@ fn pages_and_completions() {
     good(here.path(), &["man", "--dir", "."], "");
     assert!(here.path().join("sluicegate-user-add.1").is_file());
     for shell in ["bash", "zsh", "fish"] {
-        assert!(good(here.path(), &["completions", shell], "").contains("password-stdin"), "{shell}");
+        assert!(
+            good(here.path(), &["completions", shell], "").contains("password-stdin"),
+            "{shell}"
+        );
     }
 }
 
@@ -103,7 +134,10 @@ fn the_default_can_be_saved_checked_and_shown() {
     let text = good(here.path(), &["config", "default"], "");
     fs::write(here.path().join("s.toml"), &text).unwrap();
     let shown = good(here.path(), &["config", "show", "--config", "s.toml"], "");
-    assert!(shown.contains("anonymous = \"read\"\n") && shown.contains("[log]\nlevel = \"info\"\n"), "{shown}");
+    assert!(
+        shown.contains("anonymous = \"read\"\n") && shown.contains("[log]\nlevel = \"info\"\n"),
+        "{shown}"
+    );
     fs::write(here.path().join("again.toml"), &shown).unwrap();
     assert_eq!(good(here.path(), &["config", "show", "--config", "again.toml"], ""), shown);
 }
@@ -119,7 +153,10 @@ fn without_a_file_the_embedded_default_is_shown() {
         "uploads_readable = true",
         "listen = [\"127.0.0.1:2121\"]",
         "metrics_listen = \"127.0.0.1:9180\"",
-        &format!("data_dir = \"{}/sluicegate-data\"", here.path().canonicalize().unwrap().display()),
+        &format!(
+            "data_dir = \"{}/sluicegate-data\"",
+            here.path().canonicalize().unwrap().display()
+        ),
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
     }
@@ -129,13 +166,21 @@ fn without_a_file_the_embedded_default_is_shown() {
 #[test]
 fn every_problem_of_a_configuration_is_told() {
     let here = directory();
-    fs::write(here.path().join("s.toml"), "[server]\ndata_dri = \"x\"\n[ftp]\nidle_seconds = 0\nroot = 7\n").unwrap();
+    fs::write(
+        here.path().join("s.toml"),
+        "[server]\ndata_dri = \"x\"\n[ftp]\nidle_seconds = 0\nroot = 7\n",
+    )
+    .unwrap();
     let expected = "\
         sluicegate: s.toml:2:1: unknown key of [server] \"data_dri\" (did you mean \"data_dir\"?)\n\
         sluicegate: s.toml:4:16: idle_seconds = 0: not allowed (allowed: a whole number of seconds from 1 to 86400)\n\
         sluicegate: s.toml:5:8: root = 7: not allowed (allowed: the path of a directory)\n";
     for command in [&["check"][..], &["config", "show"], &["serve"], &["user", "list"]] {
-        assert_eq!(bad(here.path(), &[command, &["--config", "s.toml"]].concat(), ""), (2, expected.to_owned()), "{command:?}");
+        assert_eq!(
+            bad(here.path(), &[command, &["--config", "s.toml"]].concat(), ""),
+            (2, expected.to_owned()),
+            "{command:?}"
+        );
     }
 }
 
@@ -146,7 +191,10 @@ fn a_configuration_that_cannot_be_read() {
     assert_eq!(bad(here.path(), &["check", "--config", "no.toml"], ""), (2, expected.to_owned()));
     fs::write(here.path().join("latin1.toml"), b"# \xfc\n").unwrap();
     let expected = "sluicegate: latin1.toml: not UTF-8 at octet 2 (save it as UTF-8)\n";
-    assert_eq!(bad(here.path(), &["config", "show", "--config", "latin1.toml"], ""), (2, expected.to_owned()));
+    assert_eq!(
+        bad(here.path(), &["config", "show", "--config", "latin1.toml"], ""),
+        (2, expected.to_owned())
+    );
 }
 
 #[test]
@@ -155,7 +203,10 @@ fn serve_refuses_a_missing_root() {
     let root = here.path().join("tree");
     fs::write(here.path().join("s.toml"), format!("[ftp]\nroot = {root:?}\n")).unwrap();
     let remedy = "make it, or name a path relative to data_dir, which is made for you";
-    let expected = format!("sluicegate: {}: [ftp] root: No such file or directory (os error 2) ({remedy})\n", root.display());
+    let expected = format!(
+        "sluicegate: {}: [ftp] root: No such file or directory (os error 2) ({remedy})\n",
+        root.display()
+    );
     assert_eq!(bad(here.path(), &["serve", "--config", "s.toml"], ""), (2, expected));
 }
 
@@ -172,19 +223,34 @@ fn check_names_what_would_stop_the_server() {
     );
     fs::write(here.path().join("s.toml"), text).unwrap();
     let outcome = sluicegate(here.path(), &["check", "--config", "s.toml"], "");
-    let line = |start: &str| outcome.out.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} is not in\n{}", outcome.out));
+    let line = |start: &str| {
+        outcome
+            .out
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("{start} is not in\n{}", outcome.out))
+    };
     assert_eq!(line("ok    configuration"), "ok    configuration s.toml");
     assert_eq!(
         line("FAIL  ftp"),
-        format!("FAIL  ftp {address}: Address already in use (os error 98) (stop what listens there (is it this server, running?), or change [ftp] listen)")
+        format!(
+            "FAIL  ftp {address}: Address already in use (os error 98) (stop what listens there (is it this server, running?), or change [ftp] listen)"
+        )
     );
     assert_eq!(
         line("FAIL  [ftp] root"),
-        format!("FAIL  [ftp] root {}/tree: No such file or directory (os error 2) (make it and let the server's user read it, or change [ftp] root)", here.path().display())
+        format!(
+            "FAIL  [ftp] root {}/tree: No such file or directory (os error 2) (make it and let the server's user read it, or change [ftp] root)",
+            here.path().display()
+        )
     );
     assert_eq!(line("ok    ftp"), "ok    ftp 127.0.0.1:0 is free");
     assert!(line("ok    data directory").ends_with("/sluicegate-data will be made"));
-    assert!(outcome.err.ends_with(" findings would stop the server (see the lines marked FAIL)\n"), "{}", outcome.err);
+    assert!(
+        outcome.err.ends_with(" findings would stop the server (see the lines marked FAIL)\n"),
+        "{}",
+        outcome.err
+    );
     assert_eq!(outcome.status, 2);
     assert!(!here.path().join("sluicegate-data").exists(), "check makes nothing");
 }
@@ -210,7 +276,22 @@ fn check_looks_at_users_toml() {
 fn users_come_and_go() {
     let here = directory();
     let users = here.path().join("sluicegate-data/users.toml");
-    good(here.path(), &["user", "add", "alice", "--password-stdin", "--ftp", "write", "--ftp-root", "/home/alice", "--mail", "a@example.org"], "secret\n");
+    good(
+        here.path(),
+        &[
+            "user",
+            "add",
+            "alice",
+            "--password-stdin",
+            "--ftp",
+            "write",
+            "--ftp-root",
+            "/home/alice",
+            "--mail",
+            "a@example.org",
+        ],
+        "secret\n",
+    );
     assert_eq!(fs::metadata(&users).unwrap().mode() & 0o777, 0o600);
     assert!(here.path().join("sluicegate-data/ftp/home/alice").is_dir());
     assert!(here.path().join("sluicegate-data/ftp/incoming").is_dir());
@@ -223,34 +304,69 @@ fn users_come_and_go() {
     assert!(json.contains("\"ftp_root\": \"home/alice\"") && !json.contains("argon2"), "{json}");
 
     let before = fs::read_to_string(&users).unwrap();
-    assert!(before.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !before.contains("secret"), "{before}");
+    assert!(
+        before.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !before.contains("secret"),
+        "{before}"
+    );
     good(here.path(), &["user", "passwd", "bob", "--password-stdin"], "other\r\n");
     assert_ne!(fs::read_to_string(&users).unwrap(), before);
     good(here.path(), &["user", "remove", "alice"], "");
     assert_eq!(good(here.path(), &["user", "list"], "").lines().count(), 2);
 }
 
-#[test]
-fn user_errors() {
+#[track_caller]
+fn user_fails(cases: &[(&[&str], &str, &str)], status: i32) {
     let here = directory();
     good(here.path(), &["user", "add", "alice", "--password-stdin"], "secret\n");
-    let before = fs::read(here.path().join("sluicegate-data/users.toml")).unwrap();
-    let cases: [(&[&str], &str, i32, &str); 10] = [
-        (&["add", "alice", "--password-stdin"], "x", 1, "user \"alice\": exists already (`sluicegate user passwd` changes the password)"),
-        (&["passwd", "bob", "--password-stdin"], "x", 1, "user \"bob\": no such user (`sluicegate user list` shows who there is)"),
-        (&["remove", "bob"], "", 1, "user \"bob\": no such user (`sluicegate user list` shows who there is)"),
-        (&["add", "Anonymous", "--password-stdin"], "x", 2, "user \"Anonymous\": that name means an anonymous login (choose another name)"),
-        (&["add", "a/b", "--password-stdin"], "x", 2, "user \"a/b\": a name has no spaces, control characters, quotes, or any of / \\ : , (choose another name)"),
-        (&["add", "bob", "--password-stdin"], "", 2, "password: a password has 1 to 512 octets (choose another)"),
-        (&["add", "bob"], "x", 2, "password: there is no terminal to ask on (use --password-stdin)"),
-        (&["add", "bob", "--ftp-root", "../x"], "x", 2, "--ftp-root: a user's root is below [ftp] root: no .. (give a path like \"home/alice\")"),
-        (&["add", "bob", "--mail", "bob"], "x", 2, "--mail \"bob\": an address looks like name@example.org (correct it)"),
-        (&["add", "bob", "--password-hash", "$1$x$y"], "", 2, "--password-hash: only Argon2id ($argon2id$…) and SHA-512-crypt ($6$…) hashes are understood (quote it, for $ means something to the shell)"),
-    ];
-    for (arguments, input, status, message) in cases {
-        assert_eq!(bad(here.path(), &[&["user"], arguments].concat(), input), (status, format!("sluicegate: {message}\n")), "{arguments:?}");
+    let users = here.path().join("sluicegate-data/users.toml");
+    let before = fs::read(&users).unwrap();
+    for (arguments, input, message) in cases {
+        let outcome = bad(here.path(), &[&["user"], *arguments].concat(), input);
+        assert_eq!(outcome, (status, format!("sluicegate: {message}\n")), "{arguments:?}");
     }
-    assert_eq!(fs::read(here.path().join("sluicegate-data/users.toml")).unwrap(), before, "nothing was changed");
+    assert_eq!(fs::read(&users).unwrap(), before, "nothing was changed");
+}
+
+#[test]
+fn users_that_are_there_or_not() {
+    const NOBODY: &str = "user \"bob\": no such user (`sluicegate user list` shows who there is)";
+    const TAKEN: &str =
+        "user \"alice\": exists already (`sluicegate user passwd` changes the password)";
+    user_fails(
+        &[
+            (&["add", "alice", "--password-stdin"], "x", TAKEN),
+            (&["passwd", "bob", "--password-stdin"], "x", NOBODY),
+            (&["remove", "bob"], "", NOBODY),
+        ],
+        1,
+    );
+}
+
+#[test]
+fn users_that_cannot_be() {
+    const RESERVED: &str =
+        "user \"Anonymous\": that name means an anonymous login (choose another name)";
+    const NAME: &str = "user \"a/b\": a name has no spaces, control characters, quotes, \
+                        or any of / \\ : , (choose another name)";
+    const EMPTY: &str = "password: a password has 1 to 512 octets (choose another)";
+    const NO_TERMINAL: &str = "password: there is no terminal to ask on (use --password-stdin)";
+    const ROOT: &str = "--ftp-root: a user's root is below [ftp] root: no .. \
+                        (give a path like \"home/alice\")";
+    const MAIL: &str = "--mail \"bob\": an address looks like name@example.org (correct it)";
+    const HASH: &str = "--password-hash: only Argon2id ($argon2id$…) and SHA-512-crypt ($6$…) \
+                        hashes are understood (quote it, for $ means something to the shell)";
+    user_fails(
+        &[
+            (&["add", "Anonymous", "--password-stdin"], "x", RESERVED),
+            (&["add", "a/b", "--password-stdin"], "x", NAME),
+            (&["add", "bob", "--password-stdin"], "", EMPTY),
+            (&["add", "bob"], "x", NO_TERMINAL),
+            (&["add", "bob", "--ftp-root", "../x"], "x", ROOT),
+            (&["add", "bob", "--mail", "bob"], "x", MAIL),
+            (&["add", "bob", "--password-hash", "$1$x$y"], "", HASH),
+        ],
+        2,
+    );
 }
 
 #[test]
@@ -268,7 +384,9 @@ fn commands_at_once_lose_nothing() {
     std::thread::scope(|scope| {
         for number in 0..8 {
             let path = here.path();
-            scope.spawn(move || good(path, &["user", "add", &format!("user{number}"), "--password-stdin"], "secret"));
+            scope.spawn(move || {
+                good(path, &["user", "add", &format!("user{number}"), "--password-stdin"], "secret")
+            });
         }
     });
     assert_eq!(good(here.path(), &["user", "list"], "").lines().count(), 9);

@@ -9,6 +9,12 @@
 //! The sources are read as text with comments and literals blanked out: no compiler is needed and
 //! a finding has a line. Paths beginning with `crate::`, `super::` or `sluicegate::` are understood.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a test may stop; offsets come from `find` on the same text"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +37,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["document", "problem", "ftp::convert"]),
     ("store", &["document", "problem", "shard"]),
     // What joins them.
-    ("server", &["wire", "ftp", "problem", "log", "xferlog", "metrics", "shard", "config", "store", "tls"]),
+    (
+        "server",
+        &["wire", "ftp", "problem", "log", "xferlog", "metrics", "shard", "config", "store", "tls"],
+    ),
     ("tls", &["problem"]),
     ("sim", &["problem", "shard"]),
     ("cli", &["*"]),
@@ -68,7 +77,9 @@ fn imports_follow_the_arrows() {
                 continue;
             }
             let whole = path.join("::");
-            let open = |one: &str| one == "*" || one == top || whole == one || whole.starts_with(&format!("{one}::"));
+            let open = |one: &str| {
+                one == "*" || one == top || whole == one || whole.starts_with(&format!("{one}::"))
+            };
             if !allowed.iter().any(|one| open(one)) {
                 faults.push(format!("{}:{line}: {own} may not import {whole}", source.name));
             }
@@ -93,7 +104,10 @@ fn only_the_shard_names_the_kernel() {
 #[test]
 fn unsafe_stays_in_the_shard() {
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| source.top() != "shard" && !UNSAFE_ALLOWED.contains(&source.name.as_str())) {
+    for source in sources()
+        .iter()
+        .filter(|source| source.top() != "shard" && !UNSAFE_ALLOWED.contains(&source.name.as_str()))
+    {
         for (line, word, _) in source.words() {
             if word == "unsafe" {
                 faults.push(format!("{}:{line}: unsafe outside src/shard/", source.name));
@@ -106,14 +120,21 @@ fn unsafe_stays_in_the_shard() {
 #[test]
 fn every_file_says_what_it_is() {
     let silent = |source: &&Source| !source.text.starts_with("//! ");
-    report(&sources().iter().filter(silent).map(|source| format!("{}:1: no `//!` header", source.name)).collect::<Vec<_>>());
+    report(
+        &sources()
+            .iter()
+            .filter(silent)
+            .map(|source| format!("{}:1: no `//!` header", source.name))
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]
 fn files_stay_short() {
     let long = |source: &Source| {
         let lines = source.text.lines().count();
-        (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines, at most {FILE_LINES_MAX}", source.name))
+        (lines > FILE_LINES_MAX)
+            .then(|| format!("{}: {lines} lines, at most {FILE_LINES_MAX}", source.name))
     };
     report(&sources().iter().filter_map(long).collect::<Vec<_>>());
 }
@@ -127,21 +148,32 @@ fn functions_stay_short() {
             if lines <= FUNCTION_LINES_MAX {
                 continue;
             }
-            let known = LONG_FUNCTIONS.iter().find(|(file, function, _)| *file == source.name && *function == name);
+            let known = LONG_FUNCTIONS
+                .iter()
+                .find(|(file, function, _)| *file == source.name && *function == name);
             match known {
                 Some((file, function, most)) if lines <= *most => {
                     found.insert((*file, *function), lines);
                 }
-                Some((_, _, most)) => faults.push(format!("{}:{line}: {name} grew to {lines} lines from {most}", source.name)),
-                None => faults.push(format!("{}:{line}: {name} has {lines} lines, at most {FUNCTION_LINES_MAX}", source.name)),
+                Some((_, _, most)) => faults.push(format!(
+                    "{}:{line}: {name} grew to {lines} lines from {most}",
+                    source.name
+                )),
+                None => faults.push(format!(
+                    "{}:{line}: {name} has {lines} lines, at most {FUNCTION_LINES_MAX}",
+                    source.name
+                )),
             }
         }
     }
     for (file, function, most) in LONG_FUNCTIONS {
         match found.get(&(*file, *function)) {
             Some(lines) if lines == most => {}
-            Some(lines) => faults.push(format!("{file}: {function} shrank to {lines}: say so in LONG_FUNCTIONS")),
-            None => faults.push(format!("{file}: {function} is short or gone: remove it from LONG_FUNCTIONS")),
+            Some(lines) => faults
+                .push(format!("{file}: {function} shrank to {lines}: say so in LONG_FUNCTIONS")),
+            None => faults.push(format!(
+                "{file}: {function} is short or gone: remove it from LONG_FUNCTIONS"
+            )),
         }
     }
     report(&faults);
@@ -150,12 +182,20 @@ fn functions_stay_short() {
 #[test]
 fn ftp_replies_stand_in_one_table() {
     let mut faults = Vec::new();
-    let bodies = sources().into_iter().filter(|source| source.top() == "ftp" && !source.name.ends_with("/reply.rs") && !source.is_test());
+    let bodies = sources().into_iter().filter(|source| {
+        source.top() == "ftp" && !source.name.ends_with("/reply.rs") && !source.is_test()
+    });
     for source in bodies {
         for (line, literal) in &source.literals {
             let code: String = literal.chars().take(4).collect();
-            if code.len() == 4 && code.bytes().take(3).all(|octet| octet.is_ascii_digit()) && matches!(code.as_bytes()[3], b' ' | b'-') {
-                faults.push(format!("{}:{line}: reply {code:?}… outside src/ftp/reply.rs", source.name));
+            if code.len() == 4
+                && code.bytes().take(3).all(|octet| octet.is_ascii_digit())
+                && matches!(code.as_bytes()[3], b' ' | b'-')
+            {
+                faults.push(format!(
+                    "{}:{line}: reply {code:?}… outside src/ftp/reply.rs",
+                    source.name
+                ));
             }
         }
     }
@@ -167,10 +207,18 @@ fn the_checks_find_what_they_look_for() {
     let text = "//! x\nuse crate::{server::{self, run}, wire};\n/* unsafe */ fn a<'a>(x: &'a str) -> char { '\"' }\n\
                 fn b() {\n    let _ = r#\"unsafe \"# ; super::super::shard::now();\n\n    nix::x();\n}\n";
     let source = Source::new("src/ftp/x.rs".into(), text.to_owned());
-    let imports: Vec<String> = source.imports().into_iter().map(|(line, path)| format!("{line} {}", path.join("::"))).collect();
+    let imports: Vec<String> = source
+        .imports()
+        .into_iter()
+        .map(|(line, path)| format!("{line} {}", path.join("::")))
+        .collect();
     assert_eq!(imports, ["2 server::run", "2 server::self", "2 wire", "5 shard::now"]);
     assert!(!source.words().any(|(_, word, _)| word == "unsafe"));
-    assert!(source.words().any(|(line, word, next)| (line, word) == (7, "nix") && next.starts_with("::")));
+    assert!(
+        source
+            .words()
+            .any(|(line, word, next)| (line, word) == (7, "nix") && next.starts_with("::"))
+    );
     assert_eq!(source.functions(), [(3, "a".to_owned(), 1), (4, "b".to_owned(), 4)]);
     assert_eq!(source.literals, [(5, "unsafe ".to_owned())]);
 }
@@ -210,7 +258,8 @@ impl Source {
     /// Modules from the crate's root to this file's: `src/a/b.rs` is `a::b`, `src/a/mod.rs` is `a`.
     fn module_path(&self) -> Vec<String> {
         let below = self.name.strip_prefix("src/").unwrap_or(&self.name);
-        let mut path: Vec<String> = below.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+        let mut path: Vec<String> =
+            below.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
         if path.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main")) {
             path.pop();
         }
@@ -238,14 +287,16 @@ impl Source {
         for root in ["crate", "super", "sluicegate"] {
             for (offset, _) in self.code.match_indices(&format!("{root}::")) {
                 let before = self.code[..offset].trim_end();
-                let continues = self.code[..offset].ends_with(|c: char| c.is_alphanumeric() || c == '_') || before.ends_with("::");
+                let continues = self.code[..offset]
+                    .ends_with(|c: char| c.is_alphanumeric() || c == '_')
+                    || before.ends_with("::");
                 // `pub(in super::x)` and a `super` behind another are part of a path seen already.
                 if continues {
                     continue;
                 }
                 let line = self.code[..offset].matches('\n').count() + 1;
                 for path in spread(&self.code[offset..]) {
-                    if let Some(path) = self.from_root(&path, offset) {
+                    if let Some(path) = self.rooted(&path, offset) {
                         found.push((line, path));
                     }
                 }
@@ -256,7 +307,7 @@ impl Source {
     }
 
     /// `crate::a` and `super::a` as seen from the crate's root; `None` when it stays in the file's own module.
-    fn from_root(&self, path: &[String], offset: usize) -> Option<Vec<String>> {
+    fn rooted(&self, path: &[String], offset: usize) -> Option<Vec<String>> {
         if path.first().is_some_and(|first| first != "super") {
             return Some(path[1..].to_vec());
         }
@@ -275,13 +326,20 @@ impl Source {
     fn functions(&self) -> Vec<(usize, String, usize)> {
         let mut found = Vec::new();
         for (offset, _) in self.code.match_indices("fn ") {
-            let word_before = self.code[..offset].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            let name: String = self.code[offset + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let word_before =
+                self.code[..offset].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let name: String = self.code[offset + 3..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if word_before || name.is_empty() {
                 continue;
             }
             if let Some(end) = body_end(&self.code[offset..]) {
-                let lines = self.code[offset..offset + end].lines().filter(|line| !line.trim().is_empty()).count();
+                let lines = self.code[offset..offset + end]
+                    .lines()
+                    .filter(|line| !line.trim().is_empty())
+                    .count();
                 found.push((self.code[..offset].matches('\n').count() + 1, name, lines));
             }
         }
@@ -343,7 +401,12 @@ fn tree(rest: &mut &str, prefix: &mut Vec<String>, paths: &mut Vec<Vec<String>>)
         prefix.push(if end == 0 { "*".to_owned() } else { rest[..end].to_owned() });
         *rest = if end == 0 { rest.strip_prefix('*').unwrap_or(rest) } else { &rest[end..] };
         match rest.strip_prefix("::") {
-            Some(more) if more.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '{' | '*')) => *rest = more,
+            Some(more)
+                if more
+                    .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '{' | '*')) =>
+            {
+                *rest = more;
+            }
             _ => {
                 paths.push(prefix.clone());
                 break;
@@ -410,7 +473,9 @@ struct Token {
 
 fn token(rest: &[char], before: Option<char>) -> Token {
     let skip = |length: usize| Token { length: length.min(rest.len()), keep: false, literal: None };
-    let find = |from: usize, stop: &dyn Fn(usize) -> bool| (from..rest.len()).find(|at| stop(*at)).unwrap_or(rest.len());
+    let find = |from: usize, stop: &dyn Fn(usize) -> bool| {
+        (from..rest.len()).find(|at| stop(*at)).unwrap_or(rest.len())
+    };
     let is = |at: usize, character: char| rest.get(at) == Some(&character);
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if is(0, '/') && is(1, '/') {
@@ -420,7 +485,13 @@ fn token(rest: &[char], before: Option<char>) -> Token {
         return skip(find(2, &|at| is(at, '*') && is(at + 1, '/')) + 2);
     }
     // r"…", r#"…"#, br"…"
-    let raw = if is(0, 'b') && is(1, 'r') { 2 } else if is(0, 'r') { 1 } else { 0 };
+    let raw = if is(0, 'b') && is(1, 'r') {
+        2
+    } else if is(0, 'r') {
+        1
+    } else {
+        0
+    };
     if raw > 0 && !in_word {
         let hashes = rest[raw..].iter().take_while(|c| **c == '#').count();
         if is(raw + hashes, '"') {

@@ -32,7 +32,10 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         findings.push(port("metrics", "[server] metrics_listen", address));
     }
     match &config.ftp {
-        None => findings.push(Finding::warn("no [ftp] section: nothing would be served", "add [ftp]; see `sluicegate config default`")),
+        None => findings.push(Finding::warn(
+            "no [ftp] section: nothing would be served",
+            "add [ftp]; see `sluicegate config default`",
+        )),
         Some(ftp) => {
             findings.extend(ftp.listen.iter().map(|address| port("ftp", "[ftp] listen", *address)));
             findings.extend(root(&config, ftp));
@@ -52,7 +55,10 @@ fn report(findings: &[Finding]) -> Result<(), Failure> {
     if failures == 0 {
         return Ok(());
     }
-    Err(Failure::Usage(format!("check: {failures} of {} findings would stop the server (see the lines marked FAIL)", findings.len())))
+    Err(Failure::Usage(format!(
+        "check: {failures} of {} findings would stop the server (see the lines marked FAIL)",
+        findings.len()
+    )))
 }
 
 /// What a shard needs of the kernel and the limits of this process.
@@ -73,8 +79,14 @@ fn user(config: &Config) -> Finding {
     match &config.server.user {
         None => Finding::ok("user: stays the one that starts it"),
         Some(name) => match Owner::of_user(name) {
-            Some(owner) => Finding::ok(format!("user {name} is {}:{}; what follows was tried as the present user", owner.uid, owner.gid)),
-            None => Finding::warn(format!("user {name} is not in /etc/passwd"), format!("useradd --system {name}, unless another directory knows it")),
+            Some(owner) => Finding::ok(format!(
+                "user {name} is {}:{}; what follows was tried as the present user",
+                owner.uid, owner.gid
+            )),
+            None => Finding::warn(
+                format!("user {name} is not in /etc/passwd"),
+                format!("useradd --system {name}, unless another directory knows it"),
+            ),
         },
     }
 }
@@ -86,7 +98,10 @@ fn data_dir(path: &Path) -> Finding {
     match tempfile::tempfile_in(existing) {
         Ok(_) if existing == path => Finding::ok(format!("data directory {shown}")),
         Ok(_) => Finding::ok(format!("data directory {shown} will be made")),
-        Err(error) => Finding::fail(format!("data directory {shown}: cannot write in {}: {error}", existing.display()), "make it, and give it to the user the server runs as"),
+        Err(error) => Finding::fail(
+            format!("data directory {shown}: cannot write in {}: {error}", existing.display()),
+            "make it, and give it to the user the server runs as",
+        ),
     }
 }
 
@@ -101,7 +116,10 @@ fn users(config: &Config) -> Finding {
     };
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Finding::warn(format!("{} may be read by others (mode {mode:03o})", path.display()), format!("chmod 600 {}", path.display()));
+        return Finding::warn(
+            format!("{} may be read by others (mode {mode:03o})", path.display()),
+            format!("chmod 600 {}", path.display()),
+        );
     }
     Finding::ok(format!("users.toml: {} users", accounts.iter().count()))
 }
@@ -110,11 +128,15 @@ fn port(protocol: &str, key: &str, address: SocketAddr) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(format!("{protocol} {address} is free")),
         Err(error) => {
-            let remedy = match error.kind() {
-                ErrorKind::AddrInUse => format!("stop what listens there (is it this server, running?), or change {key}"),
-                ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: start as root with [server] user, or use the systemd unit".to_owned(),
-                ErrorKind::AddrNotAvailable => format!("no interface has this address: change {key}"),
-                _ => format!("change {key}"),
+            let kind = error.kind();
+            let remedy = if kind == ErrorKind::AddrInUse {
+                format!("stop what listens there (is it this server, running?), or change {key}")
+            } else if kind == ErrorKind::PermissionDenied {
+                "ports below 1024 need CAP_NET_BIND_SERVICE: start as root with [server] user, or use the systemd unit".to_owned()
+            } else if kind == ErrorKind::AddrNotAvailable {
+                format!("no interface has this address: change {key}")
+            } else {
+                format!("change {key}")
             };
             Finding::fail(format!("{protocol} {address}: {error}"), remedy)
         }
@@ -126,11 +148,16 @@ fn root(config: &Config, ftp: &Ftp) -> Vec<Finding> {
     let shown = root.display();
     match fs::read_dir(root) {
         Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound && root.starts_with(&config.server.data_dir) => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound && root.starts_with(&config.server.data_dir) =>
+        {
             return vec![Finding::ok(format!("root {shown} will be made"))];
         }
         Err(error) => {
-            return vec![Finding::fail(format!("[ftp] root {shown}: {error}"), "make it and let the server's user read it, or change [ftp] root")];
+            return vec![Finding::fail(
+                format!("[ftp] root {shown}: {error}"),
+                "make it and let the server's user read it, or change [ftp] root",
+            )];
         }
     }
     let mut findings = vec![Finding::ok(format!("root {shown} is readable"))];
@@ -139,9 +166,17 @@ fn root(config: &Config, ftp: &Ftp) -> Vec<Finding> {
             let path = root.join(directory.trim_start_matches('/'));
             let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(root);
             findings.push(match tempfile::tempfile_in(existing) {
-                Ok(_) if existing == path => Finding::ok(format!("upload_dirs {directory} is writable")),
+                Ok(_) if existing == path => {
+                    Finding::ok(format!("upload_dirs {directory} is writable"))
+                }
                 Ok(_) => Finding::ok(format!("upload_dirs {directory} will be made")),
-                Err(error) => Finding::fail(format!("upload_dirs {directory}: cannot write in {}: {error}", existing.display()), "give it to the user the server runs as"),
+                Err(error) => Finding::fail(
+                    format!(
+                        "upload_dirs {directory}: cannot write in {}: {error}",
+                        existing.display()
+                    ),
+                    "give it to the user the server runs as",
+                ),
             });
         }
     }
@@ -152,16 +187,31 @@ fn passive(ftp: &Ftp) -> Vec<Finding> {
     const FEW_PORTS: usize = 100;
     let (first, last) = (*ftp.passive_ports.start(), *ftp.passive_ports.end());
     let mut findings = Vec::new();
-    if let Some(address) = ftp.listen.iter().find(|address| ftp.passive_ports.contains(&address.port())) {
-        findings.push(Finding::warn(format!("passive_ports {first}-{last} contain the listening port {}", address.port()), "move one of them"));
+    if let Some(address) =
+        ftp.listen.iter().find(|address| ftp.passive_ports.contains(&address.port()))
+    {
+        findings.push(Finding::warn(
+            format!("passive_ports {first}-{last} contain the listening port {}", address.port()),
+            "move one of them",
+        ));
     }
     if ftp.passive_ports.len() < FEW_PORTS {
-        findings.push(Finding::warn(format!("passive_ports {first}-{last} are only {} ports: one per transfer at a time", ftp.passive_ports.len()), "widen passive_ports"));
-    }
-    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
-    if taken_by_others(first, last, &read("ip_local_port_range"), &read("ip_local_reserved_ports")) {
         findings.push(Finding::warn(
-            format!("passive_ports {first}-{last} may be taken by outgoing connections of this machine"),
+            format!(
+                "passive_ports {first}-{last} are only {} ports: one per transfer at a time",
+                ftp.passive_ports.len()
+            ),
+            "widen passive_ports",
+        ));
+    }
+    let read =
+        |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    if taken_by_others(first, last, &read("ip_local_port_range"), &read("ip_local_reserved_ports"))
+    {
+        findings.push(Finding::warn(
+            format!(
+                "passive_ports {first}-{last} may be taken by outgoing connections of this machine"
+            ),
             format!("sysctl net.ipv4.ip_local_reserved_ports={first}-{last}"),
         ));
     }
@@ -183,7 +233,10 @@ fn taken_by_others(first: u16, last: u16, range: &str, reserved: &str) -> bool {
             Some((from.parse().ok()?, to.parse().ok()?))
         })
         .collect();
-    (first..=last).any(|port| (low..=high).contains(&port) && !reserved.iter().any(|(from, to)| (*from..=*to).contains(&port)))
+    (first..=last).any(|port| {
+        (low..=high).contains(&port)
+            && !reserved.iter().any(|(from, to)| (*from..=*to).contains(&port))
+    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ pub(super) struct Man {
 pub(super) fn man(man: &Man, mut root: Command) -> Result<(), Failure> {
     if let Some(directory) = &man.dir {
         return clap_mangen::generate_to(root, directory).map(drop).map_err(|error| {
-            Failure::Running(format!("{}: {error} (name a directory that exists and is writable)", directory.display()))
+            Failure::Running(format!(
+                "{}: {error} (name a directory that exists and is writable)",
+                directory.display()
+            ))
         });
     }
     root.build();

@@ -149,8 +149,10 @@ fn usage(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let (hints, said): (Vec<&str>, Vec<&str>) =
-        lines.partition(|line| line.starts_with("tip:") || line.starts_with("Usage:") || line.starts_with("For more"));
-    let hint = hints.iter().find_map(|line| line.strip_prefix("tip: ")).map(|tip| format!("{tip}; "));
+    let (hints, said): (Vec<&str>, Vec<&str>) = lines.partition(|line| {
+        line.starts_with("tip:") || line.starts_with("Usage:") || line.starts_with("For more")
+    });
+    let hint =
+        hints.iter().find_map(|line| line.strip_prefix("tip: ")).map(|tip| format!("{tip}; "));
     format!("{} ({}try sluicegate --help)", said.join(" "), hint.unwrap_or_default())
 }

@@ -131,13 +131,16 @@ fn run_add(add: Add) -> Result<(), Failure> {
         return Err(usage(format!("user {:?}", add.name), fault, "choose another name"));
     }
     let ftp_root = add.ftp_root.as_deref().map(accounts::clean_ftp_root).transpose();
-    let ftp_root = ftp_root.map_err(|fault| usage("--ftp-root", fault, "give a path like \"home/alice\""))?;
-    if let Some((address, fault)) = add.mail.iter().find_map(|mail| accounts::mail_fault(mail).map(|fault| (mail, fault))) {
+    let ftp_root =
+        ftp_root.map_err(|fault| usage("--ftp-root", fault, "give a path like \"home/alice\""))?;
+    if let Some((address, fault)) =
+        add.mail.iter().find_map(|mail| accounts::mail_fault(mail).map(|fault| (mail, fault)))
+    {
         return Err(usage(format!("--mail {address:?}"), fault, "correct it"));
     }
     let config = config(&add.place)?;
     let users = config.users_file();
-    if accounts::Accounts::load(&users).map_err(running)?.find(add.name.as_bytes()).is_some() {
+    if Accounts::load(&users).map_err(running)?.find(add.name.as_bytes()).is_some() {
         return Err(running(taken(&add.name)));
     }
     let hash = hash(&add.secret, &add.name)?;
@@ -150,7 +153,13 @@ fn run_add(add: Add) -> Result<(), Failure> {
         if accounts.find(add.name.as_bytes()).is_some() {
             return Err(taken(&add.name));
         }
-        accounts.insert(User { name: add.name, hash, ftp: add.ftp.into(), ftp_root, mail: add.mail });
+        accounts.insert(User {
+            name: add.name,
+            hash,
+            ftp: add.ftp.into(),
+            ftp_root,
+            mail: add.mail,
+        });
         Ok(())
     })
     .map_err(running)
@@ -196,8 +205,13 @@ fn existing(place: &Where, name: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn change(users: &Path, name: &str, change: impl FnOnce(&mut Accounts) -> bool) -> Result<(), Failure> {
-    accounts::edit(users, |accounts| if change(accounts) { Ok(()) } else { Err(unknown(name)) }).map_err(running)
+fn change(
+    users: &Path,
+    name: &str,
+    change: impl FnOnce(&mut Accounts) -> bool,
+) -> Result<(), Failure> {
+    accounts::edit(users, |accounts| if change(accounts) { Ok(()) } else { Err(unknown(name)) })
+        .map_err(running)
 }
 
 fn config(place: &Where) -> Result<Config, Failure> {
@@ -206,7 +220,9 @@ fn config(place: &Where) -> Result<Config, Failure> {
 
 fn hash(secret: &Secret, name: &str) -> Result<Hash, Failure> {
     if let Some(hash) = &secret.password_hash {
-        return Hash::import(hash).map_err(|fault| usage("--password-hash", fault, "quote it, for $ means something to the shell"));
+        return Hash::import(hash).map_err(|fault| {
+            usage("--password-hash", fault, "quote it, for $ means something to the shell")
+        });
     }
     let password = if secret.password_stdin { from_stdin() } else { from_terminal(name) }?;
     Hash::new(&password).map_err(|fault| usage("password", fault, "choose another"))
@@ -215,9 +231,9 @@ fn hash(secret: &Secret, name: &str) -> Result<Hash, Failure> {
 fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut password = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 2));
     let mut input = io::stdin().lock().take(PASSWORD_BYTES_MAX as u64 + 2);
-    input
-        .read_until(b'\n', &mut password)
-        .map_err(|error| Failure::Running(format!("password: standard input: {error} (pipe the password in)")))?;
+    input.read_until(b'\n', &mut password).map_err(|error| {
+        Failure::Running(format!("password: standard input: {error} (pipe the password in)"))
+    })?;
     for end in *b"\n\r" {
         if password.last() == Some(&end) {
             password.pop();
@@ -231,7 +247,8 @@ fn from_terminal(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Err(usage("password", "there is no terminal to ask on", "use --password-stdin"));
     }
     let ask = |prompt: String| {
-        let read = rpassword::prompt_password(prompt).map(|password| Zeroizing::new(password.into_bytes()));
+        let read = rpassword::prompt_password(prompt)
+            .map(|password| Zeroizing::new(password.into_bytes()));
         read.map_err(|error| usage("password", error.to_string(), "use --password-stdin"))
     };
     let first = ask(format!("Password for {name}: "))?;
@@ -240,11 +257,19 @@ fn from_terminal(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn taken(name: &str) -> Problem {
-    Problem::new(format!("user {name:?}"), "exists already", "`sluicegate user passwd` changes the password")
+    Problem::new(
+        format!("user {name:?}"),
+        "exists already",
+        "`sluicegate user passwd` changes the password",
+    )
 }
 
 fn unknown(name: &str) -> Problem {
-    Problem::new(format!("user {name:?}"), "no such user", "`sluicegate user list` shows who there is")
+    Problem::new(
+        format!("user {name:?}"),
+        "no such user",
+        "`sluicegate user list` shows who there is",
+    )
 }
 
 fn usage(what: impl Into<String>, why: impl std::fmt::Display, remedy: &str) -> Failure {

@@ -28,6 +28,7 @@ mod read;
 mod render;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use keys::default_text;
 pub use prepare::{Owner, first_steps, make_data_dir, make_user_root};
@@ -103,6 +104,7 @@ pub enum Symlinks {
 
 /// `[ftp]`.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the file")]
 pub struct Ftp {
     /// Control connections are accepted here.
     pub listen: Vec<SocketAddr>,
@@ -175,10 +177,11 @@ impl Machine {
     pub fn this() -> Result<Self, Problem> {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let hostname = hostname.trim();
-        let directory = std::env::current_dir()
-            .map_err(|error| Problem::new("working directory", error, "start from a directory that exists"))?;
+        let directory = std::env::current_dir().map_err(|error| {
+            Problem::new("working directory", error, "start from a directory that exists")
+        })?;
         Ok(Self {
-            hostname: if read::is_hostname(hostname) { hostname } else { "localhost" }.to_owned(),
+            hostname: if values::is_hostname(hostname) { hostname } else { "localhost" }.to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             directory,
         })
@@ -203,7 +206,12 @@ impl Config {
     }
 
     /// Understands `text`; `file` is for messages. `data` wins over `data_dir`.
-    pub fn parse(file: &Path, text: &str, machine: &Machine, data: Option<&Path>) -> Result<Self, Vec<Problem>> {
+    pub fn parse(
+        file: &Path,
+        text: &str,
+        machine: &Machine,
+        data: Option<&Path>,
+    ) -> Result<Self, Vec<Problem>> {
         read::parse(file, text, machine, data)
     }
 
@@ -226,11 +234,23 @@ impl Config {
 }
 
 fn read_bounded(path: &Path) -> Result<String, Problem> {
-    let cannot = |error| Problem::path(path, format_args!("cannot read: {error}"), "give a readable TOML file, or see `sluicegate config default`");
+    let cannot = |error| {
+        Problem::path(
+            path,
+            format_args!("cannot read: {error}"),
+            "give a readable TOML file, or see `sluicegate config default`",
+        )
+    };
     let mut octets = Vec::new();
-    File::open(path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut octets)).map_err(cannot)?;
+    File::open(path)
+        .and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut octets))
+        .map_err(cannot)?;
     if octets.len() as u64 > CONFIG_BYTES_MAX {
-        return Err(Problem::path(path, "too long", format!("a configuration has at most {CONFIG_BYTES_MAX} octets")));
+        return Err(Problem::path(
+            path,
+            "too long",
+            format!("a configuration has at most {CONFIG_BYTES_MAX} octets"),
+        ));
     }
     String::from_utf8(octets).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();

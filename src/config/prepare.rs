@@ -78,7 +78,9 @@ fn prepare_ftp(config: &Config, ftp: &Ftp, owner: Option<Owner>) -> Result<(), P
     }
     match fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(Problem::path(root, "[ftp] root is not a directory", "name a directory")),
+        Ok(_) => {
+            return Err(Problem::path(root, "[ftp] root is not a directory", "name a directory"));
+        }
         Err(error) => {
             let remedy = "make it, or name a path relative to data_dir, which is made for you";
             return Err(Problem::path(root, format_args!("[ftp] root: {error}"), remedy));
@@ -91,24 +93,36 @@ fn prepare_ftp(config: &Config, ftp: &Ftp, owner: Option<Owner>) -> Result<(), P
     }
     if config.embedded {
         make_directory(&root.join("pub"), owner)?;
-        make_welcome(&root.join("pub/WELCOME.txt"), owner)
-            .map_err(|error| Problem::path(&root.join("pub/WELCOME.txt"), error, "make the directory writable"))?;
+        make_welcome(&root.join("pub/WELCOME.txt"), owner).map_err(|error| {
+            Problem::path(&root.join("pub/WELCOME.txt"), error, "make the directory writable")
+        })?;
     }
     Ok(())
 }
 
 /// Makes `path` and its missing parents, each with the owner wanted.
 fn make_directory(path: &Path, owner: Option<Owner>) -> Result<(), Problem> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.is_dir()).collect();
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.is_dir())
+        .collect();
     for directory in missing.into_iter().rev() {
         let made = DirBuilder::new().mode(0o755).create(directory);
         let made = match made {
             // Somebody else made it meanwhile: as good.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {
+                Ok(())
+            }
             Ok(()) => give(directory, owner),
             Err(error) => Err(error),
         };
-        made.map_err(|error| Problem::path(directory, format_args!("cannot make the directory: {error}"), "make it yourself, or give another data_dir (--data DIR)"))?;
+        made.map_err(|error| {
+            Problem::path(
+                directory,
+                format_args!("cannot make the directory: {error}"),
+                "make it yourself, or give another data_dir (--data DIR)",
+            )
+        })?;
     }
     Ok(())
 }
@@ -127,7 +141,9 @@ fn make_welcome(path: &Path, owner: Option<Owner>) -> io::Result<()> {
 /// Hands `path` to `owner` when it is not theirs already (only root can).
 fn give(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     match owner {
-        Some(owner) if owner_of(path) != Some(owner) => chown(path, Some(owner.uid), Some(owner.gid)),
+        Some(owner) if owner_of(path) != Some(owner) => {
+            chown(path, Some(owner.uid), Some(owner.gid))
+        }
         _ => Ok(()),
     }
 }
@@ -138,7 +154,10 @@ fn owner_of(path: &Path) -> Option<Owner> {
 
 /// What a person who just started the embedded default may try, given where FTP listens.
 pub fn first_steps(config: &Config, ftp: SocketAddr) -> String {
-    let users = format!("sluicegate user add alice --ftp write --data {}", config.server.data_dir.display());
+    let users = format!(
+        "sluicegate user add alice --ftp write --data {}",
+        config.server.data_dir.display()
+    );
     format!(
         "try:\n  \
          curl ftp://{ftp}/pub/WELCOME.txt\n  \

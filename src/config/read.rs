@@ -1,300 +1,311 @@
-//! config::read – TOML to `Config`: what values are allowed, and what belongs together.
+//! config::read – TOML to `Config`: which values are allowed, and what belongs together.
 //!
 //! Promises: every problem of a file is found in one pass; a `Config` comes out only when there
-//! is none. Not here: keys and defaults (`keys`), the file system.
+//! is none. Not here: keys and defaults (`keys`), single values (`values`), the file system.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
+use super::values::{
+    announced_address, is_hostname, joined, narrow, non_empty_path, optional, port_range, size,
+    socket_address, user_name, virtual_directory,
+};
 use super::{Anonymous, Config, Ftp, Log, Machine, Server, Symlinks, keys};
 use crate::document::{Document, Value};
 use crate::ftp::convert::CodePage;
-use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX, PATH_BYTES_MAX};
+use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
 use crate::problem::Problem;
 
 const DAY_SECONDS: u64 = 86_400;
+const HOUR_SECONDS: u64 = 3600;
 const SHARDS_MAX: u64 = 1024;
 const CONNECTIONS_MAX: u64 = 10_000_000;
+const RATE_BYTES_MAX: u64 = 1 << 40;
+const UPLOAD_BYTES_MAX: u64 = i64::MAX.unsigned_abs();
+const LISTING_DEPTH_MAX: u64 = 64;
+const LISTING_ENTRIES_MAX: u64 = 100_000_000;
 
-pub(super) fn parse(file: &Path, text: &str, machine: &Machine, data: Option<&Path>) -> Result<Config, Vec<Problem>> {
+pub(super) fn parse(
+    file: &Path,
+    text: &str,
+    machine: &Machine,
+    data: Option<&Path>,
+) -> Result<Config, Vec<Problem>> {
     let default_text = keys::default_text();
     let (default_document, defaults) = Document::parse(Path::new("(defaults)"), &default_text);
     let (mut document, given) = Document::parse(file, text);
-    document.unknown_keys(&given, keys::SECTIONS.iter().map(|section| section.name), "section");
-    let mut reader = Reader { document, given: &given, defaults: &defaults };
+    let known = keys::SECTIONS.iter().map(|section| section.name);
+    document.unknown_keys(&given, known, "section");
 
-    let server = reader.server(machine, data);
-    let log = reader.log(&server.data_dir);
-    let ftp = given.get("ftp").map(|_| reader.ftp(&server.data_dir));
+    let mut open = |name| Section::open(&mut document, name, &given, &defaults);
+    let (server, log) = (open("server"), open("log"));
+    let ftp = given.contains_key("ftp").then(|| open("ftp"));
+    let server = read_server(&mut server.reader(&mut document), machine, data);
+    let log = read_log(&mut log.reader(&mut document), &server.data_dir);
+    let ftp = ftp.map(|ftp| read_ftp(&mut ftp.reader(&mut document), &server.data_dir));
 
     let mut problems = default_document.finish();
-    problems.extend(reader.document.finish());
-    if problems.is_empty() { Ok(Config { server, log, ftp, embedded: false }) } else { Err(problems) }
-}
-
-/// Looks keys up in the file first, in the defaults then.
-struct Reader<'a, 't> {
-    document: Document<'t>,
-    given: &'a DeTable<'t>,
-    defaults: &'a DeTable<'a>,
-}
-
-/// One section as the operator gave it; a missing key is found in the defaults.
-struct Section<'a, 't> {
-    given: Option<&'a DeTable<'t>>,
-    defaults: Option<&'a DeTable<'a>>,
-    missing: Value<'static>,
-}
-
-impl Section<'_, '_> {
-    /// The value in force. (A key without a default reads as an empty string, which a test would notice.)
-    fn value(&self, key: &str) -> &Value<'_> {
-        self.given(key).or_else(|| self.defaults.and_then(|table| table.get(key))).unwrap_or(&self.missing)
-    }
-
-    fn given(&self, key: &str) -> Option<&Value<'_>> {
-        self.given.and_then(|table| table.get(key))
+    problems.extend(document.finish());
+    if problems.is_empty() {
+        Ok(Config { server, log, ftp, embedded: false })
+    } else {
+        Err(problems)
     }
 }
 
-impl<'a, 't> Reader<'a, 't> {
-    /// Opens a section; unknown keys in it are reported here.
-    fn section(&mut self, name: &str) -> Section<'a, 't> {
-        let given = self.given.get(name);
-        let table = given.and_then(|value| value.get_ref().as_table());
-        if let (Some(value), None) = (given, table) {
-            self.document.reject_value(name, value.span(), format_args!("a section, begun by a line [{name}]"));
-        }
-        if let Some(table) = table {
-            let known = keys::SECTIONS.iter().filter(|section| section.name == name).flat_map(|section| section.keys);
-            self.document.unknown_keys(table, known.map(|key| key.name), &format!("key of [{name}]"));
-        }
-        Section {
-            given: table,
-            defaults: self.defaults.get(name).and_then(|value| value.get_ref().as_table()),
-            missing: Value::new(0..0, toml::de::DeValue::String("".into())),
-        }
-    }
+// ---------------------------------------------------------------- sections
 
-    fn server(&mut self, machine: &Machine, data: Option<&Path>) -> Server {
-        let section = self.section("server");
-        let document = &mut self.document;
-        let hostname = document.parsed("hostname", section.value("hostname"), "a host name, or \"\" for the machine's name", |name| {
-            (name.is_empty() || is_hostname(name)).then(|| name.to_owned())
-        });
-        let data_dir = document.parsed("data_dir", section.value("data_dir"), "the path of a directory", non_empty_path);
-        let data_dir = data.map(Path::to_owned).or(data_dir).unwrap_or_default();
-        let metrics_listen = document.parsed("metrics_listen", section.value("metrics_listen"), "ADDRESS:PORT, or \"\" for off", |text| optional(text, socket_address));
-        let user = document.parsed("user", section.value("user"), "the name of a user of this machine, or \"\"", |text| optional(text, user_name));
-        let connections = document.whole("max_connections", section.value("max_connections"), 1..=CONNECTIONS_MAX, "sessions");
-        let per_ip = document.whole("max_connections_per_ip", section.value("max_connections_per_ip"), 0..=CONNECTIONS_MAX, "sessions (0 = no limit)");
-        let drain_seconds = document.whole("drain_seconds", section.value("drain_seconds"), 0..=DAY_SECONDS, "seconds");
-        let (shards, cpus) = self.shards(&section, machine.cores);
-        Server {
-            hostname: hostname.filter(|name| !name.is_empty()).unwrap_or_else(|| machine.hostname.clone()),
-            data_dir: joined(&machine.directory, &data_dir),
-            shards,
-            cpus,
-            metrics_listen: metrics_listen.flatten(),
-            max_connections: size(connections),
-            max_connections_per_ip: size(per_ip),
-            drain_seconds,
-            user: user.flatten(),
-        }
+fn read_server(keys: &mut Reader<'_, '_>, machine: &Machine, data: Option<&Path>) -> Server {
+    let hostname = keys.parsed("hostname", "a host name, or \"\" for the machine's name", |name| {
+        optional(name, |name| is_hostname(name).then(|| name.to_owned()))
+    });
+    let data_dir = keys.parsed("data_dir", "the path of a directory", non_empty_path);
+    let data_dir = data.map(Path::to_owned).or(data_dir).unwrap_or_default();
+    let metrics_listen = keys.parsed("metrics_listen", "ADDRESS:PORT, or \"\" for off", |text| {
+        optional(text, socket_address)
+    });
+    let user = keys.parsed("user", "the name of a user of this machine, or \"\"", |text| {
+        optional(text, user_name)
+    });
+    let cpus = read_cpus(keys);
+    let shards = read_shards(keys, cpus.len(), machine.cores);
+    let sessions = "sessions (0 = no limit)";
+    Server {
+        hostname: hostname.flatten().unwrap_or_else(|| machine.hostname.clone()),
+        data_dir: joined(&machine.directory, &data_dir),
+        shards,
+        cpus,
+        metrics_listen: metrics_listen.flatten(),
+        max_connections: size(keys.whole("max_connections", 1..=CONNECTIONS_MAX, "sessions")),
+        max_connections_per_ip: size(keys.whole(
+            "max_connections_per_ip",
+            0..=CONNECTIONS_MAX,
+            sessions,
+        )),
+        drain_seconds: keys.whole("drain_seconds", 0..=DAY_SECONDS, "seconds"),
+        user: user.flatten(),
     }
+}
 
-    /// `shards` and `cpus` together: one shard per listed CPU.
-    fn shards(&mut self, section: &Section<'_, '_>, cores: usize) -> (usize, Vec<usize>) {
-        let document = &mut self.document;
-        let cpus_value = section.value("cpus");
-        let mut cpus = Vec::new();
-        match cpus_value.get_ref().as_array() {
-            Some(array) => {
-                for one in array.iter() {
-                    cpus.push(size(document.whole("cpus", one, 0..=SHARDS_MAX - 1, "a CPU's number,")));
-                }
-            }
-            None => document.reject_value("cpus", cpus_value.span(), "an array of CPU numbers, like [0, 1]"),
-        }
-        if cpus.iter().collect::<BTreeSet<_>>().len() < cpus.len() {
-            document.reject_value("cpus", cpus_value.span(), "each CPU at most once");
-        }
-
-        let value = section.value("shards");
-        let auto = if cpus.is_empty() { cores } else { cpus.len() };
-        if value.get_ref().as_str() == Some("auto") {
-            return (auto, cpus);
-        }
-        if !value.get_ref().is_integer() {
-            document.reject_value("shards", value.span(), format_args!("\"auto\" or a whole number from 1 to {SHARDS_MAX}"));
-            return (auto, cpus);
-        }
-        let shards = size(document.whole("shards", value, 1..=SHARDS_MAX, "shards"));
-        if !cpus.is_empty() && cpus.len() != shards {
-            let count = cpus.len();
-            document.reject_value("shards", value.span(), format_args!("\"auto\" or {count}, as many as cpus lists"));
-        }
-        (shards, cpus)
+fn read_cpus(keys: &mut Reader<'_, '_>) -> Vec<usize> {
+    let Reader { document, section } = keys;
+    let value = section.value("cpus");
+    let Some(array) = value.get_ref().as_array() else {
+        document.reject_value("cpus", value.span(), "an array of CPU numbers, like [0, 1]");
+        return Vec::new();
+    };
+    let number = |one| size(document.whole("cpus", one, 0..=SHARDS_MAX - 1, "a CPU's number,"));
+    let cpus: Vec<usize> = array.iter().map(number).collect();
+    if cpus.iter().collect::<BTreeSet<_>>().len() < cpus.len() {
+        document.reject_value("cpus", value.span(), "each CPU at most once");
     }
+    cpus
+}
 
-    fn log(&mut self, data_dir: &Path) -> Log {
-        let section = self.section("log");
-        let document = &mut self.document;
-        const LEVELS: [(&str, &str); 6] =
-            [("off", "off"), ("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
-        let level = document.choice("level", section.value("level"), &LEVELS, "info");
-        let json = document.choice("format", section.value("format"), &[("text", false), ("json", true)], false);
-        let xferlog = document.parsed("xferlog", section.value("xferlog"), "the path of a file, or \"\" for off", |text| optional(text, non_empty_path));
-        Log { level: level.to_owned(), json, xferlog: xferlog.flatten().map(|path| joined(data_dir, &path)) }
+/// One shard per listed CPU; without a list, one per core.
+fn read_shards(keys: &mut Reader<'_, '_>, cpus: usize, cores: usize) -> usize {
+    let Reader { document, section } = keys;
+    let value = section.value("shards");
+    let auto = if cpus == 0 { cores } else { cpus };
+    if value.get_ref().as_str() == Some("auto") {
+        return auto;
     }
+    if !value.get_ref().is_integer() {
+        let allowed = format!("\"auto\" or a whole number from 1 to {SHARDS_MAX}");
+        document.reject_value("shards", value.span(), allowed);
+        return auto;
+    }
+    let shards = size(document.whole("shards", value, 1..=SHARDS_MAX, "shards"));
+    if cpus != 0 && cpus != shards {
+        let allowed = format!("\"auto\" or {cpus}, as many as cpus lists");
+        document.reject_value("shards", value.span(), allowed);
+    }
+    shards
+}
 
-    fn ftp(&mut self, data_dir: &Path) -> Ftp {
-        let section = self.section("ftp");
-        let listen = self.listen(&section);
-        let root = self.root(&section, data_dir);
-        let document = &mut self.document;
-        let mut seconds = |key: &str, most: u64| narrow(document.whole(key, section.value(key), 1..=most, "seconds"));
-        let (idle_seconds, login_seconds) = (seconds("idle_seconds", DAY_SECONDS), seconds("login_seconds", 3600));
-        let (stall_seconds, accept_seconds) = (seconds("stall_seconds", 3600), seconds("accept_seconds", 3600));
-        let mut flag = |key: &str| document.flag(key, section.value(key));
-        let (anonymous_overwrite, uploads_readable) = (flag("anonymous_overwrite"), flag("uploads_readable"));
-        let (fxp, durable_uploads) = (flag("fxp"), flag("durable_uploads"));
-        let upload_dirs = document.list("upload_dirs", section.value("upload_dirs"), "a path below the root, like \"/incoming\"", virtual_directory);
-        let banner = document.parsed("banner", section.value("banner"), &format!("at most {BANNER_BYTES_MAX} octets of text; of control characters only \"\\n\""), |text| {
-            let fits = text.len() <= BANNER_BYTES_MAX && !text.chars().any(|c| c.is_control() && c != '\n');
-            fits.then(|| text.to_owned())
-        });
-        let passive_ports = document.parsed("passive_ports", section.value("passive_ports"), "\"FIRST-LAST\", ports from 1024 to 65535, like \"40000-49999\"", port_range);
-        let passive_address = document.parsed("passive_address", section.value("passive_address"), "an IPv4 address, or \"\" for the local one", |text| optional(text, announced_address));
-        let failures = document.whole("max_login_failures", section.value("max_login_failures"), 1..=255, "failed logins");
-        let min_rate_bytes = document.whole("min_rate_bytes", section.value("min_rate_bytes"), 0..=1 << 40, "bytes per second (0 = off)");
-        let max_upload_bytes = document.whole("max_upload_bytes", section.value("max_upload_bytes"), 0..=i64::MAX.unsigned_abs(), "bytes (0 = no limit)");
-        let depth = document.whole("listing_depth", section.value("listing_depth"), 1..=64, "directories");
-        let listing_entries = document.whole("listing_entries", section.value("listing_entries"), 1..=100_000_000, "entries");
-        Ftp {
-            listen,
-            root,
-            anonymous: document.choice("anonymous", section.value("anonymous"), &ANONYMOUS, Anonymous::Off),
-            upload_dirs,
-            anonymous_overwrite,
-            uploads_readable,
-            symlinks: document.choice("symlinks", section.value("symlinks"), &SYMLINKS, Symlinks::Deny),
-            banner: banner.unwrap_or_default(),
-            passive_ports: passive_ports.unwrap_or(1024..=1024),
-            passive_address: passive_address.flatten(),
-            fxp,
-            durable_uploads,
-            idle_seconds,
-            login_seconds,
-            stall_seconds,
-            max_login_failures: u8::try_from(failures).unwrap_or(u8::MAX),
-            accept_seconds,
-            min_rate_bytes,
-            max_upload_bytes,
-            listing_depth: narrow(depth),
-            listing_entries,
-            ebcdic: document.choice("ebcdic", section.value("ebcdic"), &CODE_PAGES, CodePage::Cp1047),
-        }
+fn read_log(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Log {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = keys.choice("level", &LEVELS.map(|level| (level, level)), "info");
+    let xferlog = keys.parsed("xferlog", "the path of a file, or \"\" for off", |text| {
+        optional(text, non_empty_path)
+    });
+    Log {
+        level: level.to_owned(),
+        json: keys.choice("format", &[("text", false), ("json", true)], false),
+        xferlog: xferlog.flatten().map(|path| joined(data_dir, &path)),
     }
+}
 
-    fn listen(&mut self, section: &Section<'_, '_>) -> Vec<SocketAddr> {
-        let value = section.value("listen");
-        let listen = self.document.list("listen", value, "ADDRESS:PORT, like \"0.0.0.0:21\" or \"[::]:21\"", socket_address);
-        let fixed: Vec<_> = listen.iter().filter(|address| address.port() != 0).collect();
-        if fixed.iter().collect::<BTreeSet<_>>().len() < fixed.len() {
-            self.document.reject_value("listen", value.span(), "each address at most once");
-        }
-        let empty = value.get_ref().as_array().is_some_and(|array| array.is_empty());
-        if empty || listen.len() > LISTEN_MAX {
-            self.document.reject_value("listen", value.span(), format_args!("1 to {LISTEN_MAX} addresses; without the section [ftp] FTP is off"));
-        }
-        listen
+fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
+    const UPLOAD_DIRS: &str = "a path below the root, like \"/incoming\"";
+    const PASSIVE_PORTS: &str = "\"FIRST-LAST\", ports from 1024 to 65535, like \"40000-49999\"";
+    const PASSIVE_ADDRESS: &str = "an IPv4 address, or \"\" for the local one";
+    let passive_address =
+        keys.parsed("passive_address", PASSIVE_ADDRESS, |text| optional(text, announced_address));
+    let failures = keys.whole("max_login_failures", 1..=255, "failed logins");
+    Ftp {
+        listen: read_listen(keys),
+        root: read_root(keys, data_dir),
+        anonymous: keys.choice("anonymous", &ANONYMOUS, Anonymous::Off),
+        upload_dirs: keys.list("upload_dirs", UPLOAD_DIRS, virtual_directory),
+        anonymous_overwrite: keys.flag("anonymous_overwrite"),
+        uploads_readable: keys.flag("uploads_readable"),
+        symlinks: keys.choice("symlinks", &SYMLINKS, Symlinks::Deny),
+        banner: read_banner(keys),
+        passive_ports: keys
+            .parsed("passive_ports", PASSIVE_PORTS, port_range)
+            .unwrap_or(1024..=1024),
+        passive_address: passive_address.flatten(),
+        fxp: keys.flag("fxp"),
+        durable_uploads: keys.flag("durable_uploads"),
+        idle_seconds: keys.seconds("idle_seconds", DAY_SECONDS),
+        login_seconds: keys.seconds("login_seconds", HOUR_SECONDS),
+        stall_seconds: keys.seconds("stall_seconds", HOUR_SECONDS),
+        max_login_failures: u8::try_from(failures).unwrap_or(u8::MAX),
+        accept_seconds: keys.seconds("accept_seconds", HOUR_SECONDS),
+        min_rate_bytes: keys.whole("min_rate_bytes", 0..=RATE_BYTES_MAX, "bytes per second"),
+        max_upload_bytes: keys.whole("max_upload_bytes", 0..=UPLOAD_BYTES_MAX, "bytes"),
+        listing_depth: narrow(keys.whole("listing_depth", 1..=LISTING_DEPTH_MAX, "directories")),
+        listing_entries: keys.whole("listing_entries", 1..=LISTING_ENTRIES_MAX, "entries"),
+        ebcdic: keys.choice("ebcdic", &CODE_PAGES, CodePage::Cp1047),
     }
+}
 
-    /// Users, keys and spools live in `data_dir`: a root above it would serve them to anybody.
-    fn root(&mut self, section: &Section<'_, '_>, data_dir: &Path) -> PathBuf {
-        let value = section.value("root");
-        let Some(root) = self.document.parsed("root", value, "the path of a directory", non_empty_path) else {
-            return PathBuf::new();
-        };
-        let root = joined(data_dir, &root);
-        if section.given("root").is_some() && data_dir.starts_with(&root) {
-            let allowed = format!("a directory that does not contain data_dir ({}), where the passwords are", data_dir.display());
-            self.document.reject_value("root", value.span(), allowed);
-        }
-        root
+fn read_listen(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
+    let allowed = "ADDRESS:PORT, like \"0.0.0.0:21\" or \"[::]:21\"";
+    let listen = keys.list("listen", allowed, socket_address);
+    let Reader { document, section } = keys;
+    let value = section.value("listen");
+    let fixed: Vec<_> = listen.iter().filter(|address| address.port() != 0).collect();
+    if fixed.iter().collect::<BTreeSet<_>>().len() < fixed.len() {
+        document.reject_value("listen", value.span(), "each address at most once");
     }
+    let empty = value.get_ref().as_array().is_some_and(|array| array.is_empty());
+    if empty || listen.len() > LISTEN_MAX {
+        let allowed = format!("1 to {LISTEN_MAX} addresses; without the section [ftp] FTP is off");
+        document.reject_value("listen", value.span(), allowed);
+    }
+    listen
+}
+
+/// Users, keys and spools live in `data_dir`: a root above it would serve them to anybody.
+fn read_root(keys: &mut Reader<'_, '_>, data_dir: &Path) -> PathBuf {
+    let Some(root) = keys.parsed("root", "the path of a directory", non_empty_path) else {
+        return PathBuf::new();
+    };
+    let root = joined(data_dir, &root);
+    if data_dir.starts_with(&root) {
+        let data_dir = data_dir.display();
+        let allowed = format!(
+            "a directory that does not contain data_dir ({data_dir}), where the passwords are"
+        );
+        let span = keys.section.value("root").span();
+        keys.document.reject_value("root", span, allowed);
+    }
+    root
+}
+
+fn read_banner(keys: &mut Reader<'_, '_>) -> String {
+    let allowed =
+        format!("at most {BANNER_BYTES_MAX} octets of text; of control characters only \"\\n\"");
+    let banner = keys.parsed("banner", &allowed, |text| {
+        let plain = !text.chars().any(|character| character.is_control() && character != '\n');
+        (plain && text.len() <= BANNER_BYTES_MAX).then(|| text.to_owned())
+    });
+    banner.unwrap_or_default()
 }
 
 pub(super) const ANONYMOUS: [(&str, Anonymous); 3] =
     [("off", Anonymous::Off), ("read", Anonymous::Read), ("upload", Anonymous::Upload)];
 pub(super) const SYMLINKS: [(&str, Symlinks); 3] =
     [("in-root", Symlinks::InRoot), ("beneath", Symlinks::Beneath), ("deny", Symlinks::Deny)];
-pub(super) const CODE_PAGES: [(&str, CodePage); 2] = [("cp1047", CodePage::Cp1047), ("cp037", CodePage::Cp037)];
+pub(super) const CODE_PAGES: [(&str, CodePage); 2] =
+    [("cp1047", CodePage::Cp1047), ("cp037", CodePage::Cp037)];
 
-// ---------------------------------------------------------------- values
+// ---------------------------------------------------------------- reading one section
 
-/// `""` is `None`.
-fn optional<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
-    if text.is_empty() { Some(None) } else { parse(text).map(Some) }
+/// One section as the operator gave it; a missing key is found in the defaults.
+struct Section<'a> {
+    given: Option<&'a DeTable<'a>>,
+    defaults: Option<&'a DeTable<'a>>,
+    missing: Value<'a>,
 }
 
-pub(super) fn is_hostname(name: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') && !label.starts_with('-')
-    };
-    name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(label)
+impl<'a> Section<'a> {
+    /// Finds the section; that it is one, and which keys it may have, is judged here.
+    fn open(
+        document: &mut Document<'_>,
+        name: &str,
+        given: &'a DeTable<'a>,
+        defaults: &'a DeTable<'a>,
+    ) -> Self {
+        let value = given.get(name);
+        let table = value.and_then(|value| value.get_ref().as_table());
+        if let (Some(value), None) = (value, table) {
+            let allowed = format!("a section, begun by a line [{name}]");
+            document.reject_value(name, value.span(), allowed);
+        }
+        if let Some(table) = table {
+            let sections = keys::SECTIONS.iter().filter(|section| section.name == name);
+            let known = sections.flat_map(|section| section.keys).map(|key| key.name);
+            document.unknown_keys(table, known, &format!("key of [{name}]"));
+        }
+        Self {
+            given: table,
+            defaults: defaults.get(name).and_then(|value| value.get_ref().as_table()),
+            // A key without a default reads as a wrong value; a test would notice.
+            missing: Value::new(0..0, DeValue::Boolean(false)),
+        }
+    }
+
+    fn reader<'r, 't>(&'r self, document: &'r mut Document<'t>) -> Reader<'r, 't> {
+        Reader { document, section: self }
+    }
+
+    /// The value in force.
+    fn value(&self, key: &str) -> &Value<'a> {
+        let given = self.given.and_then(|table| table.get(key));
+        given.or_else(|| self.defaults.and_then(|table| table.get(key))).unwrap_or(&self.missing)
+    }
 }
 
-fn socket_address(text: &str) -> Option<SocketAddr> {
-    text.parse().ok()
+/// A section and where its problems go.
+struct Reader<'r, 't> {
+    document: &'r mut Document<'t>,
+    section: &'r Section<'r>,
 }
 
-/// PASV writes the address as four numbers; none of these would reach the server.
-fn announced_address(text: &str) -> Option<Ipv4Addr> {
-    let address: Ipv4Addr = text.parse().ok()?;
-    let reachable = !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
-    reachable.then_some(address)
-}
+impl Reader<'_, '_> {
+    fn whole(&mut self, key: &str, allowed: RangeInclusive<u64>, unit: &str) -> u64 {
+        self.document.whole(key, self.section.value(key), allowed, unit)
+    }
 
-fn user_name(text: &str) -> Option<String> {
-    let fits = text.len() <= 64 && !text.chars().any(|c| c.is_control() || c.is_whitespace() || c == ':' || c == '/');
-    fits.then(|| text.to_owned())
-}
+    fn seconds(&mut self, key: &str, most: u64) -> u32 {
+        narrow(self.whole(key, 1..=most, "seconds"))
+    }
 
-fn non_empty_path(text: &str) -> Option<PathBuf> {
-    let fits = !text.is_empty() && text.len() <= PATH_BYTES_MAX && !text.chars().any(char::is_control);
-    fits.then(|| PathBuf::from(text))
-}
+    fn flag(&mut self, key: &str) -> bool {
+        self.document.flag(key, self.section.value(key))
+    }
 
-/// A virtual path: absolute, below the root, no trailing slash (`/` itself excepted).
-fn virtual_directory(text: &str) -> Option<String> {
-    let path = non_empty_path(text)?;
-    let below = text.starts_with('/') && !path.components().any(|part| part == Component::ParentDir);
-    let names: Vec<&str> = text.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
-    below.then(|| format!("/{}", names.join("/")))
-}
+    fn parsed<T>(
+        &mut self,
+        key: &str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.document.parsed(key, self.section.value(key), allowed, parse)
+    }
 
-fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port >= 1024);
-    let (first, last) = (port(first)?, port(last)?);
-    (first <= last).then_some(first..=last)
-}
+    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], stand_in: T) -> T {
+        self.document.choice(key, self.section.value(key), choices, stand_in)
+    }
 
-/// `path` from `base` on, without `.` and `//`; `..` stays, for symbolic links may be before it.
-fn joined(base: &Path, path: &Path) -> PathBuf {
-    base.join(path).components().collect()
-}
-
-fn size(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn narrow(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+    fn list<T>(&mut self, key: &str, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        self.document.list(key, self.section.value(key), allowed, parse)
+    }
 }

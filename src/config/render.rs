@@ -62,7 +62,10 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
         ("uploads_readable", ftp.uploads_readable.to_string()),
         ("symlinks", name_of(&SYMLINKS, ftp.symlinks)),
         ("banner", quoted(&ftp.banner)),
-        ("passive_ports", quoted(&format!("{}-{}", ftp.passive_ports.start(), ftp.passive_ports.end()))),
+        (
+            "passive_ports",
+            quoted(&format!("{}-{}", ftp.passive_ports.start(), ftp.passive_ports.end())),
+        ),
         ("passive_address", or_empty(ftp.passive_address.as_ref())),
         ("fxp", ftp.fxp.to_string()),
         ("durable_uploads", ftp.durable_uploads.to_string()),

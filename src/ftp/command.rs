@@ -591,11 +591,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..64), at in 0..VERBS.len()) {
-            let _ = is_foreign(&line);
-            let _ = parse(&line);
-            let _ = parse(&[VERBS[at].name(), b" ", &line].concat());
-            let _ = parse(&[b"SITE UTIME ", &line[..]].concat());
+        fn every_line_is_a_command_or_a_problem(line in prop::collection::vec(any::<u8>(), 0..64), at in 0..VERBS.len()) {
+            if Request::read(&line).is_none() {
+                prop_assert_eq!(parse(&line), Err(Problem::Unknown));
+            }
+            let known = [VERBS[at].name(), b" ", &line].concat();
+            prop_assert_eq!(Request::read(&known).map(|request| request.verb), Some(VERBS[at]));
+            prop_assert_eq!(parse(&known) == Err(Problem::Absent), VERBS[at].gate() == Gate::Absent);
+            let utime = [b"SITE UTIME ", &line[..]].concat();
+            prop_assert_ne!(parse(&utime), Err(Problem::Unknown));
         }
     }
 }

@@ -46,14 +46,14 @@ pub enum CodePage {
 }
 
 impl CodePage {
-    const fn from_latin1(self) -> &'static [u8; 256] {
+    const fn encoding(self) -> &'static [u8; 256] {
         match self {
             Self::Cp1047 => &LATIN1_TO_CP1047,
             Self::Cp037 => &LATIN1_TO_CP037,
         }
     }
 
-    const fn to_latin1(self) -> &'static [u8; 256] {
+    const fn decoding(self) -> &'static [u8; 256] {
         match self {
             Self::Cp1047 => &CP1047_TO_LATIN1,
             Self::Cp037 => &CP037_TO_LATIN1,
@@ -188,10 +188,10 @@ impl Encoder {
 
     /// Octets inside a line: in the code page, and with FF doubled in records.
     fn data<S: Sink>(&self, mut octets: &[u8], wire: &mut S) {
-        let table = (self.representation.kind == Kind::Ebcdic).then(|| self.page.from_latin1());
+        let table = (self.representation.kind == Kind::Ebcdic).then(|| self.page.encoding());
         if self.representation.structure == Structure::Record {
             let escaped = match self.representation.kind {
-                Kind::Ebcdic => self.page.to_latin1()[usize::from(ESCAPE)],
+                Kind::Ebcdic => self.page.decoding()[usize::from(ESCAPE)],
                 Kind::Ascii | Kind::Image => ESCAPE,
             };
             while let Some(at) = memchr::memchr(escaped, octets) {
@@ -258,7 +258,7 @@ impl Decoder {
         match (self.representation.kind, self.representation.structure) {
             (Kind::Image, Structure::File) => file.extend_from_slice(wire),
             (Kind::Ascii, Structure::File) => self.network_lines(wire, file),
-            (Kind::Ebcdic, Structure::File) => file.mapped(wire, self.page.to_latin1()),
+            (Kind::Ebcdic, Structure::File) => file.mapped(wire, self.page.decoding()),
             (_, Structure::Record) => self.records(wire, file),
         }
     }
@@ -341,7 +341,7 @@ impl Decoder {
             self.malformed |= !octets.is_empty();
             return;
         }
-        let table = (self.representation.kind == Kind::Ebcdic).then(|| self.page.to_latin1());
+        let table = (self.representation.kind == Kind::Ebcdic).then(|| self.page.decoding());
         plain(octets, table, file);
     }
 }

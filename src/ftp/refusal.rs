@@ -23,8 +23,10 @@ pub enum Errand {
     Allocate,
     /// RETR: 450, 451, 550, 554.
     Retrieve,
-    /// STOR, STOU, APPE: 450, 451, 452, 550 for permission, 552, 553, 554.
+    /// STOR, APPE: 450, 451, 452, 550 for permission, 552, 553, 554.
     Store,
+    /// STOU: the same.
+    StoreUnique,
     /// LIST, NLST: 450, 451, 550.
     List,
     /// MLSD: the same, and 501 for what is no directory (RFC 3659 §7.2.1).
@@ -39,7 +41,7 @@ pub fn refusal(errand: Errand, fault: Fault) -> Reply {
 /// The reply to a transfer that failed on this side after it had begun.
 pub fn failure(errand: Errand, fault: Fault) -> Reply {
     let code = match errand {
-        Errand::Store => match code(errand, fault) {
+        Errand::Store | Errand::StoreUnique => match code(errand, fault) {
             // After 150 the name is no longer in question unless the last step says so.
             450 | 554 => 451,
             code => code,
@@ -64,11 +66,10 @@ fn code(errand: Errand, fault: Fault) -> u16 {
         Errand::Machine if fault == Fault::NotDirectory => 501,
         Errand::File | Errand::Retrieve | Errand::List | Errand::Machine => match fault {
             Fault::Busy => 450,
-            Fault::Exhausted | Fault::Local | Fault::Changed | Fault::NoSpace => match errand {
+            Fault::Exhausted | Fault::Local | Fault::Changed | Fault::NoSpace => {
                 // RFC 959 §5.4 knows no 451 for DELE and RNFR.
-                Errand::File => 450,
-                _ => 451,
-            },
+                if errand == Errand::File { 450 } else { 451 }
+            }
             Fault::BadOffset => 554,
             Fault::Missing
             | Fault::Denied
@@ -82,11 +83,9 @@ fn code(errand: Errand, fault: Fault) -> u16 {
             | Fault::Link
             | Fault::Unsupported => 550,
         },
-        Errand::Allocate => match fault {
-            Fault::TooLarge => 552,
-            _ => 452,
-        },
-        Errand::Store => match fault {
+        Errand::Allocate if fault == Fault::TooLarge => 552,
+        Errand::Allocate => 452,
+        Errand::Store | Errand::StoreUnique => match fault {
             Fault::Busy => 450,
             Fault::Exhausted | Fault::Local | Fault::Changed => 451,
             Fault::NoSpace => 452,

@@ -105,6 +105,7 @@ replies! {
     BUSY 421 "Too many users or attempts, closing. Try again later."
     NO_CONNECTION 425 "Cannot open data connection."
     NO_PORT 425 "No port is free, try again."
+    NOT_ANNOUNCED 425 "No IPv4 address to announce, use EPSV."
     NO_ADDRESS 425 "Send EPSV, PASV, EPRT or PORT first."
     BROKEN 426 "Data connection broken, transfer stopped."
     TRANSFER_ABORTED 426 "Transfer aborted."

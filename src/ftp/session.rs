@@ -344,7 +344,7 @@ impl Session {
         }
     }
 
-    fn problem(&mut self, problem: Problem, out: &mut Outbox) -> Option<Next> {
+    fn problem(&self, problem: Problem, out: &mut Outbox) -> Option<Next> {
         match problem {
             Problem::Unknown => self.say(reply::UNKNOWN, out),
             Problem::Syntax => self.say(reply::SYNTAX, out),

@@ -159,6 +159,7 @@ pub enum Fault {
 
 /// What a logged-in client is and may.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub struct Account {
     /// Name for logs.
     pub name: Vec<u8>,
@@ -331,6 +332,7 @@ pub struct UnixTime(pub i64);
 
 /// One object of the tree as listings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub struct Entry {
     /// Unqualified name as stored, any bytes but NUL and `/`.
     pub name: Vec<u8>,

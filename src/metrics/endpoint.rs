@@ -14,7 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Metrics;
-use crate::limits::{METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_SECONDS_MAX};
+use crate::limits::{
+    METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_SECONDS_MAX,
+};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -48,7 +50,10 @@ impl Endpoint {
 
     /// Answers requests from now on until the process ends.
     pub fn start(self, metrics: Arc<Metrics>) -> io::Result<()> {
-        thread::Builder::new().name("metrics".to_owned()).spawn(move || accept(&self.listener, &metrics)).map(drop)
+        thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || accept(&self.listener, &metrics))
+            .map(drop)
     }
 }
 
@@ -62,7 +67,10 @@ fn accept(listener: &TcpListener, metrics: &Arc<Metrics>) {
         let turn = Turn::take(&busy);
         let metrics = Arc::clone(metrics);
         let Some(turn) = turn else {
-            finish(&stream, &response("503 Service Unavailable", TEXT, "too many requests at once\n", ""));
+            finish(
+                &stream,
+                &response("503 Service Unavailable", TEXT, "too many requests at once\n", ""),
+            );
             continue;
         };
         let answer = move || {
@@ -100,7 +108,9 @@ fn converse(stream: &TcpStream, metrics: &Arc<Metrics>) {
     let deadline = Instant::now() + Duration::from_secs(METRICS_REQUEST_SECONDS_MAX);
     let answer = match read_head(stream, deadline) {
         Ok(head) => answer(&head, metrics),
-        Err(Refused::TooLong) => response("431 Request Header Fields Too Large", TEXT, "request too long\n", ""),
+        Err(Refused::TooLong) => {
+            response("431 Request Header Fields Too Large", TEXT, "request too long\n", "")
+        }
         Err(Refused::Late) => response("408 Request Timeout", TEXT, "request too slow\n", ""),
         Err(Refused::Gone) => return,
     };
@@ -127,13 +137,17 @@ fn read_head(mut stream: &TcpStream, deadline: Instant) -> Result<Vec<u8>, Refus
             Ok(0) => return Err(Refused::Gone),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
                 return Err(Refused::Late);
             }
             Err(_) => return Err(Refused::Gone),
         };
         head.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if head.windows(4).any(|end| end == b"\r\n\r\n") || head.windows(2).any(|end| end == b"\n\n") {
+        if head.windows(4).any(|end| end == b"\r\n\r\n")
+            || head.windows(2).any(|end| end == b"\n\n")
+        {
             return Ok(head);
         }
         if head.len() > METRICS_REQUEST_BYTES_MAX {
@@ -146,7 +160,9 @@ fn answer(head: &[u8], metrics: &Arc<Metrics>) -> Vec<u8> {
     let line = head.split(|octet| matches!(octet, b'\r' | b'\n')).next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
         return response("400 Bad Request", TEXT, "not HTTP/1\n", "");
     };
     if !version.starts_with("HTTP/1.") {
@@ -162,7 +178,8 @@ fn answer(head: &[u8], metrics: &Arc<Metrics>) -> Vec<u8> {
         _ => response("405 Method Not Allowed", TEXT, "only GET\n", "Allow: GET, HEAD\r\n"),
     };
     if method == "HEAD" {
-        let head_end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+        let head_end =
+            answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
         answer.truncate(head_end);
     }
     answer
@@ -178,7 +195,10 @@ fn response(status: &str, kind: &str, body: &str, extra: &str) -> Vec<u8> {
 fn finish(mut stream: &TcpStream, answer: &[u8]) {
     const LINGER: Duration = Duration::from_millis(200);
     const WRITE: Duration = Duration::from_secs(2);
-    let sent = stream.set_write_timeout(Some(WRITE)).and_then(|()| stream.write_all(answer)).and_then(|()| stream.shutdown(Shutdown::Write));
+    let sent = stream
+        .set_write_timeout(Some(WRITE))
+        .and_then(|()| stream.write_all(answer))
+        .and_then(|()| stream.shutdown(Shutdown::Write));
     if sent.is_ok() && stream.set_read_timeout(Some(LINGER)).is_ok() {
         let mut rest = [0_u8; 1024];
         for _ in 0..16 {
@@ -214,8 +234,14 @@ mod tests {
     fn it_serves_metrics_and_health() {
         let address = started();
         let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text;"), "{answer}");
-        assert!(answer.contains("\nsluicegate_connections 0\n") && answer.ends_with("# EOF\n"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text;"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("\nsluicegate_connections 0\n") && answer.ends_with("# EOF\n"),
+            "{answer}"
+        );
         assert!(ask(address, "GET /healthz?x=1 HTTP/1.0\r\n\r\n").ends_with("\r\n\r\nok\n"));
         let head = ask(address, "HEAD /metrics HTTP/1.1\r\n\r\n");
         assert!(head.contains("Content-Length: ") && head.ends_with("\r\n\r\n"), "{head}");
@@ -224,10 +250,14 @@ mod tests {
     #[test]
     fn it_refuses_the_rest() {
         let address = started();
-        let status = |request: &str| ask(address, request).lines().next().unwrap_or_default().to_owned();
+        let status =
+            |request: &str| ask(address, request).lines().next().unwrap_or_default().to_owned();
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
         let posted = ask(address, "POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
-        assert!(posted.starts_with("HTTP/1.1 405 ") && posted.contains("\r\nAllow: GET, HEAD\r\n"), "{posted}");
+        assert!(
+            posted.starts_with("HTTP/1.1 405 ") && posted.contains("\r\nAllow: GET, HEAD\r\n"),
+            "{posted}"
+        );
         assert_eq!(status("USER anonymous\r\n\r\n"), "HTTP/1.1 400 Bad Request");
         let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(METRICS_REQUEST_BYTES_MAX));
         assert_eq!(status(&long), "HTTP/1.1 431 Request Header Fields Too Large");
@@ -236,7 +266,8 @@ mod tests {
     #[test]
     fn a_few_at_once_and_no_more() {
         let address = started();
-        let idle: Vec<TcpStream> = (0..METRICS_CONNECTIONS_MAX).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let idle: Vec<TcpStream> =
+            (0..METRICS_CONNECTIONS_MAX).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(ask(address, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
         drop(idle);
         let end = Instant::now() + Duration::from_secs(10);

@@ -102,7 +102,7 @@ pub struct Counters {
     pub bytes_in: Count,
     /// Octets sent on data connections.
     pub bytes_out: Count,
-    /// Tasks that panicked.
+    /// Tasks that panicked; written by the supervisor, from the shard's own count.
     pub panics: Count,
     /// Listings answered from the cache.
     pub listing_hits: Count,
@@ -124,7 +124,9 @@ impl Counters {
 
     /// A transfer ended.
     pub fn transferred(&self, verb: Verb, ending: Ending) {
-        if let Some(count) = self.transfers.get(verb as usize).and_then(|row| row.get(ending as usize)) {
+        if let Some(count) =
+            self.transfers.get(verb as usize).and_then(|row| row.get(ending as usize))
+        {
             count.increment();
         }
     }
@@ -162,7 +164,10 @@ impl Metrics {
     pub fn note_shard(&self, index: usize, beat_age: Duration, panics: u64) {
         let beat = self.started.elapsed().saturating_sub(beat_age).as_millis();
         let counters = &self.shards[index];
-        counters.beat.0.store(u64::try_from(beat).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+        counters
+            .beat
+            .0
+            .store(u64::try_from(beat).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
         counters.panics.0.store(panics, Ordering::Relaxed);
     }
 
@@ -204,7 +209,11 @@ impl Metrics {
     }
 
     /// The ends are read first: read the other way round, a scrape could see more ends than starts.
-    fn current(&self, starts: impl Fn(&Counters) -> &Count, ends: impl Fn(&Counters) -> &Count) -> u64 {
+    fn current(
+        &self,
+        starts: impl Fn(&Counters) -> &Count,
+        ends: impl Fn(&Counters) -> &Count,
+    ) -> u64 {
         let ended = self.sum(ends);
         self.sum(starts).saturating_sub(ended)
     }
@@ -249,13 +258,26 @@ mod tests {
         let text = metrics.render();
         assert!(text.ends_with("# EOF\n"));
         for line in text.lines().filter(|line| !line.starts_with("# EOF")) {
-            let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ").trim_start_matches("# UNIT ");
+            let name = line
+                .trim_start_matches("# HELP ")
+                .trim_start_matches("# TYPE ")
+                .trim_start_matches("# UNIT ");
             assert!(name.starts_with("sluicegate_"), "{line}");
         }
-        let mut counters = text.lines().filter(|line| line.starts_with("# TYPE") && line.ends_with(" counter"));
-        assert!(counters.all(|line| text.contains(&format!("\n{}_total", line.split(' ').nth(2).unwrap()))));
+        let mut counters =
+            text.lines().filter(|line| line.starts_with("# TYPE") && line.ends_with(" counter"));
+        assert!(
+            counters
+                .all(|line| text.contains(&format!("\n{}_total", line.split(' ').nth(2).unwrap())))
+        );
         assert!(text.contains("sluicegate_log_lines_dropped_total{log=\"log\"} 7\n"), "{text}");
-        assert!(text.contains(&format!("sluicegate_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))), "{text}");
+        assert!(
+            text.contains(&format!(
+                "sluicegate_build_info{{version=\"{}\"}} 1\n",
+                env!("CARGO_PKG_VERSION")
+            )),
+            "{text}"
+        );
     }
 
     #[test]
@@ -263,8 +285,9 @@ mod tests {
         let metrics = Metrics::new(1);
         std::thread::sleep(Duration::from_millis(20));
         assert!(metrics.beat_age(0) >= Duration::from_millis(20));
-        metrics.beat(0);
+        metrics.note_shard(0, Duration::ZERO, 3);
         assert!(metrics.beat_age(0) < Duration::from_millis(20));
+        assert!(metrics.render().contains("sluicegate_task_panics_total 3\n"));
         metrics.set_reload(false);
         assert!(metrics.render().contains("sluicegate_config_last_reload_successful 0\n"));
     }

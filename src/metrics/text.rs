@@ -53,24 +53,45 @@ fn process(page: &mut Page<'_, '_>) -> Result<(), Error> {
         metric.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     })?;
     page.encoder
-        .encode_descriptor("start_time", "When the server started, since the epoch", Some(&Unit::Seconds), MetricType::Gauge)
+        .encode_descriptor(
+            "start_time",
+            "When the server started, since the epoch",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )
         .and_then(|metric| ConstGauge::new(started).encode(metric))?;
     let ok = page.metrics.reload_ok.load(Ordering::Relaxed);
-    page.gauge("config_last_reload_successful", "1 unless the last reload of the configuration failed", u64::from(ok))
+    page.gauge(
+        "config_last_reload_successful",
+        "1 unless the last reload of the configuration failed",
+        u64::from(ok),
+    )
 }
 
 fn sessions(page: &mut Page<'_, '_>) -> Result<(), Error> {
     let (connections, sessions) = (page.metrics.connections(), page.metrics.sessions());
     page.gauge("connections", "Control connections open now", connections)?;
-    page.counter("connections_opened", "Control connections accepted", None, |counters| &counters.opened)?;
-    let metrics = page.metrics;
-    page.labelled("connections_refused", "Control connections turned away", MetricType::Counter, |metric| {
-        for (index, reason) in REASONS.iter().enumerate() {
-            let total = metrics.shards.iter().filter_map(|counters| counters.refused.get(index)).map(Count::value).sum();
-            counter(metric, [("reason", *reason)], total)?;
-        }
-        Ok(())
+    page.counter("connections_opened", "Control connections accepted", None, |counters| {
+        &counters.opened
     })?;
+    let metrics = page.metrics;
+    page.labelled(
+        "connections_refused",
+        "Control connections turned away",
+        MetricType::Counter,
+        |metric| {
+            for (index, reason) in REASONS.iter().enumerate() {
+                let total = metrics
+                    .shards
+                    .iter()
+                    .filter_map(|counters| counters.refused.get(index))
+                    .map(Count::value)
+                    .sum();
+                counter(metric, [("reason", *reason)], total)?;
+            }
+            Ok(())
+        },
+    )?;
     page.gauge("sessions", "Sessions logged in now", sessions)?;
     page.labelled("logins", "Attempts to log in", MetricType::Counter, |metric| {
         counter(metric, [("result", "ok")], metrics.sum(|counters| &counters.logins_ok))?;
@@ -84,24 +105,47 @@ fn transfers(page: &mut Page<'_, '_>) -> Result<(), Error> {
     page.labelled("transfers", "Transfers that ended", MetricType::Counter, |metric| {
         for (row, verb) in VERBS.iter().enumerate() {
             for (column, result) in RESULTS.iter().enumerate() {
-                let cell = |counters: &Counters| counters.transfers.get(row).and_then(|row| row.get(column)).map_or(0, Count::value);
+                let cell = |counters: &Counters| {
+                    counters
+                        .transfers
+                        .get(row)
+                        .and_then(|row| row.get(column))
+                        .map_or(0, Count::value)
+                };
                 let total = metrics.shards.iter().map(cell).sum();
                 counter(metric, [("verb", *verb), ("result", *result)], total)?;
             }
         }
         Ok(())
     })?;
-    page.counter("received", "Octets received on data connections", Some(&Unit::Bytes), |counters| &counters.bytes_in)?;
-    page.counter("sent", "Octets sent on data connections", Some(&Unit::Bytes), |counters| &counters.bytes_out)?;
-    page.labelled("listing_cache", "Listings by where they came from", MetricType::Counter, |metric| {
-        counter(metric, [("result", "hit")], metrics.sum(|counters| &counters.listing_hits))?;
-        counter(metric, [("result", "miss")], metrics.sum(|counters| &counters.listing_misses))
-    })
+    page.counter(
+        "received",
+        "Octets received on data connections",
+        Some(&Unit::Bytes),
+        |counters| &counters.bytes_in,
+    )?;
+    page.counter("sent", "Octets sent on data connections", Some(&Unit::Bytes), |counters| {
+        &counters.bytes_out
+    })?;
+    page.labelled(
+        "listing_cache",
+        "Listings by where they came from",
+        MetricType::Counter,
+        |metric| {
+            counter(metric, [("result", "hit")], metrics.sum(|counters| &counters.listing_hits))?;
+            counter(metric, [("result", "miss")], metrics.sum(|counters| &counters.listing_misses))
+        },
+    )
 }
 
 fn health(page: &mut Page<'_, '_>) -> Result<(), Error> {
     let metrics = page.metrics;
-    page.counter("task_panics", "Tasks that panicked; each ended one connection", None, |counters| &counters.panics)?;
+    page.counter(
+        "task_panics",
+        "Tasks that panicked; each ended one connection",
+        None,
+        |counters| &counters.panics,
+    )?;
     let mut ages = page.encoder.encode_descriptor(
         "shard_heartbeat_age",
         "Time since the shard last ran its timer",
@@ -113,13 +157,18 @@ fn health(page: &mut Page<'_, '_>) -> Result<(), Error> {
         let age = ConstGauge::new(metrics.beat_age(index).as_secs_f64());
         age.encode(ages.encode_family(&labels)?)?;
     }
-    page.labelled("log_lines_dropped", "Lines dropped because a log was too slow", MetricType::Counter, |metric| {
-        let dropped = metrics.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        for (log, lines) in dropped.iter() {
-            counter(metric, [("log", *log)], lines.load(Ordering::Relaxed))?;
-        }
-        Ok(())
-    })
+    page.labelled(
+        "log_lines_dropped",
+        "Lines dropped because a log was too slow",
+        MetricType::Counter,
+        |metric| {
+            let dropped = metrics.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            for (log, lines) in dropped.iter() {
+                counter(metric, [("log", *log)], lines.load(Ordering::Relaxed))?;
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Where one scrape is written.
@@ -129,7 +178,13 @@ struct Page<'p, 'e> {
 }
 
 impl<'p> Page<'p, '_> {
-    fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, pick: fn(&Counters) -> &Count) -> Result<(), Error> {
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        pick: fn(&Counters) -> &Count,
+    ) -> Result<(), Error> {
         let total = ConstCounter::new(self.metrics.sum(pick));
         total.encode(self.encoder.encode_descriptor(name, help, unit, MetricType::Counter)?)
     }
@@ -150,7 +205,11 @@ impl<'p> Page<'p, '_> {
     }
 }
 
-fn counter<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&str, &str); N], total: u64) -> Result<(), Error> {
+fn counter<const N: usize>(
+    metric: &mut MetricEncoder<'_>,
+    labels: [(&str, &str); N],
+    total: u64,
+) -> Result<(), Error> {
     ConstCounter::new(total).encode(metric.encode_family(&labels)?)
 }
 

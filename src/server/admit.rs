@@ -21,7 +21,7 @@ const ADDRESSES_MAX: usize = 65_536;
 
 /// One client for the purpose of limits: an IPv4 address or an IPv6 network of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Origin(u64, bool);
+pub(super) struct Origin(u64, bool);
 
 impl From<IpAddr> for Origin {
     fn from(address: IpAddr) -> Self {
@@ -37,14 +37,14 @@ impl From<IpAddr> for Origin {
 
 /// Sessions there are.
 #[derive(Debug, Default)]
-pub struct Admission {
+pub(super) struct Admission {
     total: AtomicUsize,
     addresses: Mutex<HashMap<Origin, usize>>,
 }
 
 impl Admission {
     /// Takes a place; a maximum of 0 per address is no limit.
-    pub fn enter(
+    pub(super) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
         total_max: usize,
@@ -69,14 +69,15 @@ impl Admission {
     }
 
     /// Sessions at this moment.
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 }
 
 /// The place of one session; dropping it frees the place.
 #[derive(Debug)]
-pub struct Permit {
+pub(super) struct Permit {
     admission: Arc<Admission>,
     origin: Option<Origin>,
 }
@@ -97,7 +98,7 @@ impl Drop for Permit {
 
 /// Failed logins by address. Time is an argument: any clock that all shards share, from any origin.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub(super) struct Failures {
     addresses: Mutex<HashMap<Origin, Failed>>,
 }
 
@@ -109,14 +110,14 @@ struct Failed {
 
 impl Failures {
     /// Are logins from there refused for the time being?
-    pub fn barred(&self, address: IpAddr, now: Duration) -> bool {
+    pub(super) fn barred(&self, address: IpAddr, now: Duration) -> bool {
         held(&self.addresses).get(&Origin::from(address)).is_some_and(|failed| {
             failed.count >= FAILURES_MAX && now.saturating_sub(failed.since) < FAILURES_KEPT
         })
     }
 
     /// Notes one more.
-    pub fn note(&self, address: IpAddr, now: Duration) {
+    pub(super) fn note(&self, address: IpAddr, now: Duration) {
         let mut addresses = held(&self.addresses);
         if addresses.len() >= ADDRESSES_MAX {
             addresses.retain(|_, failed| now.saturating_sub(failed.since) < FAILURES_KEPT);

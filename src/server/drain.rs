@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const LAST: Duration = Duration::from_secs(1);
 
 /// Runs as long as the shard serves; completes when its sessions are gone, or had their time.
-pub async fn drain_watch(context: Rc<Context>) {
+pub(super) async fn drain_watch(context: Rc<Context>) {
     told(&context).await;
     let seconds = context.shared.config.load().server.drain_seconds;
     let mut deadline = shard::now().after(Duration::from_secs(seconds));

@@ -13,20 +13,19 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::ask;
+use super::door::{Place, farewell, refuse};
 use super::input::Input;
 use super::login::{self, Login};
 use super::notice::Phase;
 use super::poll::poll_once;
 use super::shared::{Context, View};
 use super::transfer::{self, Change, Ground, Running, Who};
-use crate::ftp::reply;
 use crate::ftp::session::{Session, Timer};
 use crate::ftp::step::{
     Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret, Transfer,
@@ -38,84 +37,28 @@ use crate::wire::outbox::Outbox;
 
 /// Bits cleared in the mode of what a client makes while it sets none itself.
 const UMASK: u32 = 0o022;
-/// How long last replies may take to be read.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// Rounds of one session before others of the shard may run.
 const ROUNDS: u32 = 64;
 
 /// Serves one accepted control connection until it ends.
-pub async fn session(context: Rc<Context>, stream: Stream) {
-    let view = context.view();
-    let peer = stream.peer();
-    let permit = context.shared.admission.enter(
-        peer.ip(),
-        view.connections_max,
-        view.connections_per_address_max,
-    );
-    let _place = match permit {
-        _ if context.notice.phase() != Phase::Running => {
-            return Box::pin(refuse(&context, stream, Refusal::Draining)).await;
+///
+/// The state is made before the future, which borrows it: an `async fn` would keep a second copy of
+/// everything it moves, in every idle session.
+pub(super) fn session(context: Rc<Context>, stream: Stream) -> impl Future<Output = ()> {
+    let mut begun = Control::begin(context, stream);
+    async move {
+        match &mut begun {
+            Ok(control) => {
+                control.serve().await;
+                control.end();
+            }
+            Err(refusal) => refusal.await,
         }
-        Ok(permit) => permit,
-        Err(why) => return Box::pin(refuse(&context, stream, why)).await,
-    };
-    let _count = Counted::new(Rc::clone(&context));
-    tracing::debug!(%peer, "session begins");
-    let mut out = Outbox::default();
-    let dialogue = Session::new(Rc::clone(&view.settings), stream.local(), peer, &mut out);
-    let now = shard::now();
-    let control = Control {
-        phase: Phase::Running,
-        context,
-        view,
-        stream,
-        dialogue,
-        out,
-        input: Input::Empty,
-        guest: None,
-        passive: None,
-        verb: Verb::List,
-        running: None,
-        change: None,
-        progress: None,
-        failures: 0,
-        started: now,
-        active: now,
-    };
-    control.run().await;
-    tracing::debug!(%peer, "session ends");
-}
-
-/// Says why there is no session; that takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421).
-async fn refuse(context: &Context, stream: Stream, why: Refusal) {
-    tracing::debug!(peer = %stream.peer(), ?why, "connection refused");
-    context.counters().refused(why);
-    let mut out = Outbox::default();
-    let answer = if why == Refusal::Draining { reply::DRAINING } else { reply::BUSY };
-    answer.send(&mut out);
-    farewell(&stream, out.take()).await;
-}
-
-/// One session of this shard.
-struct Counted(Rc<Context>);
-
-impl Counted {
-    fn new(context: Rc<Context>) -> Self {
-        context.counters().opened.increment();
-        context.sessions.set(context.sessions.get() + 1);
-        Self(context)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.counters().closed.increment();
-        self.0.sessions.set(self.0.sessions.get() - 1);
     }
 }
 
 struct Control {
-    context: Rc<Context>,
+    place: Place,
     view: Rc<View>,
     stream: Stream,
     dialogue: Session,
@@ -154,13 +97,57 @@ enum Event {
 }
 
 impl Control {
-    async fn run(mut self) {
-        self.serve().await;
+    fn begin(context: Rc<Context>, stream: Stream) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
+        let view = context.view();
+        let (local, peer) = (stream.local(), stream.peer());
+        let permit = context.shared.admission.enter(
+            peer.ip(),
+            view.connections_max,
+            view.connections_per_address_max,
+        );
+        let permit = match permit {
+            _ if context.notice.phase() != Phase::Running => {
+                return Err(Box::pin(refuse(context, stream, Refusal::Draining)));
+            }
+            Ok(permit) => permit,
+            Err(why) => return Err(Box::pin(refuse(context, stream, why))),
+        };
+        tracing::debug!(%peer, "session begins");
+        let mut out = Outbox::default();
+        let dialogue = Session::new(Rc::clone(&view.settings), local, peer, &mut out);
+        let now = shard::now();
+        Ok(Self {
+            phase: Phase::Running,
+            place: Place::new(context, permit),
+            view,
+            stream,
+            dialogue,
+            out,
+            input: Input::Empty,
+            guest: None,
+            passive: None,
+            verb: Verb::List,
+            running: None,
+            change: None,
+            progress: None,
+            failures: 0,
+            started: now,
+            active: now,
+        })
+    }
+
+    fn context(&self) -> &Rc<Context> {
+        &self.place.context
+    }
+
+    /// Counts what the end of the session ends.
+    fn end(&mut self) {
+        tracing::debug!(peer = %self.stream.peer(), "session ends");
         if self.running.is_some() {
-            self.context.counters().transferred(self.verb, Ending::Aborted);
+            self.context().counters().transferred(self.verb, Ending::Aborted);
         }
         if self.guest.is_some() {
-            self.context.counters().sessions_ended.increment();
+            self.context().counters().sessions_ended.increment();
         }
     }
 
@@ -180,7 +167,7 @@ impl Control {
                     Event::Input(received) => {
                         self.active = shard::now();
                         let lines = memchr::memchr_iter(b'\n', &received).count();
-                        self.context.counters().commands.add(u64::try_from(lines).unwrap_or(0));
+                        self.context().counters().commands.add(u64::try_from(lines).unwrap_or(0));
                         self.input.append(received);
                     }
                     Event::Change(change) => self.changed(change),
@@ -191,14 +178,14 @@ impl Control {
                         self.dialogue.drain(&mut self.out);
                     }
                 },
-                Next::Ask(ask) => self.ask(ask).await,
+                Next::Ask(ask) => Box::pin(self.ask(ask)).await,
                 Next::Listen(family) => self.listen(family),
                 Next::Unlisten => self.passive = None,
                 Next::Transfer(transfer) => self.start(transfer),
                 Next::Abort => self.abort(),
                 Next::Close => {
                     self.running = None;
-                    return farewell(&self.stream, self.out.take()).await;
+                    return Box::pin(farewell(&self.stream, self.out.take())).await;
                 }
             }
         }
@@ -226,10 +213,10 @@ impl Control {
         }
         self.input.settle();
         let deadline = self.deadline();
-        let Self { stream, running, context, phase, .. } = self;
+        let Self { stream, running, place, phase, .. } = self;
         let mut receive = pin!(stream.receive());
         let mut sleep = pin!(shard::sleep_until(deadline));
-        let mut notice = pin!(context.notice.changed(*phase));
+        let mut notice = pin!(place.context.notice.changed(*phase));
         std::future::poll_fn(|context| {
             if let Some(running) = running
                 && let Poll::Ready(change) = running.poll(context)
@@ -255,17 +242,16 @@ impl Control {
 
     /// The one flush. False when the client does not read its replies, or is gone.
     async fn flush(&mut self) -> bool {
-        let posted = match poll_once_future(self.stream.posted()).await {
+        let deadline = shard::now().after(self.view.stall);
+        let Self { stream, running, change, out, .. } = self;
+        let mut posted = pin!(stream.posted());
+        let posted = match poll_once(|context| posted.as_mut().poll(context)).await {
             Some(posted) => Some(posted),
-            None => {
-                let deadline = shard::now().after(self.view.stall);
-                let Self { stream, running, change, .. } = self;
-                alongside(running, change, Box::pin(shard::within(deadline, stream.posted()))).await
-            }
+            None => alongside(running, change, Box::pin(shard::within(deadline, posted))).await,
         };
         match posted {
             Some(Ok(())) => {
-                self.stream.post(self.out.take());
+                stream.post(out.take());
                 true
             }
             Some(Err(_)) | None => false,
@@ -288,7 +274,7 @@ impl Control {
             ask => match self.guest.as_ref().map(|guest| Rc::clone(&guest.tree)) {
                 Some(tree) => {
                     let asked = ask::Asked {
-                        context: Rc::clone(&self.context),
+                        context: Rc::clone(self.context()),
                         view: Rc::clone(&self.view),
                         tree,
                         umask: self.umask(),
@@ -305,11 +291,11 @@ impl Control {
     }
 
     async fn log_in(&mut self, user: Vec<u8>, password: Secret) -> Answer {
-        let context = Rc::clone(&self.context);
+        let context = Rc::clone(self.context());
         let login = Login { user, password, peer: self.stream.peer().ip(), failures: self.failures };
         let Self { running, change, .. } = self;
         let entered = alongside(running, change, Box::pin(login::login(context, login))).await;
-        let counters = self.context.counters();
+        let counters = self.context().counters();
         match entered {
             Ok(entry) => {
                 counters.logins_ok.increment();
@@ -369,7 +355,7 @@ impl Control {
         self.progress = Some(Rc::clone(&progress));
         self.change = None;
         let ground = Ground {
-            context: Rc::clone(&self.context),
+            context: Rc::clone(self.context()),
             view: Rc::clone(&self.view),
             tree,
             passive: self.passive.clone(),
@@ -396,7 +382,7 @@ impl Control {
                 if !matches!(news, News::Refused(_)) {
                     self.passive = None;
                 }
-                let counters = self.context.counters();
+                let counters = self.context().counters();
                 match &news {
                     News::Done { .. } => counters.transferred(self.verb, Ending::Ok),
                     News::Broken | News::Aborted => counters.transferred(self.verb, Ending::Aborted),
@@ -421,22 +407,6 @@ impl Control {
     }
 }
 
-/// Sends what is left and closes so that it arrives: a close with octets unread would reset the
-/// connection and take the last reply with it.
-async fn farewell(stream: &Stream, last: Vec<u8>) {
-    let ended = shard::within(shard::now().after(FAREWELL), async {
-        stream.posted().await?;
-        if !last.is_empty() {
-            stream.post(last);
-            stream.posted().await?;
-        }
-        stream.finish().await
-    });
-    if let Some(Err(error)) = Box::pin(ended).await {
-        tracing::trace!(%error, "control connection broke at its end");
-    }
-}
-
 /// Waits for `future` while the transfer goes on. The transfer's next change is kept for later.
 async fn alongside<F: Future + Unpin>(
     running: &mut Option<Running>,
@@ -450,14 +420,9 @@ async fn alongside<F: Future + Unpin>(
         {
             *change = Some(news);
         }
-        std::pin::Pin::new(&mut future).poll(context)
+        Pin::new(&mut future).poll(context)
     })
     .await
-}
-
-async fn poll_once_future(future: impl Future<Output = io::Result<()>>) -> Option<io::Result<()>> {
-    let mut future = pin!(future);
-    poll_once(|context| future.as_mut().poll(context)).await
 }
 
 fn seconds(count: u32) -> Duration {

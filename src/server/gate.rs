@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 
 /// Lets a fixed number pass at a time, and a bounded number wait.
 #[derive(Debug)]
-pub struct Gate {
+pub(super) struct Gate {
     state: Rc<RefCell<State>>,
 }
 
@@ -22,19 +22,19 @@ struct State {
 
 /// The right to be inside; dropping it lets the next one in.
 #[derive(Debug)]
-pub struct Pass {
+pub(super) struct Pass {
     state: Rc<RefCell<State>>,
 }
 
 impl Gate {
     /// Lets `count` in at a time and `waiting_max` wait.
-    pub fn new(count: usize, waiting_max: usize) -> Self {
+    pub(super) fn new(count: usize, waiting_max: usize) -> Self {
         let state = State { open: count, waiting_max, waiting: VecDeque::new(), next: 0 };
         Self { state: Rc::new(RefCell::new(state)) }
     }
 
     /// Waits for its turn; `None` when too many wait already.
-    pub async fn pass(&self) -> Option<Pass> {
+    pub(super) async fn pass(&self) -> Option<Pass> {
         let mut place = Place { state: Rc::clone(&self.state), ticket: None };
         poll_fn(|context| {
             let mut state = self.state.borrow_mut();

@@ -5,6 +5,7 @@
 
 mod admit;
 mod ask;
+mod door;
 mod drain;
 mod entry;
 mod fault;
@@ -26,11 +27,14 @@ mod run;
 mod shared;
 mod sink;
 mod size;
+#[cfg(test)]
+mod sim_tests;
 mod store;
 mod transfer;
 
-pub use drain::drain_watch;
-pub use ftp::session;
-pub use notice::Phase;
 pub use run::{Failure, serve};
-pub use shared::{Context, Shared};
+
+use drain::drain_watch;
+use ftp::session;
+use notice::Phase;
+use shared::{Context, Shared};

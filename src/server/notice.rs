@@ -15,7 +15,7 @@ const PORTION: usize = 256;
 
 /// What the server is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(super) enum Phase {
     /// Serving.
     Running,
     /// No new work: idle sessions leave, running transfers may end.
@@ -26,7 +26,7 @@ pub enum Phase {
 
 /// The phase of one shard, and who waits for the next.
 #[derive(Debug)]
-pub struct Notice {
+pub(super) struct Notice {
     phase: Cell<Phase>,
     slots: RefCell<Slots>,
 }
@@ -45,17 +45,17 @@ impl Default for Notice {
 
 impl Notice {
     /// What the server is doing.
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.phase.get()
     }
 
     /// Completes when the phase is another one than `seen`.
-    pub fn changed(&self, seen: Phase) -> Changed<'_> {
+    pub(super) fn changed(&self, seen: Phase) -> Changed<'_> {
         Changed { notice: self, seen, slot: None }
     }
 
     /// Enters `phase` and wakes everyone who waits, a portion at a time.
-    pub async fn enter(&self, phase: Phase) {
+    pub(super) async fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         let count = self.slots.borrow().wakers.len();
         for index in 0..count {
@@ -72,7 +72,7 @@ impl Notice {
 
 /// See [`Notice::changed`].
 #[derive(Debug)]
-pub struct Changed<'n> {
+pub(super) struct Changed<'n> {
     notice: &'n Notice,
     seen: Phase,
     slot: Option<usize>,

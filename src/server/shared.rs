@@ -38,19 +38,19 @@ const COUNTS_AT_ONCE: usize = 1;
 const COUNTS_WAITING_MAX: usize = 64;
 
 /// What all shards have in common.
-pub struct Shared {
+pub(super) struct Shared {
     /// The configuration in force.
-    pub config: ArcSwap<Config>,
+    pub(super) config: ArcSwap<Config>,
     /// The accounts in force.
-    pub accounts: ArcSwap<Accounts>,
+    pub(super) accounts: ArcSwap<Accounts>,
     /// Sessions there are.
-    pub admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission>,
     /// Logins that failed, by address.
-    pub failures: Failures,
+    pub(super) failures: Failures,
     /// What is counted.
-    pub metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// Number of this start of the process; part of the names of temporaries.
-    pub start: u64,
+    pub(super) start: u64,
     xferlog: Option<Xferlog>,
     phase: AtomicU8,
     generation: AtomicU64,
@@ -58,7 +58,7 @@ pub struct Shared {
 
 impl Shared {
     /// Made before the first shard starts.
-    pub fn new(config: Config, accounts: Accounts, start: u64) -> Self {
+    pub(super) fn new(config: Config, accounts: Accounts, start: u64) -> Self {
         Self {
             metrics: Metrics::new(config.server.shards),
             xferlog: None,
@@ -74,17 +74,17 @@ impl Shared {
 
     /// The same, with a transfer log.
     #[must_use]
-    pub fn with_xferlog(self, xferlog: Xferlog) -> Self {
+    pub(super) fn with_xferlog(self, xferlog: Xferlog) -> Self {
         Self { xferlog: Some(xferlog), ..self }
     }
 
     /// The transfer log, if there is one.
-    pub fn xferlog(&self) -> Option<&Xferlog> {
+    pub(super) fn xferlog(&self) -> Option<&Xferlog> {
         self.xferlog.as_ref()
     }
 
     /// What the server is doing.
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Running,
             1 => Phase::Draining,
@@ -93,7 +93,7 @@ impl Shared {
     }
 
     /// Enters a phase; never back to an earlier one.
-    pub fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: Phase) {
         let number = match phase {
             Phase::Running => 0,
             Phase::Draining => 1,
@@ -103,13 +103,13 @@ impl Shared {
     }
 
     /// Puts a configuration in force for sessions that begin from now on.
-    pub fn replace_config(&self, config: Config) {
+    pub(super) fn replace_config(&self, config: Config) {
         self.config.store(Arc::new(config));
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Puts accounts in force for logins from now on.
-    pub fn replace_accounts(&self, accounts: Accounts) {
+    pub(super) fn replace_accounts(&self, accounts: Accounts) {
         self.accounts.store(Arc::new(accounts));
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
@@ -120,15 +120,15 @@ impl Shared {
 }
 
 /// What the sessions of one shard have in common.
-pub struct Context {
+pub(super) struct Context {
     /// What all shards have in common.
-    pub shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// How sessions learn that the server goes down.
-    pub notice: Notice,
+    pub(super) notice: Notice,
     /// Sessions of this shard.
-    pub sessions: Cell<usize>,
+    pub(super) sessions: Cell<usize>,
     /// Transfers that move octets on this shard.
-    pub transfers: Cell<usize>,
+    pub(super) transfers: Cell<usize>,
     pub(super) listings: Rc<Listings>,
     pub(super) sizes: Sizes,
     /// Lines in the log about failed logins.
@@ -143,7 +143,7 @@ pub struct Context {
 
 impl Context {
     /// For this shard. `None` when the configuration has no FTP.
-    pub fn new(shared: Arc<Shared>, root: Root) -> Option<Rc<Self>> {
+    pub(super) fn new(shared: Arc<Shared>, root: Root) -> Option<Rc<Self>> {
         let view = View::new(&shared, &root, 0)?;
         Some(Rc::new(Self {
             notice: Notice::default(),
@@ -163,7 +163,7 @@ impl Context {
     }
 
     /// The configuration in force as sessions need it.
-    pub fn view(&self) -> Rc<View> {
+    pub(super) fn view(&self) -> Rc<View> {
         let generation = self.shared.generation();
         let current = Rc::clone(&self.view.borrow());
         if current.generation == generation {
@@ -181,7 +181,7 @@ impl Context {
     }
 
     /// What this shard counts.
-    pub fn counters(&self) -> &Counters {
+    pub(super) fn counters(&self) -> &Counters {
         self.shared.metrics.shard(self.index)
     }
 
@@ -197,17 +197,17 @@ impl Context {
 }
 
 /// One configuration as sessions need it.
-pub struct View {
+pub(super) struct View {
     /// The section `[ftp]`.
-    pub ftp: config::Ftp,
+    pub(super) ftp: config::Ftp,
     /// What the core needs.
-    pub settings: Rc<Settings>,
+    pub(super) settings: Rc<Settings>,
     /// Sessions in total.
-    pub connections_max: usize,
+    pub(super) connections_max: usize,
     /// Sessions per address, 0 for no limit.
-    pub connections_per_address_max: usize,
+    pub(super) connections_per_address_max: usize,
     /// No octet for this long breaks a transfer, and a control connection that does not read.
-    pub stall: Duration,
+    pub(super) stall: Duration,
     pub(super) anonymous: Option<Rc<Tree>>,
     pub(super) trees: RefCell<HashMap<Vec<u8>, Rc<Tree>>>,
     generation: u64,
@@ -234,7 +234,7 @@ impl View {
     }
 
     /// When data connections must be there.
-    pub fn accept(&self) -> Duration {
+    pub(super) fn accept(&self) -> Duration {
         Duration::from_secs(u64::from(self.ftp.accept_seconds))
     }
 }

@@ -148,8 +148,9 @@ impl Sink {
     }
 
     fn buffered(&mut self) {
-        if self.way == Way::Direct {
-            self.file.set_direct(false);
+        if self.way == Way::Direct && !self.file.set_direct(false) {
+            // It stays direct: unaligned writes will be refused, and say so.
+            tracing::debug!("a file could not leave direct writes");
         }
         self.way = Way::Buffered;
     }

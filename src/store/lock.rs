@@ -7,9 +7,9 @@
 //!
 //! Promises: a lock ends with its process, however it ends. Not here: what is written.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use crate::problem::Problem;
@@ -31,9 +31,17 @@ impl DataLock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                let who = if known { format!("process {}", holder.trim()) } else { "another process".to_owned() };
+                let who = if known {
+                    format!("process {}", holder.trim())
+                } else {
+                    "another process".to_owned()
+                };
                 let remedy = "stop it, or give this one another data directory (--data DIR)";
-                return Err(Problem::path(data_dir, format_args!("data directory in use by {who}"), remedy));
+                return Err(Problem::path(
+                    data_dir,
+                    format_args!("data directory in use by {who}"),
+                    remedy,
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(cannot_lock(&path, error)),
         }
@@ -61,19 +69,31 @@ impl UsersLock {
     }
 }
 
+/// Opens the lock's file, which belongs to the owner of its directory: made by root, it must not
+/// shut out the user the server runs as the next time.
 fn open(path: &Path) -> Result<File, Problem> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| cannot_lock(path, error))
+    let cannot = |error| cannot_lock(path, error);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(cannot)?;
+    let directory = path.parent().map(fs::metadata).transpose().map_err(cannot)?;
+    let made = file.metadata().map_err(cannot)?;
+    if let Some(wanted) = directory.filter(|wanted| wanted.uid() != made.uid()) {
+        match fchown(&file, Some(wanted.uid()), Some(wanted.gid())) {
+            // Only root may give files away; for others the file is theirs.
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(cannot(error)),
+            _ => {}
+        }
+    }
+    Ok(file)
 }
 
 fn cannot_lock(path: &Path, error: std::io::Error) -> Problem {
-    Problem::path(path, format_args!("cannot lock: {error}"), "make the data directory writable, or run as its owner")
+    Problem::path(
+        path,
+        format_args!("cannot lock: {error}"),
+        "make the data directory writable, or run as its owner",
+    )
 }
 
 #[cfg(test)]
@@ -85,7 +105,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let lock = DataLock::take(directory.path()).unwrap();
         let problem = DataLock::take(directory.path()).unwrap_err().to_string();
-        assert!(problem.contains(&format!("in use by process {} (stop it", std::process::id())), "{problem}");
+        assert!(
+            problem.contains(&format!("in use by process {} (stop it", std::process::id())),
+            "{problem}"
+        );
         drop(lock);
         let _again = DataLock::take(directory.path()).unwrap();
     }

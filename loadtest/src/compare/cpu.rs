@@ -23,6 +23,13 @@ use std::time::Duration;
 use super::processes;
 use crate::sys::{self, Whose};
 
+/// Where control groups may be made, the preferred first.
+pub const ROOTS: [&str; 3] = [
+    "/sys/fs/cgroup/cpuacct",
+    "/sys/fs/cgroup/unified",
+    "/sys/fs/cgroup",
+];
+
 /// A control group for one server, removed on drop.
 pub struct Group {
     folder: PathBuf,
@@ -41,11 +48,11 @@ impl Group {
     pub fn make() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sluicegate-compare-{}-{number}", std::process::id());
+        let name = format!("{}{}-{number}", super::room::PREFIX, std::process::id());
         let places = [
-            ("/sys/fs/cgroup/cpuacct", "cpuacct.usage", Version::One),
-            ("/sys/fs/cgroup/unified", "cpu.stat", Version::Two),
-            ("/sys/fs/cgroup", "cpu.stat", Version::Two),
+            (ROOTS[0], "cpuacct.usage", Version::One),
+            (ROOTS[1], "cpu.stat", Version::Two),
+            (ROOTS[2], "cpu.stat", Version::Two),
         ];
         places.into_iter().find_map(|(root, counter, version)| {
             if !Path::new(root).join("cgroup.procs").exists() {

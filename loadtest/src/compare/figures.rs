@@ -30,6 +30,33 @@ pub enum Row {
     Idle10k,
 }
 
+impl std::fmt::Display for Row {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self);
+        formatter.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+const PER_FILE: &str = "CPU µs per file";
+const EACH: &str = "KiB each, kernel included";
+const EACH_SYSTEM: &str = "KiB each, system-wide (needs a quiet machine)";
+
+impl Row {
+    /// The work as the table names it.
+    fn work(self) -> &'static str {
+        match self {
+            Self::RetrLarge => "RETR 2 GiB, 8 sessions",
+            Self::RetrSmall => "RETR 16 KiB files, 32 sessions, EPSV each",
+            Self::StorLarge => "STOR 8 MiB, 8 sessions, not durable",
+            Self::StorSmall => "STOR 64 KiB, a new name each, 16 sessions, not durable",
+            Self::Login => "connect + login + quit, 16 at once",
+            Self::List => "LIST of 2,000 entries, 4 sessions",
+            Self::Idle => "idle logged-in sessions",
+            Self::Idle10k => "10,000 idle sessions held",
+        }
+    }
+}
+
 /// One printed figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -74,6 +101,8 @@ pub enum Target {
     Above(f64),
     /// At most this figure, whatever the peers do; the ratio is shown beside it.
     AtMost(f64, &'static str),
+    /// At least this figure, whatever the peers do.
+    AtLeast(f64),
 }
 
 /// Every figure in the order of the report.
@@ -101,80 +130,35 @@ pub const ALL: [Figure; 18] = [
 impl Figure {
     /// Its meaning.
     pub fn meaning(self) -> Meaning {
-        use Target::{Above, AtMost, Below, None};
-        const RETR_LARGE: &str = "RETR 2 GiB, 8 sessions";
-        const RETR_SMALL: &str = "RETR 16 KiB files, 32 sessions, EPSV each";
-        const STOR_LARGE: &str = "STOR 8 MiB, 8 sessions, not durable";
-        const STOR_SMALL: &str = "STOR 64 KiB, a new name each, 16 sessions, not durable";
-        const LOGIN: &str = "connect + login + quit, 16 at once";
-        const LIST: &str = "LIST of 2,000 entries, 4 sessions";
-        const IDLE: &str = "idle logged-in sessions";
-        const HELD: &str = "10,000 idle sessions held";
-        let (row, work, unit, decimals, target) = match self {
+        use Target::{Above, AtLeast, AtMost, Below, None};
+        let (row, unit, decimals, target) = match self {
             Self::RetrLargeCpu => (
                 Row::RetrLarge,
-                RETR_LARGE,
                 "CPU s per GB",
                 3,
                 Below(1.1, ", stretch 1.0"),
             ),
-            Self::RetrLargeRate => (Row::RetrLarge, RETR_LARGE, "GB/s", 2, Above(0.9)),
-            Self::RetrSmallCpu => (
-                Row::RetrSmall,
-                RETR_SMALL,
-                "CPU µs per file",
-                0,
-                Below(0.5, ", stretch 40 µs"),
-            ),
-            Self::RetrSmallRate => (Row::RetrSmall, RETR_SMALL, "files/s", 0, None),
-            Self::StorLargeCpu => (
-                Row::StorLarge,
-                STOR_LARGE,
-                "CPU s per GB",
-                3,
-                Below(0.6, ""),
-            ),
-            Self::StorLargeRate => (Row::StorLarge, STOR_LARGE, "GB/s", 2, None),
-            Self::StorSmallCpu => (
-                Row::StorSmall,
-                STOR_SMALL,
-                "CPU µs per file",
-                0,
-                Below(0.7, ""),
-            ),
-            Self::StorSmallRate => (Row::StorSmall, STOR_SMALL, "files/s", 0, None),
-            Self::LoginCpu => (Row::Login, LOGIN, "CPU µs", 0, Below(0.1, "")),
-            Self::LoginRate => (Row::Login, LOGIN, "logins/s", 0, None),
-            Self::ListCpu => (Row::List, LIST, "CPU µs", 0, Below(0.25, "")),
-            Self::ListRate => (Row::List, LIST, "listings/s", 0, None),
-            Self::IdleAttributed => (
-                Row::Idle,
-                IDLE,
-                "KiB each, kernel included",
-                1,
-                AtMost(8.0, ", stretch 4"),
-            ),
-            Self::IdleSystem => (
-                Row::Idle,
-                IDLE,
-                "KiB each, system-wide (needs a quiet machine)",
-                1,
-                None,
-            ),
-            Self::HeldMemory => (
-                Row::Idle10k,
-                HELD,
-                "MiB, kernel included",
-                1,
-                AtMost(100.0, ""),
-            ),
-            Self::HeldServerMemory => (Row::Idle10k, HELD, "MiB, PSS of the server", 1, None),
-            Self::HeldRateBefore => (Row::Idle10k, HELD, "RETR GB/s before, 8 sessions", 2, None),
-            Self::HeldRate => (Row::Idle10k, HELD, "RETR, held ÷ before", 2, None),
+            Self::RetrLargeRate => (Row::RetrLarge, "GB/s", 2, Above(0.9)),
+            Self::RetrSmallCpu => (Row::RetrSmall, PER_FILE, 0, Below(0.5, ", stretch 40 µs")),
+            Self::RetrSmallRate => (Row::RetrSmall, "files/s", 0, None),
+            Self::StorLargeCpu => (Row::StorLarge, "CPU s per GB", 3, Below(0.6, "")),
+            Self::StorLargeRate => (Row::StorLarge, "GB/s", 2, None),
+            Self::StorSmallCpu => (Row::StorSmall, PER_FILE, 0, Below(0.7, "")),
+            Self::StorSmallRate => (Row::StorSmall, "files/s", 0, None),
+            Self::LoginCpu => (Row::Login, "CPU µs", 0, Below(0.1, "")),
+            Self::LoginRate => (Row::Login, "logins/s", 0, None),
+            Self::ListCpu => (Row::List, "CPU µs", 0, Below(0.25, "")),
+            Self::ListRate => (Row::List, "listings/s", 0, None),
+            Self::IdleAttributed => (Row::Idle, EACH, 1, AtMost(8.0, ", stretch 4")),
+            Self::IdleSystem => (Row::Idle, EACH_SYSTEM, 1, None),
+            Self::HeldMemory => (Row::Idle10k, "MiB, kernel included", 1, AtMost(100.0, "")),
+            Self::HeldServerMemory => (Row::Idle10k, "MiB, PSS of the server", 1, None),
+            Self::HeldRateBefore => (Row::Idle10k, "RETR GB/s before, 8 sessions", 2, None),
+            Self::HeldRate => (Row::Idle10k, "RETR, held ÷ before", 2, AtLeast(0.9)),
         };
         Meaning {
             row,
-            work,
+            work: row.work(),
             unit,
             target,
             decimals,

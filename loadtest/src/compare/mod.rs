@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Reading order: `figures` (what is shown), `servers` (who, with which configuration), `rows`
-//! (the work), `cpu` and `memory` (the readings), `room` and `running` (the machine), `report`.
+//! (the work), `cpu` and `memory` (the readings), `room` and `running` (the machine), `report` and `markdown`.
 //!
 //! Promises: loopback only; a server that is missing is skipped by name; a row that fails says why;
 //! an interrupted comparison still writes what it has; everything changed on the machine is undone.
@@ -15,6 +15,7 @@
 mod cpu;
 mod environment;
 mod figures;
+mod markdown;
 mod memory;
 mod processes;
 mod report;
@@ -75,13 +76,6 @@ pub struct Options {
     pin: bool,
 }
 
-impl std::fmt::Display for Row {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = clap::ValueEnum::to_possible_value(self);
-        formatter.write_str(value.as_ref().map_or("", |value| value.get_name()))
-    }
-}
-
 fn default_rows() -> Vec<Row> {
     <Row as clap::ValueEnum>::value_variants().to_vec()
 }
@@ -134,7 +128,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
     let outcome = compare(&options, amounts, &mut report);
     report.complete = outcome.is_ok();
     report.finish();
-    report.write(&options.out)?;
+    markdown::write(&report, &options.out)?;
     outcome
 }
 
@@ -162,7 +156,7 @@ fn prepare_process(options: &Options) -> Result<(), String> {
 
 /// Prepares the machine, does all rows, undoes the preparation.
 fn compare(options: &Options, amounts: Amounts, report: &mut Report) -> Result<(), String> {
-    let congestion = room::Congestion::set("cubic")?;
+    let congestion = room::Congestion::set("cubic", &options.work)?;
     report.environment.former_congestion = congestion.former().to_owned();
     let work = room::WorkFolder::make(&options.work)?;
     eprintln!(

@@ -5,8 +5,8 @@
 //! - the user `ftp`, which the peers need for anonymous access, if the machine has none.
 //!
 //! Promises: each change is a guard whose drop undoes it, on errors and on Ctrl-C too. What a
-//! killed run left behind (`kill -9`) is put right by the next one: the former congestion control
-//! is kept in a state file; mounts die with their namespace.
+//! killed run left behind (`kill -9`) is put right by the next one, which finds it in a state file
+//! (congestion control, work folder, user, control groups); mounts die with their namespace.
 //! Not here: what the tree holds (`tree`).
 
 use std::fs;
@@ -15,6 +15,8 @@ use std::process::{Command, Stdio};
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 const STATE: &str = "/run/sluicegate-compare.state";
+/// What the names of our folders and control groups begin with; our process id follows.
+pub const PREFIX: &str = "sluicegate-compare-";
 const IMAGE_BYTES: u64 = 8 << 30;
 
 /// Runs a helper program to its end; its error text if it fails.
@@ -39,14 +41,12 @@ pub struct Congestion {
 }
 
 impl Congestion {
-    /// Switches to `wanted` and remembers what was.
-    pub fn set(wanted: &str) -> Result<Self, String> {
+    /// Switches to `wanted` and remembers what was, also for a run after us: `parent` is where
+    /// our work folder will be.
+    pub fn set(wanted: &str, parent: &Path) -> Result<Self, String> {
         let current = fs::read_to_string(CONGESTION).map_err(|e| format!("{CONGESTION}: {e}"))?;
-        let former = match left_behind()? {
-            Some(former) => former,
-            None => current.trim().to_owned(),
-        };
-        let state = format!("{} {former}\n", std::process::id());
+        let former = left_behind()?.unwrap_or_else(|| current.trim().to_owned());
+        let state = format!("{} {former} {}\n", std::process::id(), parent.display());
         fs::write(STATE, state).map_err(|error| format!("{STATE}: {error}"))?;
         let guard = Self { former };
         fs::write(CONGESTION, wanted).map_err(|error| format!("{CONGESTION}: {error}"))?;
@@ -68,12 +68,13 @@ impl Drop for Congestion {
     }
 }
 
-/// The former setting, if a run that is gone did not restore it.
+/// Clears up after a run that was killed; the congestion control from before it.
 fn left_behind() -> Result<Option<String>, String> {
     let Ok(text) = fs::read_to_string(STATE) else {
         return Ok(None);
     };
-    let Some((pid, former)) = text.trim().split_once(' ') else {
+    let mut parts = text.trim().splitn(3, ' ');
+    let (Some(pid), Some(former), Some(parent)) = (parts.next(), parts.next(), parts.next()) else {
         return Ok(None);
     };
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -81,6 +82,24 @@ fn left_behind() -> Result<Option<String>, String> {
         return Err(format!(
             "another comparison is running (process {pid}); wait for it"
         ));
+    }
+    eprintln!("clearing up after process {pid}, which was killed");
+    let work = Path::new(parent).join(format!("{PREFIX}{pid}"));
+    let user = run("getent", &["passwd", "ftp"]).unwrap_or_default();
+    if user
+        .split(':')
+        .nth(5)
+        .is_some_and(|home| Path::new(home).starts_with(&work))
+    {
+        run("userdel", &["ftp"])?;
+    }
+    let _ = fs::remove_dir_all(work);
+    for root in super::cpu::ROOTS {
+        let groups = fs::read_dir(root).into_iter().flatten().flatten();
+        let ours = format!("{PREFIX}{pid}-");
+        for group in groups.filter(|g| g.file_name().to_string_lossy().starts_with(&ours)) {
+            let _ = fs::remove_dir(group.path());
+        }
     }
     Ok(Some(former.to_owned()))
 }
@@ -93,7 +112,7 @@ pub struct WorkFolder {
 impl WorkFolder {
     /// Makes a folder of our own below `parent`.
     pub fn make(parent: &Path) -> Result<Self, String> {
-        let path = parent.join(format!("sluicegate-compare-{}", std::process::id()));
+        let path = parent.join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self { path })
     }

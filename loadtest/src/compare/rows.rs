@@ -42,11 +42,11 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    /// The full amounts, times `share` (0 < share ≤ 1).
+    /// The full amounts, times `share` (0 < share ≤ 1); always one large file per session.
     pub fn full(share: f64) -> Self {
         let part = |whole: u64| ((whole as f64 * share) as u64).max(1);
         Self {
-            retr_large: part(8).max(2),
+            retr_large: 8,
             retr_small: part(20_000),
             stor_large: part(256),
             stor_small: part(8_000),

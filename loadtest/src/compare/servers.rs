@@ -190,7 +190,7 @@ fn sluicegate(place: &Place<'_>) -> Result<Config, String> {
     })
 }
 
-/// `seccomp_sandbox=NO`: the filter of 3.0.3 ends the session on system calls of newer C
+/// `seccomp_sandbox=NO`: the filter of 3.0.3 ends a session that uses system calls of newer C
 /// libraries. `run_as_launching_user=NO` is the default: sessions become `ftp`. `isolate` and
 /// `isolate_network` (namespaces per session) stay at their default, on. Versions before 3.0.4 do
 /// no name look-ups and end at once if told not to; so the program is asked whether it knows.

@@ -107,7 +107,7 @@ impl Session {
         } else {
             self.data = Data::Unset;
             self.step = Some(Next::Unlisten);
-            reply::NO_PORT.send(out);
+            reply::NOT_ANNOUNCED.send(out);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::ftp::command::{Request, Verb};
 use crate::limits::FTP_DEFERRED_BYTES_MAX;
 use crate::wire::line::Line;
 
@@ -32,6 +33,21 @@ impl Deferred {
             self.lines = VecDeque::new();
         }
         Some(line)
+    }
+
+    /// Takes out the first ABOR among the lines; false when there is none.
+    pub(super) fn take_abort(&mut self) -> bool {
+        let abort = |line: &Line<'_>| match line {
+            Line::Whole(line) => {
+                Request::read(line).is_some_and(|request| request.verb == Verb::Abor)
+            }
+            Line::TooLong => false,
+        };
+        let found = self.lines.iter().position(abort).and_then(|at| self.lines.remove(at));
+        if let Some(line) = &found {
+            self.bytes -= cost(line);
+        }
+        found.is_some()
     }
 
     pub(super) fn first(&self) -> Option<&Line<'static>> {

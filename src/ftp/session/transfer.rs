@@ -31,7 +31,6 @@ use crate::wire::outbox::Outbox;
 #[derive(Debug)]
 pub(super) struct Running {
     errand: Errand,
-    unique: bool,
     opened: bool,
     aborting: bool,
     pub(super) bytes: u64,
@@ -48,7 +47,7 @@ impl Session {
         match news {
             News::Opened { name, size_bytes } => {
                 if !std::mem::replace(&mut running.opened, true) {
-                    let unique = running.unique;
+                    let unique = errand == Errand::StoreUnique;
                     self.data = Data::Unset;
                     say_opened(name.as_deref().filter(|_| unique), size_bytes, out);
                     self.answer_waiting_status(out);
@@ -189,7 +188,7 @@ impl Session {
         let named = self.storable_path(stem.unwrap_or_default(), out)?;
         let stem = stem.and_then(|_| named.split()).map(|(_, name)| name.to_vec());
         let job = Job::StoreUnique { directory: self.directory.clone(), stem };
-        self.begin(Errand::Store, job, out)
+        self.begin(Errand::StoreUnique, job, out)
     }
 
     pub(super) fn append(
@@ -279,8 +278,12 @@ impl Session {
             | Job::StoreUnique { .. }
             | Job::Append { .. } => chosen,
         };
-        let unique = matches!(job, Job::StoreUnique { .. });
-        let running = Running { errand, unique, opened: false, aborting: false, bytes: 0 };
+        // An ABOR that came while another was under way, behind the line that began this transfer.
+        let aborting = self.deferred.take_abort();
+        if aborting {
+            self.step = Some(Next::Abort);
+        }
+        let running = Running { errand, opened: false, aborting, bytes: 0 };
         self.state = State::Transferring(running);
         Some(Next::Transfer(Transfer { job, representation, channel }))
     }

@@ -32,7 +32,10 @@ const USER_KEYS: [&str; 5] = ["name", "password", "ftp", "ftp_root", "mail"];
 
 /// Reads `path`, lets `change` alter it and writes it back, all under `users.lock`.
 /// Nothing is written when `change` fails.
-pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Accounts) -> Result<T, Problem>) -> Result<T, Problem> {
+pub fn edit<T>(
+    path: &Path,
+    change: impl FnOnce(&mut Accounts) -> Result<T, Problem>,
+) -> Result<T, Problem> {
     let _lock = UsersLock::wait(path)?;
     let mut accounts = Accounts::load(path)?;
     let outcome = change(&mut accounts)?;
@@ -50,13 +53,21 @@ pub fn make_if_missing(path: &Path) -> Result<(), Problem> {
 }
 
 fn save(path: &Path, accounts: &Accounts) -> Result<(), Problem> {
-    replace(path, &render(accounts))
-        .map_err(|error| Problem::path(path, format_args!("cannot write: {error}"), "make the data directory writable, or run as its owner"))
+    replace(path, &render(accounts)).map_err(|error| {
+        Problem::path(
+            path,
+            format_args!("cannot write: {error}"),
+            "make the data directory writable, or run as its owner",
+        )
+    })
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".users-").permissions(Permissions::from_mode(MODE)).tempfile_in(directory)?;
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".users-")
+        .permissions(Permissions::from_mode(MODE))
+        .tempfile_in(directory)?;
     temporary.write_all(text.as_bytes())?;
     // Written by root, the file must stay readable to the user the server becomes.
     let wanted = fs::metadata(path).or_else(|_| fs::metadata(directory))?;
@@ -78,7 +89,9 @@ fn keep_owner(path: &Path, wanted: &fs::Metadata) -> io::Result<()> {
 }
 
 fn render(accounts: &Accounts) -> String {
-    let mut text = format!("# Written by `sluicegate user`; a running server reads changes within two seconds.\nversion = {VERSION}\n");
+    let mut text = format!(
+        "# Written by `sluicegate user`; a running server reads changes within two seconds.\nversion = {VERSION}\n"
+    );
     for user in accounts.iter() {
         text.push_str(&format!(
             "\n[[user]]\nname = {}\npassword = {}\nftp = {}\n",
@@ -105,8 +118,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Accounts, Problem> {
     document.unknown_keys(&table, FILE_KEYS.into_iter(), "key");
     if let Some(value) = table.get("user") {
         match value.get_ref().as_array() {
-            Some(users) => users.iter().for_each(|user| read_user(&mut document, user, &mut accounts)),
-            None => document.reject_value("user", value.span(), "sections, each begun by a line [[user]]"),
+            Some(users) => {
+                users.iter().for_each(|user| read_user(&mut document, user, &mut accounts));
+            }
+            None => document.reject_value(
+                "user",
+                value.span(),
+                "sections, each begun by a line [[user]]",
+            ),
         }
     }
     match document.finish().into_iter().next() {
@@ -117,11 +136,20 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Accounts, Problem> {
 
 fn read_version(document: &mut Document<'_>, table: &DeTable<'_>) {
     match table.get("version") {
-        None => document.reject(0..0, "no version", "users.toml says which format it has", format!("add a line: version = {VERSION}")),
+        None => document.reject(
+            0..0,
+            "no version",
+            "users.toml says which format it has",
+            format!("add a line: version = {VERSION}"),
+        ),
         Some(value) => {
             let given = value.get_ref().as_integer().map(|number| number.as_str().to_owned());
             if given.as_deref() != Some(&VERSION.to_string()) {
-                document.reject_value("version", value.span(), format_args!("{VERSION}; this program reads no other format"));
+                document.reject_value(
+                    "version",
+                    value.span(),
+                    format_args!("{VERSION}; this program reads no other format"),
+                );
             }
         }
     }
@@ -138,16 +166,26 @@ fn read_user(document: &mut Document<'_>, value: &Value<'_>, accounts: &mut Acco
         None => Ok(text.to_owned()),
     });
     let hash = required(document, table, value, "password", Hash::import);
-    let ftp = table.get("ftp").map_or(Access::None, |value| document.choice("ftp", value, &Access::NAMES, Access::None));
+    let ftp = table
+        .get("ftp")
+        .map_or(Access::None, |value| document.choice("ftp", value, &Access::NAMES, Access::None));
     let ftp_root = table.get("ftp_root").and_then(|value| {
-        document.parsed("ftp_root", value, "a path below [ftp] root", |text| clean_ftp_root(text).ok())
+        document
+            .parsed("ftp_root", value, "a path below [ftp] root", |text| clean_ftp_root(text).ok())
     });
     let mail = table.get("mail").map_or_else(Vec::new, |value| {
-        document.list("mail", value, "an address like name@example.org", |text| mail_fault(text).is_none().then(|| text.to_owned()))
+        document.list("mail", value, "an address like name@example.org", |text| {
+            mail_fault(text).is_none().then(|| text.to_owned())
+        })
     });
     let (Some(name), Some(hash)) = (name, hash) else { return };
     if accounts.find(name.as_bytes()).is_some() {
-        document.reject(value.span(), format!("user {name:?}"), "there are two of this name", "remove one");
+        document.reject(
+            value.span(),
+            format!("user {name:?}"),
+            "there are two of this name",
+            "remove one",
+        );
     }
     accounts.insert(User { name, hash, ftp, ftp_root, mail });
 }
@@ -161,9 +199,15 @@ fn required<T>(
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Option<T> {
     let Some(value) = table.get(key) else {
-        document.reject(user.span(), format!("[[user]] without {key}"), "", "see `sluicegate user add --help`");
+        document.reject(
+            user.span(),
+            format!("[[user]] without {key}"),
+            "",
+            "see `sluicegate user add --help`",
+        );
         return None;
     };
-    let parsed = value.get_ref().as_str().ok_or_else(|| "a string is needed".to_owned()).and_then(parse);
+    let parsed =
+        value.get_ref().as_str().ok_or_else(|| "a string is needed".to_owned()).and_then(parse);
     parsed.map_err(|fault| document.reject(value.span(), key, fault, "")).ok()
 }

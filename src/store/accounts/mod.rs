@@ -40,7 +40,8 @@ pub enum Access {
 
 impl Access {
     /// As written in `users.toml` and on the command line.
-    pub const NAMES: [(&'static str, Self); 3] = [("none", Self::None), ("read", Self::Read), ("write", Self::Write)];
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("none", Self::None), ("read", Self::Read), ("write", Self::Write)];
 
     /// The name of this access.
     pub fn name(self) -> &'static str {
@@ -92,7 +93,13 @@ pub struct Accounts {
 impl Accounts {
     /// Reads `path`. A missing file is a file without users.
     pub fn load(path: &Path) -> Result<Self, Problem> {
-        let cannot = |error| Problem::path(path, format_args!("cannot read: {error}"), "make it readable to the user the server runs as");
+        let cannot = |error| {
+            Problem::path(
+                path,
+                format_args!("cannot read: {error}"),
+                "make it readable to the user the server runs as",
+            )
+        };
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
@@ -101,11 +108,19 @@ impl Accounts {
         let mut octets = Vec::new();
         file.take(USERS_FILE_BYTES_MAX + 1).read_to_end(&mut octets).map_err(cannot)?;
         if octets.len() as u64 > USERS_FILE_BYTES_MAX {
-            return Err(Problem::path(path, "too long", format!("at most {USERS_FILE_BYTES_MAX} octets are read")));
+            return Err(Problem::path(
+                path,
+                "too long",
+                format!("at most {USERS_FILE_BYTES_MAX} octets are read"),
+            ));
         }
         let text = String::from_utf8(octets).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
-            Problem::path(path, format_args!("not UTF-8 at octet {offset}"), "restore it from a backup")
+            Problem::path(
+                path,
+                format_args!("not UTF-8 at octet {offset}"),
+                "restore it from a backup",
+            )
         })?;
         file::parse(path, &text)
     }
@@ -119,7 +134,11 @@ impl Accounts {
     /// Checks a password. Takes some 20 ms and 19 MiB: call it off the shard, and not often at once.
     pub fn verify(&self, name: &[u8], password: &[u8]) -> Verdict {
         let hash = self.find(name).map(|user| &user.hash);
-        if password::verify(hash, password, self.mixed) { Verdict::Accepted } else { Verdict::Refused }
+        if password::verify(hash, password, self.mixed) {
+            Verdict::Accepted
+        } else {
+            Verdict::Refused
+        }
     }
 
     /// Adds or replaces a user.
@@ -167,7 +186,9 @@ impl Accounts {
 pub fn name_fault(name: &str) -> Option<String> {
     const RESERVED: [&str; 2] = ["anonymous", "ftp"];
     let reserved = RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
-    let wrong = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | ':' | '\\' | '"' | '\'' | ',');
+    let wrong = |c: char| {
+        c.is_control() || c.is_whitespace() || matches!(c, '/' | ':' | '\\' | '"' | '\'' | ',')
+    };
     if name.is_empty() || name.len() > USER_NAME_BYTES_MAX {
         Some(format!("a name has 1 to {USER_NAME_BYTES_MAX} octets"))
     } else if reserved {
@@ -190,7 +211,8 @@ pub fn clean_ftp_root(root: &str) -> Result<String, String> {
     if root.chars().any(char::is_control) {
         return Err("no control characters".to_owned());
     }
-    let parts: Vec<&str> = root.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> =
+        root.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.is_empty() {
         return Err("name a directory below [ftp] root, or leave it out".to_owned());
     }
@@ -203,6 +225,7 @@ pub fn mail_fault(address: &str) -> Option<&'static str> {
         return Some("an address looks like name@example.org");
     };
     let wrong = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
-    let fits = !local.is_empty() && !domain.is_empty() && address.len() <= 254 && !address.contains(wrong);
+    let fits =
+        !local.is_empty() && !domain.is_empty() && address.len() <= 254 && !address.contains(wrong);
     (!fits).then_some("an address looks like name@example.org")
 }

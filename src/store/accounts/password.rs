@@ -17,7 +17,8 @@ use sha_crypt::ShaCrypt;
 use zeroize::Zeroize;
 
 use crate::limits::{
-    ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, ARGON2_PASSES_MAX, PASSWORD_BYTES_MAX, SHA512_ROUNDS_MAX,
+    ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, ARGON2_PASSES_MAX, PASSWORD_BYTES_MAX,
+    SHA512_ROUNDS_MAX,
 };
 
 /// A password hash that is known to be well-formed and affordable.
@@ -82,7 +83,8 @@ impl Drop for Hash {
 
 fn import_argon2(text: &str) -> Result<Hash, String> {
     let parsed = PasswordHash::new(text).map_err(|error| format!("not an Argon2 hash: {error}"))?;
-    let params = Params::try_from(&parsed).map_err(|error| format!("not an Argon2 hash: {error}"))?;
+    let params =
+        Params::try_from(&parsed).map_err(|error| format!("not an Argon2 hash: {error}"))?;
     if parsed.salt.is_none() || parsed.hash.is_none() {
         return Err("the hash is cut off".to_owned());
     }
@@ -99,17 +101,27 @@ fn import_argon2(text: &str) -> Result<Hash, String> {
 
 /// `$6$[rounds=N$]SALT$HASH`: salt at most 16 characters, hash exactly 86.
 fn import_sha512(text: &str) -> Result<Hash, String> {
-    let base64 = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/');
+    let base64 =
+        |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/');
     let mut rest = text.strip_prefix("$6$").unwrap_or_default();
-    if let Some((rounds, after)) = rest.strip_prefix("rounds=").and_then(|rest| rest.split_once('$')) {
-        let known = rounds.parse::<u32>().is_ok_and(|rounds| (1000..=SHA512_ROUNDS_MAX).contains(&rounds));
+    if let Some((rounds, after)) =
+        rest.strip_prefix("rounds=").and_then(|rest| rest.split_once('$'))
+    {
+        let known =
+            rounds.parse::<u32>().is_ok_and(|rounds| (1000..=SHA512_ROUNDS_MAX).contains(&rounds));
         if !known {
             return Err(format!("rounds must be 1000 to {SHA512_ROUNDS_MAX}"));
         }
         rest = after;
     }
     match rest.split_once('$') {
-        Some((salt, hash)) if !salt.is_empty() && salt.len() <= 16 && base64(salt) && hash.len() == 86 && base64(hash) => {
+        Some((salt, hash))
+            if !salt.is_empty()
+                && salt.len() <= 16
+                && base64(salt)
+                && hash.len() == 86
+                && base64(hash) =>
+        {
             Ok(Hash(Kind::Sha512(text.to_owned())))
         }
         _ => Err("not a SHA-512-crypt hash ($6$SALT$ and 86 characters)".to_owned()),
@@ -126,7 +138,8 @@ pub(super) fn verify(hash: Option<&Hash>, password: &[u8], mixed: bool) -> bool 
         None => (None, None),
     };
     let by_argon2 = argon2_matches(argon2.unwrap_or(&DUMMY_ARGON2), password) && argon2.is_some();
-    let by_sha512 = mixed && sha512_matches(sha512.unwrap_or(DUMMY_SHA512), password) && sha512.is_some();
+    let by_sha512 =
+        mixed && sha512_matches(sha512.unwrap_or(DUMMY_SHA512), password) && sha512.is_some();
     fits && (by_argon2 | by_sha512)
 }
 
@@ -152,7 +165,8 @@ static DUMMY_ARGON2: LazyLock<String> = LazyLock::new(|| {
     if getrandom::fill(&mut nobody).is_err() {
         nobody.fill(0x5a);
     }
-    let hash: Result<PasswordHash, _> = argon2().hash_password_with_salt(&nobody, b"sluicegate dummy");
+    let hash: Result<PasswordHash, _> =
+        argon2().hash_password_with_salt(&nobody, b"sluicegate dummy");
     hash.map(|hash| hash.to_string()).unwrap_or_default()
 });
 
@@ -171,6 +185,9 @@ mod tests {
         let dummy = PasswordHash::new(&DUMMY_ARGON2).unwrap();
         let real = Hash::new(b"x").unwrap();
         let real = PasswordHash::new(real.as_str()).unwrap();
-        assert_eq!((dummy.algorithm, dummy.version, dummy.params), (real.algorithm, real.version, real.params));
+        assert_eq!(
+            (dummy.algorithm, dummy.version, dummy.params),
+            (real.algorithm, real.version, real.params)
+        );
     }
 }

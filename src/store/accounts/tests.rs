@@ -6,7 +6,13 @@ use super::*;
 const SHA512: &str = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
 
 fn user(name: &str, hash: Hash) -> User {
-    User { name: name.into(), hash, ftp: Access::Write, ftp_root: Some("home".into()), mail: vec!["a@b".into()] }
+    User {
+        name: name.into(),
+        hash,
+        ftp: Access::Write,
+        ftp_root: Some("home".into()),
+        mail: vec!["a@b".into()],
+    }
 }
 
 #[test]
@@ -20,7 +26,12 @@ fn users_survive_a_round_trip() {
     assert!(Accounts::load(&path).unwrap().is_empty());
 
     let alice = user("alice", Hash::new(b"secret").unwrap());
-    let bob = User { ftp: Access::None, ftp_root: None, mail: vec![], ..user("bob", Hash::import(SHA512).unwrap()) };
+    let bob = User {
+        ftp: Access::None,
+        ftp_root: None,
+        mail: vec![],
+        ..user("bob", Hash::import(SHA512).unwrap())
+    };
     edit(&path, |accounts| {
         accounts.insert(alice.clone());
         accounts.insert(bob.clone());
@@ -39,7 +50,10 @@ fn users_survive_a_round_trip() {
     assert_eq!(accounts.verify(b"carol", b"secret"), Verdict::Refused);
     assert_eq!(accounts.verify(b"\xff", b""), Verdict::Refused);
     assert_eq!(accounts.verify(b"alice", &[b'x'; 9999]), Verdict::Refused);
-    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), 2, "no temporary stays: {names:?}");
 }
 
@@ -62,7 +76,9 @@ fn secrets_do_not_show() {
     let alice = user("alice", Hash::import(SHA512).unwrap());
     assert!(!format!("{alice:?}").contains("svn8"), "{alice:?}");
     let path = Path::new("users.toml");
-    let problem = file::parse(path, "version = 1\n[[user]]\nname = \"a\"\npassword = \"$6$salt$short\"\n").unwrap_err();
+    let problem =
+        file::parse(path, "version = 1\n[[user]]\nname = \"a\"\npassword = \"$6$salt$short\"\n")
+            .unwrap_err();
     assert!(!problem.to_string().contains("short"), "{problem}");
 }
 
@@ -76,7 +92,15 @@ fn imported_hashes_are_bounded() {
     assert!(Hash::import(&SHA512.replace("$6$", "$6$rounds=2000$")).is_ok());
     assert!(Hash::import(&SHA512.replace("$6$", "$6$rounds=9000000$")).is_err());
     assert!(Hash::import(&SHA512.replace("$6$", "$6$rounds=9$")).is_err());
-    for wrong in ["", "x", "$1$a$b", "$6$", "$6$salt", "$argon2id$", "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"] {
+    for wrong in [
+        "",
+        "x",
+        "$1$a$b",
+        "$6$",
+        "$6$salt",
+        "$argon2id$",
+        "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA",
+    ] {
         assert!(Hash::import(wrong).is_err(), "{wrong}");
     }
 }
@@ -110,15 +134,28 @@ fn roots_stay_below() {
 #[test]
 fn wrong_files_say_where() {
     let wrong = |text: &str| file::parse(Path::new("users.toml"), text).unwrap_err().to_string();
-    assert_eq!(wrong(""), "users.toml:1:1: no version: users.toml says which format it has (add a line: version = 1)");
-    assert_eq!(wrong("version = 2\n"), "users.toml:1:11: version = 2: not allowed (allowed: 1; this program reads no other format)");
+    assert_eq!(
+        wrong(""),
+        "users.toml:1:1: no version: users.toml says which format it has (add a line: version = 1)"
+    );
+    assert_eq!(
+        wrong("version = 2\n"),
+        "users.toml:1:11: version = 2: not allowed (allowed: 1; this program reads no other format)"
+    );
     assert_eq!(
         wrong("version = 1\n[[user]]\nnmae = \"a\"\n"),
         "users.toml:2:1: [[user]] without name (see `sluicegate user add --help`)"
     );
-    assert_eq!(wrong("version = 1\n[user]\n"), "users.toml:2:1: user = [user]: not allowed (allowed: sections, each begun by a line [[user]])");
-    let twice = format!("version = 1\n[[user]]\nname = \"a\"\npassword = \"{SHA512}\"\n").replace("version = 1\n", "");
-    assert_eq!(wrong(&format!("version = 1\n{twice}{twice}")), "users.toml:5:1: user \"a\": there are two of this name (remove one)");
+    assert_eq!(
+        wrong("version = 1\n[user]\n"),
+        "users.toml:2:1: user = [user]: not allowed (allowed: sections, each begun by a line [[user]])"
+    );
+    let twice = format!("version = 1\n[[user]]\nname = \"a\"\npassword = \"{SHA512}\"\n")
+        .replace("version = 1\n", "");
+    assert_eq!(
+        wrong(&format!("version = 1\n{twice}{twice}")),
+        "users.toml:5:1: user \"a\": there are two of this name (remove one)"
+    );
 }
 
 #[test]

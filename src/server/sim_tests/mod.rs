@@ -1,0 +1,41 @@
+//! server::sim_tests – whole sessions on simulated sockets, disk and clock.
+//!
+//! Each scenario runs over many seeds. `SIM_SEEDS=N` runs more of them, `SIM_SEED=x` one; every
+//! failure prints its seed and how to run it again.
+//!
+//! Promises checked: contents are whole and replies in order whatever the network does; the n-th
+//! failing file operation gives a precise reply and leaves nothing behind; a crash at any step
+//! leaves the old file or the new one; nothing leaks when a peer vanishes or stalls.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod client;
+mod crashes;
+mod faults;
+mod house;
+mod limits;
+mod races;
+mod random;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::shard::rng::Rng;
+
+/// Runs `scenario` for `count` seeds, or as the environment says.
+fn seeds(count: u64, scenario: impl Fn(u64)) {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let one = number("SIM_SEED");
+    let range = one.map_or(0..number("SIM_SEEDS").unwrap_or(count), |seed| seed..seed + 1);
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("?");
+    for seed in range {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario(seed))) {
+            eprintln!("failed with seed {seed}; to run it again: SIM_SEED={seed} cargo test --lib {test}");
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Content that no other seed and no other length has.
+fn content(seed: u64, len: usize) -> Vec<u8> {
+    Rng::new(seed ^ 0xF17E).bytes(len)
+}
