@@ -2,7 +2,7 @@
 //!
 //! Octets enter at `advance`, what came of a step at `resume`, what became of a transfer at
 //! `transfer`. Replies leave in the outbox, everything else as one [`Next`]; at most one step is
-//! pending. `(state, command)` is decided in [`Session::command`]; the handlers sit by subject:
+//! pending. `(state, command)` is decided in `Session::command`; the handlers sit by subject:
 //! `login`, `parameters`, `channel`, `files`, `transfer`, `texts`.
 //!
 //! Promises: one reply per command, in order; lines that arrive during a transfer wait for its end,

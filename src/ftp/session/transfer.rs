@@ -198,7 +198,8 @@ impl Session {
         argument: &[u8],
         out: &mut Outbox,
     ) -> Option<Next> {
-        // RFC 3659 §5.3: APPE after REST does what STOR would.
+        // RFC 3659 §5.3: APPE after REST does what STOR would. REST 0 is how clients take an earlier
+        // REST back; to overwrite what is to be extended would be a bad answer to it.
         if offset(prepared) > 0 {
             return self.store(prepared, argument, out);
         }
