@@ -129,15 +129,15 @@ fn abor_as_telnet_says_it() {
         client.send_urgent(b"\xff\xf2");
         client.send(b"ABOR\r\n");
     };
-    // A DM alone, and the rest later.
+    // The mark without an interrupt before it.
     let mark = |client: &mut Client| {
-        client.send_urgent(b"\xf2");
+        client.send_urgent(b"\xff\xf2");
         client.send(b"ABOR\r\n");
     };
     // Without urgent data.
     let plain = |client: &mut Client| client.send(b"\xff\xf4\xff\xf2ABOR\r\n");
-    let ways: [(&str, &dyn Fn(&mut Client)); 4] = [("bsd", &bsd), ("synch", &synch), ("mark", &mark), ("plain", &plain)];
-    for (name, way) in ways {
+    let ways: [&dyn Fn(&mut Client); 4] = [&bsd, &synch, &mark, &plain];
+    for (name, way) in ["bsd", "synch", "mark", "plain"].into_iter().zip(ways) {
         let mut client = server.anonymous();
         way(&mut client);
         let reply = client.reply();

@@ -469,10 +469,11 @@ impl Server {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Every file below the root.
+    /// Every file below the root but the one that greets newcomers.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.root(), &mut found);
+        found.retain(|path| !path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("welcome.txt")));
         found.sort();
         found
     }
