@@ -82,9 +82,8 @@ impl Pace {
     pub(super) async fn send(&mut self, stream: &Stream, mut bytes: Bytes) -> Result<(), News> {
         while !bytes.is_empty() {
             let slice = bytes.slice(..bytes.len().min(SLICE_BYTES));
-            let sent = match self.sending(stream, stream.send_some(&slice)).await {
-                Some(Ok(sent)) => sent,
-                Some(Err(_)) | None => return Err(News::Broken),
+            let Some(Ok(sent)) = self.sending(stream, stream.send_some(&slice)).await else {
+                return Err(News::Broken);
             };
             bytes::Buf::advance(&mut bytes, sent);
             if !self.moved(u64::try_from(sent).unwrap_or(u64::MAX)) {
