@@ -121,6 +121,8 @@ pub struct Disk {
     operations: Cell<u64>,
     trace: RefCell<Vec<Operation>>,
     fault: Cell<Option<Fault>>,
+    /// Chance in a thousand that an operation fails with EIO.
+    pub weak: Cell<u64>,
     hit: RefCell<Vec<Operation>>,
     /// Octets that may still be written.
     pub space: Cell<u64>,
@@ -155,6 +157,7 @@ impl Disk {
             operations: Cell::new(0),
             trace: RefCell::default(),
             fault: Cell::new(None),
+            weak: Cell::new(0),
             hit: RefCell::default(),
             space: Cell::new(1 << 40),
             slow: Cell::new(Duration::ZERO),
@@ -181,6 +184,7 @@ impl Disk {
     /// Nothing fails any more.
     pub fn heal(&self) {
         self.fault.set(None);
+        self.weak.set(0);
     }
 
     /// What failed by `fail_at` so far.
@@ -193,6 +197,10 @@ impl Disk {
         let number = self.operations.get() + 1;
         self.operations.set(number);
         self.trace.borrow_mut().push(what);
+        if self.weak.get() > 0 && super::random() % 1000 < self.weak.get() {
+            self.hit.borrow_mut().push(what);
+            return Err(error(errno::IO));
+        }
         match self.fault.get() {
             Some(fault) if fault.at == number || fault.lasting && fault.at < number => {
                 self.hit.borrow_mut().push(what);

@@ -70,18 +70,15 @@ fn nothing_stays_when_peers_go_wrong() {
 /// Starts something and goes wrong after a while. Gives the sockets, so that they stay open.
 async fn misbehave(mut client: Client, wrong: Wrong) -> (Client, Option<ClientSocket>) {
     let line = *world().rng.pick(&["RETR big", "STOR new", "APPE new", "MLSD"]);
-    match wrong {
-        Wrong::NeverConnects => {
-            client.expect("EPSV", 229).await;
-            client.send(line).await.unwrap();
-            return (client, None);
-        }
-        Wrong::NeverReadsReplies => {
-            let flood = "HELP\r\nSTAT\r\nFEAT\r\n".repeat(2000);
-            drop(shard::within(after(5000), client.control.write(flood.as_bytes())).await);
-            return (client, None);
-        }
-        _ => {}
+    if wrong == Wrong::NeverConnects {
+        client.expect("EPSV", 229).await;
+        client.send(line).await.unwrap();
+        return (client, None);
+    }
+    if wrong == Wrong::NeverReadsReplies {
+        let flood = "HELP\r\nSTAT\r\nFEAT\r\n".repeat(2000);
+        drop(shard::within(after(5000), client.control.write(flood.as_bytes())).await);
+        return (client, None);
     }
     let Ok(mut data) = client.begin(line).await.unwrap() else { panic!("{line} refused") };
     let upload = line.starts_with("STOR") || line.starts_with("APPE");
@@ -161,7 +158,8 @@ fn active_connections_that_never_come_about_end_with_425() {
             let refused = world().rng.percent(50);
             let at = if refused { "192.0.2.7:4999".parse().unwrap() } else { black_hole() };
             client.expect(&format!("EPRT |1|{}|{}|", at.ip(), at.port()), 200).await;
-            client.send(*world().rng.pick(&["RETR big", "STOR new", "LIST"])).await.unwrap();
+            let line = *world().rng.pick(&["RETR big", "STOR new", "LIST"]);
+            client.send(line).await.unwrap();
             client.expect_reply(&[425]).await;
             client.assert_in_step().await;
             client.quit().await;

@@ -8,6 +8,7 @@
 //! leaves the old file or the new one; nothing leaks when a peer vanishes or stalls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod chaos;
 mod client;
 mod crashes;
 mod data;
@@ -26,7 +27,8 @@ use crate::shard::rng::Rng;
 fn seeds(count: u64, scenario: impl Fn(u64)) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let one = number("SIM_SEED");
-    let range = one.map_or(0..number("SIM_SEEDS").unwrap_or(count), |seed| seed..seed + 1);
+    let all = 0..number("SIM_SEEDS").unwrap_or(count);
+    let range = one.map_or(all, |seed| seed..seed + 1);
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
     for seed in range {
