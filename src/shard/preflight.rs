@@ -65,8 +65,11 @@ pub struct Preflight {
 /// Processors this process may run on, in order.
 #[must_use]
 pub fn processors() -> Vec<usize> {
-    let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else { return vec![0] };
-    let allowed: Vec<usize> = (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect();
+    let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else {
+        return vec![0];
+    };
+    let allowed: Vec<usize> =
+        (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect();
     if allowed.is_empty() { vec![0] } else { allowed }
 }
 
@@ -108,35 +111,52 @@ fn ring() -> Finding {
 }
 
 fn release() -> String {
-    nix::sys::utsname::uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
+    nix::sys::utsname::uname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
 }
 
 fn no_ring(error: &io::Error) -> Finding {
-    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let disabled =
+        std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let remedy = match (error.raw_os_error(), disabled.trim()) {
         (Some(libc::EPERM), "1" | "2") => "sysctl -w kernel.io_uring_disabled=0",
         (Some(libc::EPERM | libc::EACCES), _) => {
             "a seccomp profile denies it, as container runtimes do: allow io_uring_setup, io_uring_enter and io_uring_register"
         }
-        (Some(libc::ENOSYS), _) => "run Linux 6.1 or newer with CONFIG_IO_URING=y, or allow the call in the seccomp profile",
+        (Some(libc::ENOSYS), _) => {
+            "run Linux 6.1 or newer with CONFIG_IO_URING=y, or allow the call in the seccomp profile"
+        }
         (Some(libc::ENOMEM), _) => "raise the locked-memory limit: ulimit -l, LimitMEMLOCK=",
-        (Some(libc::EMFILE | libc::ENFILE), _) => "raise the descriptor limit: ulimit -n, LimitNOFILE=",
+        (Some(libc::EMFILE | libc::ENFILE), _) => {
+            "raise the descriptor limit: ulimit -n, LimitNOFILE="
+        }
         _ => "see io_uring_setup(2)",
     };
-    Finding::bad(Level::Failure, format!("io_uring is not available here: io_uring_setup: {error}"), remedy)
+    Finding::bad(
+        Level::Failure,
+        format!("io_uring is not available here: io_uring_setup: {error}"),
+        remedy,
+    )
 }
 
 fn descriptors(shards: usize, connections: usize) -> (Finding, usize) {
     let limit = raise(Resource::RLIMIT_NOFILE);
     let own = DESCRIPTORS_PER_SHARD * shards as u64;
-    let fit = usize::try_from(limit.saturating_sub(own + limit / TRANSFER_SHARE)).unwrap_or(usize::MAX);
+    let fit =
+        usize::try_from(limit.saturating_sub(own + limit / TRANSFER_SHARE)).unwrap_or(usize::MAX);
     let needed = DESCRIPTORS_MIN.max(2 * own);
     let finding = if limit < needed {
         let what = format!("only {limit} descriptors are allowed, {needed} are needed");
         Finding::bad(Level::Failure, what, "raise the hard limit: ulimit -Hn, LimitNOFILE=")
     } else if fit < connections {
-        let what = format!("{limit} descriptors allow {fit} connections, max_connections is {connections}: clamped");
-        Finding::bad(Level::Shortfall, what, "raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower max_connections")
+        let what = format!(
+            "{limit} descriptors allow {fit} connections, max_connections is {connections}: clamped"
+        );
+        Finding::bad(
+            Level::Shortfall,
+            what,
+            "raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower max_connections",
+        )
     } else {
         Finding::good(format!("{limit} descriptors are allowed"))
     };
@@ -146,13 +166,29 @@ fn descriptors(shards: usize, connections: usize) -> (Finding, usize) {
 fn memlock(shards: usize) -> Finding {
     let limit = raise(Resource::RLIMIT_MEMLOCK);
     if limit < MEMLOCK_BYTES_MIN {
-        let what = format!("only {} KiB may be locked in memory, {} KiB are needed", limit >> 10, MEMLOCK_BYTES_MIN >> 10);
-        return Finding::bad(Level::Failure, what, "raise the hard limit: ulimit -Hl, LimitMEMLOCK=");
+        let what = format!(
+            "only {} KiB may be locked in memory, {} KiB are needed",
+            limit >> 10,
+            MEMLOCK_BYTES_MIN >> 10
+        );
+        return Finding::bad(
+            Level::Failure,
+            what,
+            "raise the hard limit: ulimit -Hl, LimitMEMLOCK=",
+        );
     }
     let wanted = super::buffers::arena_bytes() * shards as u64;
     if limit < wanted && !nix::unistd::geteuid().is_root() {
-        let what = format!("{} KiB may be locked in memory, {} KiB would register every upload buffer", limit >> 10, wanted >> 10);
-        return Finding::bad(Level::Shortfall, what, "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) for cheaper uploads");
+        let what = format!(
+            "{} KiB may be locked in memory, {} KiB would register every upload buffer",
+            limit >> 10,
+            wanted >> 10
+        );
+        return Finding::bad(
+            Level::Shortfall,
+            what,
+            "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) for cheaper uploads",
+        );
     }
     Finding::good("enough memory may be locked".to_owned())
 }
@@ -168,7 +204,9 @@ fn raise(resource: Resource) -> u64 {
 
 fn paths() -> Finding {
     use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
     match openat2(nix::fcntl::AT_FDCWD, ".", how) {
         Ok(_) => Finding::good("openat2 confines paths".to_owned()),
         Err(error) => Finding::bad(

@@ -36,7 +36,8 @@ pub fn become_user(name: &str) -> Result<(), Refusal> {
     initgroups(&name, user.gid).map_err(kernel)?;
     setgid(user.gid).map_err(kernel)?;
     setuid(user.uid).map_err(kernel)?;
-    if !user.uid.is_root() && (setuid(Uid::from_raw(0)).is_ok() || setgid(Gid::from_raw(0)).is_ok()) {
+    if !user.uid.is_root() && (setuid(Uid::from_raw(0)).is_ok() || setgid(Gid::from_raw(0)).is_ok())
+    {
         return Err(Refusal::Kernel(io::Error::other("root could be regained")));
     }
     no_new_privileges()

@@ -16,6 +16,7 @@ mod drain;
 mod faults;
 mod house;
 mod limits;
+mod meanwhile;
 mod races;
 mod random;
 
