@@ -667,8 +667,12 @@ impl Client {
 
     /// EPSV and the data connection to it.
     pub fn data(&mut self) -> TcpStream {
-        let stream = TcpStream::connect(self.passive()).unwrap();
-        patient(stream)
+        let address = self.passive();
+        // From where the control connection comes from: the server takes no other.
+        match self.stream.local_addr().unwrap().ip() {
+            IpAddr::V4(source) => connect_from(source, address).unwrap(),
+            IpAddr::V6(_) => patient(TcpStream::connect(address).unwrap()),
+        }
     }
 
     /// A listener announced with EPRT.
