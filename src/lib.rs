@@ -6,6 +6,8 @@ pub mod wire;
 pub mod ftp;
 
 #[cfg(feature = "server")]
+pub mod owner;
+#[cfg(feature = "server")]
 pub mod problem;
 #[cfg(feature = "server")]
 pub mod document;

@@ -15,7 +15,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,6 +23,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::limits::LOG_LINES_QUEUED_MAX;
+use crate::owner::Owner;
 
 /// How long a caller waits for the thread to flush or reopen: it may be stuck in a full pipe.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
@@ -172,8 +173,11 @@ fn ask(
     answered.recv_timeout(ANSWER_WAIT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+fn append(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+    // Made by root, it must open again for the user the server has become by then.
+    Owner::of_parent(path)?.give_file(&file)?;
+    Ok(file)
 }
 
 /// The thread: gathers what waits, writes it at once. Ends when the last `Lines` is gone.

@@ -29,13 +29,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Leaves of the machine side.
     ("problem", &[]),
     ("document", &["problem"]),
-    ("lines", &[]),
+    ("owner", &[]),
+    ("lines", &["owner"]),
     ("log", &["lines", "problem"]),
     ("xferlog", &["lines", "problem"]),
     ("metrics", &[]),
     ("shard", &["problem"]),
-    ("config", &["document", "problem", "ftp::convert"]),
-    ("store", &["document", "problem", "shard"]),
+    ("config", &["document", "owner", "problem", "ftp::convert"]),
+    ("store", &["document", "owner", "problem", "shard"]),
     // What joins them.
     (
         "server",

@@ -11,7 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{load, say};
-use crate::config::{Anonymous, Config, Ftp, Origin, Owner};
+use crate::config::{Anonymous, Config, Ftp, Origin};
+use crate::owner::Owner;
 use crate::problem::{Finding, Level};
 use crate::server::Failure;
 use crate::shard::preflight;

@@ -6,8 +6,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::load;
-use crate::config::{Config, Origin, Owner, make_data_dir};
+use crate::config::{Config, Origin, make_data_dir};
 use crate::log;
+use crate::owner::Owner;
 use crate::problem::Problem;
 use crate::server::{self, Failure};
 use crate::store::accounts;

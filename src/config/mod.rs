@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ftp::convert::CodePage;
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::owner::Owner;
 use crate::problem::Problem;
 
 mod keys;
@@ -31,7 +32,7 @@ mod tests;
 mod values;
 
 pub use keys::default_text;
-pub use prepare::{Owner, first_steps, make_data_dir, make_user_root};
+pub use prepare::{make_data_dir, make_user_root};
 
 /// The effective configuration: every relative path already joined to `data_dir`.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,7 @@ pub struct Config {
     pub log: Log,
     /// `[ftp]`; `None` when the section is absent.
     pub ftp: Option<Ftp>,
-    /// True for the default that needs no file: it makes a welcome file and says what to try next.
+    /// True for the default that needs no file: it makes a welcome file.
     pub embedded: bool,
 }
 

@@ -6,40 +6,18 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::{Anonymous, Config, Ftp};
+use crate::owner::Owner;
 use crate::problem::Problem;
-
-/// User and group that own what is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// User number.
-    pub uid: u32,
-    /// Group number.
-    pub gid: u32,
-}
-
-impl Owner {
-    /// A user of /etc/passwd. (Users of other directories are found by the server when it starts.)
-    pub fn of_user(name: &str) -> Option<Self> {
-        let text = fs::read_to_string("/etc/passwd").ok()?;
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let known = fields.next() == Some(name);
-            let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-            known.then_some(Self { uid, gid })
-        })
-    }
-}
 
 const WELCOME: &str = "\
 Welcome to sluicegate.
 
 This tree is served read-only to anybody; /incoming takes uploads:
-    curl -T file ftp://127.0.0.1:2121/incoming/
+    curl -T FILE ftp://127.0.0.1:2121/incoming/
 The defaults can be changed: sluicegate config default > sluicegate.toml
 ";
 
@@ -51,7 +29,7 @@ pub fn make_data_dir(config: &Config, owner: Option<Owner>) -> Result<(), Proble
 /// Makes the root of a user, `ftp_root` below `[ftp] root`, when it is missing.
 pub fn make_user_root(config: &Config, ftp_root: &str) -> Result<(), Problem> {
     match &config.ftp {
-        Some(ftp) => make_directory(&ftp.root.join(ftp_root), owner_of(&ftp.root)),
+        Some(ftp) => make_directory(&ftp.root.join(ftp_root), Owner::of(&ftp.root).ok()),
         None => Ok(()),
     }
 }
@@ -59,7 +37,7 @@ pub fn make_user_root(config: &Config, ftp_root: &str) -> Result<(), Problem> {
 pub(super) fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), Problem> {
     let data_dir = &config.server.data_dir;
     make_data_dir(config, owner)?;
-    let owner = owner.or_else(|| owner_of(data_dir));
+    let owner = owner.or_else(|| Owner::of(data_dir).ok());
     if let Some(parent) = config.log.xferlog.as_deref().and_then(Path::parent)
         && parent.starts_with(data_dir)
     {
@@ -93,8 +71,8 @@ fn prepare_ftp(config: &Config, ftp: &Ftp, owner: Option<Owner>) -> Result<(), P
     }
     if config.embedded {
         make_directory(&root.join("pub"), owner)?;
-        make_welcome(&root.join("pub/WELCOME.txt"), owner).map_err(|error| {
-            Problem::path(&root.join("pub/WELCOME.txt"), error, "make the directory writable")
+        make_welcome(&root.join("pub/welcome.txt"), owner).map_err(|error| {
+            Problem::path(&root.join("pub/welcome.txt"), error, "make the directory writable")
         })?;
     }
     Ok(())
@@ -138,32 +116,6 @@ fn make_welcome(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     }
 }
 
-/// Hands `path` to `owner` when it is not theirs already (only root can).
 fn give(path: &Path, owner: Option<Owner>) -> io::Result<()> {
-    match owner {
-        Some(owner) if owner_of(path) != Some(owner) => {
-            chown(path, Some(owner.uid), Some(owner.gid))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn owner_of(path: &Path) -> Option<Owner> {
-    fs::metadata(path).ok().map(|metadata| Owner { uid: metadata.uid(), gid: metadata.gid() })
-}
-
-/// What a person who just started the embedded default may try, given where FTP listens.
-pub fn first_steps(config: &Config, ftp: SocketAddr) -> String {
-    let users = format!(
-        "sluicegate user add alice --ftp write --data {}",
-        config.server.data_dir.display()
-    );
-    format!(
-        "try:\n  \
-         curl ftp://{ftp}/pub/WELCOME.txt\n  \
-         curl -T README.md ftp://{ftp}/incoming/\n  \
-         curl ftp://{ftp}/incoming/\n\
-         then: {users}\n\
-         settings: sluicegate config default > sluicegate.toml; sluicegate serve --config sluicegate.toml\n"
-    )
+    owner.map_or(Ok(()), |owner| owner.give(path))
 }

@@ -255,11 +255,11 @@ fn prepare_makes_what_is_missing_and_nothing_else() {
     let data = directory.path().join("data");
     let config = Config::embedded(&machine(), Some(&data)).unwrap();
     config.prepare(None).unwrap();
-    assert!(data.join("ftp/pub/WELCOME.txt").is_file());
+    assert!(data.join("ftp/pub/welcome.txt").is_file());
     assert!(data.join("ftp/incoming").is_dir());
-    std::fs::write(data.join("ftp/pub/WELCOME.txt"), "mine").unwrap();
+    std::fs::write(data.join("ftp/pub/welcome.txt"), "mine").unwrap();
     config.prepare(None).unwrap();
-    assert_eq!(std::fs::read_to_string(data.join("ftp/pub/WELCOME.txt")).unwrap(), "mine");
+    assert_eq!(std::fs::read_to_string(data.join("ftp/pub/welcome.txt")).unwrap(), "mine");
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //!
 //! Record structure in stream mode (RFC 959 §3.4.1): FF 01 ends a record, FF 02 the file, FF 03
 //! both, FF FF is one FF. A last line without LF is sent as a record that only the end of the file
-//! ends, so that it comes back without LF.
+//! ends, so that it comes back without LF: the way back leads to the same file (RFC 1123 §4.1.2.4).
 //!
 //! Promises: the result does not depend on the portions; TYPE I is bit-exact in both structures;
 //! nothing is held back but one octet.

@@ -5,7 +5,7 @@
 //! machine shows its letters beyond ASCII as pairs.
 //!
 //! IBM's tables give LF as 0x25 and NEL as 0x15. Files on EBCDIC machines end lines with NL, 0x15,
-//! and so does the wire (RFC 959 §3.1.1.2: "<NL>"), so these two are exchanged here: 0x15 ↔ LF,
+//! and so does the wire (RFC 959 §3.1.1.2: "`<NL>`"), so these two are exchanged here: 0x15 ↔ LF,
 //! 0x25 ↔ NEL (0x85).
 //!
 //! Promises: both tables are bijective; the tests prove it.

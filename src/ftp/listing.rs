@@ -61,7 +61,7 @@ pub fn facts(facts: Facts, entry: &Entry, out: &mut Vec<u8>) {
             EntryKind::Other => b"type=OS.unix=special;",
         });
     }
-    // RFC 3659 §7.5.5: the size of what is no file says nothing about a transfer.
+    // RFC 3659 §7.5.7: the size of what is no file says nothing about a transfer.
     if facts.contains(Facts::SIZE) && entry.kind == EntryKind::File {
         out.extend_from_slice(b"size=");
         push_decimal(entry.size_bytes, 1, b'0', out);

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! In reading order: [`step`] (the words between core and driver), [`session`] (the dialogue),
-//! [`command`], [`reply`], [`refusal`] (which code for which fault), [`telnet`], [`path`],
+//! [`verb`], [`command`], [`reply`], [`refusal`] (which code for which fault), [`telnet`], [`path`],
 //! [`address`], [`listing`], [`calendar`], [`convert`] and [`ebcdic`] (representations).
 //!
 //! Promises: replies come in the order of commands, each command gets one; no input at any split
@@ -35,5 +35,6 @@ pub mod step;
 pub mod telnet;
 #[cfg(test)]
 mod tests;
+pub mod verb;
 
 pub use session::Session;

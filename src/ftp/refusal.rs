@@ -104,3 +104,56 @@ fn code(errand: Errand, fault: Fault) -> u16 {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftp::reply::REASONS;
+
+    /// What each errand may answer with. RFC 959 §5.4, with 550 for LIST and for STOR without
+    /// permission, 452 and 552 for ALLO, 554 for a restart and 501 for MLSD of a file besides.
+    const ALLOWED: [(Errand, &[u16], &[u16]); 10] = [
+        (Errand::Directory, &[550], &[]),
+        (Errand::File, &[450, 550, 554], &[]),
+        (Errand::RenameTo, &[553], &[]),
+        (Errand::Status, &[450], &[]),
+        (Errand::Allocate, &[452, 552], &[]),
+        (Errand::Retrieve, &[450, 451, 550, 554], &[451]),
+        (Errand::Store, &[450, 451, 452, 550, 552, 553, 554], &[451, 452, 550, 552, 553]),
+        (Errand::StoreUnique, &[450, 451, 452, 550, 552, 553, 554], &[451, 452, 550, 552, 553]),
+        (Errand::List, &[450, 451, 550, 554], &[451]),
+        (Errand::Machine, &[450, 451, 501, 550, 554], &[451]),
+    ];
+
+    #[test]
+    fn codes_are_those_of_the_reply_table() {
+        for (errand, refused, failed) in ALLOWED {
+            for (fault, text) in REASONS {
+                let reply = refusal(errand, fault);
+                assert!(refused.contains(&reply.code()), "{errand:?} {fault:?} {reply:?}");
+                assert_eq!(reply.text(), text);
+                let reply = failure(errand, fault);
+                assert!(
+                    failed.is_empty() || failed.contains(&reply.code()),
+                    "{errand:?} {fault:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_work_later_is_4yz_where_the_command_has_one() {
+        for errand in [Errand::File, Errand::Retrieve, Errand::Store, Errand::List, Errand::Machine]
+        {
+            for fault in [Fault::Busy, Fault::Exhausted, Fault::Local, Fault::NoSpace] {
+                assert!(
+                    (400..500).contains(&refusal(errand, fault).code()),
+                    "{errand:?} {fault:?}"
+                );
+            }
+            for fault in [Fault::Missing, Fault::Denied, Fault::IsDirectory, Fault::BadName] {
+                assert!(refusal(errand, fault).code() >= 500, "{errand:?} {fault:?}");
+            }
+        }
+    }
+}

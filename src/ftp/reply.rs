@@ -22,7 +22,7 @@ pub struct Reply {
 macro_rules! replies {
     ($($name:ident $code:literal $text:literal)*) => {
         $(
-            #[doc = $text]
+            #[doc = concat!("`", stringify!($code), " ", $text, "`")]
             pub const $name: Reply = Reply { code: $code, text: $text };
         )*
         /// The whole table.
@@ -92,6 +92,7 @@ replies! {
 
     // More is needed
     PASSWORD_NEEDED 331 "Password, please."
+    PASSWORD_OR_ANY 331 "Password, please; for anonymous any will do."
     RESTART 350 "Restarting at {}. Send the transfer command."
     RENAME_TO_NEEDED 350 "Ready for RNTO."
 
@@ -131,7 +132,7 @@ replies! {
 }
 
 /// Why something was refused; the code is chosen by command (`refusal`).
-const REASONS: [(Fault, &str); 17] = [
+pub(crate) const REASONS: [(Fault, &str); 17] = [
     (Fault::Missing, "No such file or directory."),
     (Fault::Denied, "Permission denied."),
     (Fault::IsDirectory, "Is a directory."),

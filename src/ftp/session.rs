@@ -2,7 +2,7 @@
 //!
 //! Octets enter at `advance`, what came of a step at `resume`, what became of a transfer at
 //! `transfer`. Replies leave in the outbox, everything else as one [`Next`]; at most one step is
-//! pending. `(state, command)` is decided in [`Session::command`]; the handlers sit by subject:
+//! pending. `(state, command)` is decided in `Session::command`; the handlers sit by subject:
 //! `login`, `parameters`, `channel`, `files`, `transfer`, `texts`.
 //!
 //! Promises: one reply per command, in order; lines that arrive during a transfer wait for its end,
@@ -26,11 +26,12 @@ use self::files::Question;
 use self::login::Login;
 use self::parameters::Parameters;
 use self::transfer::Running;
-use super::command::{self, Command, Gate, Problem, Request, Verb};
+use super::command::{self, Command, Problem, Request};
 use super::path::VirtualPath;
 use super::reply;
 use super::step::{Account, Answer, Next};
 use super::telnet::Reader;
+use super::verb::{Gate, Verb};
 use crate::limits;
 use crate::wire::line::Line;
 use crate::wire::outbox::Outbox;
@@ -393,7 +394,9 @@ impl Session {
     pub fn resume(&mut self, answer: Answer, out: &mut Outbox) {
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Asking(question) => self.answered(question, answer, out),
-            other @ (State::Ready | State::Transferring(_) | State::Closing) => {
+            // The limit passed while the question was pending: nobody waits for the answer.
+            State::Closing => self.state = State::Closing,
+            other @ (State::Ready | State::Transferring(_)) => {
                 debug_assert!(false, "an answer nobody asked for");
                 self.state = other;
             }

@@ -429,3 +429,24 @@ impl Drop for Secret {
         std::hint::black_box(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_listed_under_the_name_the_client_wrote() {
+        for (prefix, before) in
+            [("", ""), ("f/", ""), ("a/f/", "a/"), ("/f/", "/"), ("../a b/f/", "../a b/")]
+        {
+            let options =
+                ListOptions { prefix: prefix.as_bytes().to_vec(), ..ListOptions::default() };
+            assert_eq!(options.file_prefix(), before.as_bytes(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert_eq!(format!("{:?}", Secret(b"hunter2".to_vec())), "Secret(…)");
+    }
+}

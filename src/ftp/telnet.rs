@@ -136,7 +136,8 @@ impl Default for Reader {
     }
 }
 
-/// CR NUL stands for CR (RFC 2640 §3.1).
+/// CR NUL stands for CR (RFC 2640 §3.1). A name with LF in it cannot be said: LF ends every line,
+/// since some clients send nothing else, and a name of two lines is good for nothing but mischief.
 fn decoded(line: Line<'_>) -> Line<'_> {
     match line {
         Line::Whole(bytes) if memchr::memmem::find(&bytes, b"\r\0").is_some() => {

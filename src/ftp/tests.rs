@@ -5,7 +5,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `# id 959-14 …` | items of the acceptance list this file shows |
-//! | `= peer ADDR`, `= local ADDR`, `= banner TEXT`, `= passive-address IP`, `= failures N`, `= login RIGHTS` | set-up |
+//! | `= peer ADDR`, `= local ADDR`, `= banner TEXT`, `= anonymous on`, `= passive-address IP`, `= failures N`, `= login RIGHTS` | set-up |
 //! | `C: line` | the client sends a line; `\` at the end: without CRLF; neighbours go in one portion |
 //! | `< words` | the driver answers a question, or has news of a transfer |
 //! | `? timer`, `? input`, `? umask`, `? account`, `? held` | what the session says of itself |

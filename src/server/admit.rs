@@ -129,7 +129,8 @@ impl Failures {
                 addresses.clear();
             }
         }
-        let failed = addresses.entry(Origin::from(address)).or_insert(Failed { count: 0, since: now });
+        let failed =
+            addresses.entry(Origin::from(address)).or_insert(Failed { count: 0, since: now });
         if now.saturating_sub(failed.since) >= FAILURES_KEPT {
             *failed = Failed { count: 0, since: now };
         }

@@ -35,7 +35,9 @@ impl Asked {
             Ask::Enter(path) => done(tree.enter(path.relative()).await)?,
             Ask::Size(path, representation) => {
                 let Self { context, view, .. } = self;
-                Answer::Size(size::size(context, view, tree, path.relative(), representation).await?)
+                Answer::Size(
+                    size::size(context, view, tree, path.relative(), representation).await?,
+                )
             }
             Ask::Modified(path) => {
                 let stat = tree.stat_file(path.relative()).await?;

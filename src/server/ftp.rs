@@ -27,9 +27,7 @@ use super::poll::poll_once;
 use super::shared::{Context, View};
 use super::transfer::{self, Change, Ground, Running, Who};
 use crate::ftp::session::{Session, Timer};
-use crate::ftp::step::{
-    Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret, Transfer,
-};
+use crate::ftp::step::{Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret, Transfer};
 use crate::metrics::{Ending, Refusal, Verb};
 use crate::shard::{self, Instant, Passive, Received, Stream};
 use crate::store::files::Tree;
@@ -97,7 +95,10 @@ enum Event {
 }
 
 impl Control {
-    fn begin(context: Rc<Context>, stream: Stream) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
+    fn begin(
+        context: Rc<Context>,
+        stream: Stream,
+    ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let view = context.view();
         let (local, peer) = (stream.local(), stream.peer());
         let permit = context.shared.admission.enter(
@@ -141,7 +142,7 @@ impl Control {
     }
 
     /// Counts what the end of the session ends.
-    fn end(&mut self) {
+    fn end(&self) {
         tracing::debug!(peer = %self.stream.peer(), "session ends");
         if self.running.is_some() {
             self.context().counters().transferred(self.verb, Ending::Aborted);
@@ -269,21 +270,19 @@ impl Control {
     async fn ask(&mut self, ask: Ask) {
         // Octets wait in their own memory meanwhile, not in a buffer of the shard.
         self.input.settle();
-        let answer = match ask {
-            Ask::Login { user, password } => self.log_in(user, password).await,
-            ask => match self.guest.as_ref().map(|guest| Rc::clone(&guest.tree)) {
-                Some(tree) => {
-                    let asked = ask::Asked {
-                        context: Rc::clone(self.context()),
-                        view: Rc::clone(&self.view),
-                        tree,
-                        umask: self.umask(),
-                    };
-                    let Self { running, change, .. } = self;
-                    alongside(running, change, Box::pin(ask::answer(asked, ask))).await
-                }
-                None => Answer::Refused(Fault::Denied),
-            },
+        let answer = if let Ask::Login { user, password } = ask {
+            self.log_in(user, password).await
+        } else if let Some(tree) = self.guest.as_ref().map(|guest| Rc::clone(&guest.tree)) {
+            let asked = ask::Asked {
+                context: Rc::clone(self.context()),
+                view: Rc::clone(&self.view),
+                tree,
+                umask: self.umask(),
+            };
+            let Self { running, change, .. } = self;
+            alongside(running, change, Box::pin(ask::answer(asked, ask))).await
+        } else {
+            Answer::Refused(Fault::Denied)
         };
         // Time spent on an answer is not idleness.
         self.active = shard::now();
@@ -292,7 +291,8 @@ impl Control {
 
     async fn log_in(&mut self, user: Vec<u8>, password: Secret) -> Answer {
         let context = Rc::clone(self.context());
-        let login = Login { user, password, peer: self.stream.peer().ip(), failures: self.failures };
+        let login =
+            Login { user, password, peer: self.stream.peer().ip(), failures: self.failures };
         let Self { running, change, .. } = self;
         let entered = alongside(running, change, Box::pin(login::login(context, login))).await;
         let counters = self.context().counters();
@@ -385,8 +385,12 @@ impl Control {
                 let counters = self.context().counters();
                 match &news {
                     News::Done { .. } => counters.transferred(self.verb, Ending::Ok),
-                    News::Broken | News::Aborted => counters.transferred(self.verb, Ending::Aborted),
-                    News::Failed(_) | News::NoConnection => counters.transferred(self.verb, Ending::Failed),
+                    News::Broken | News::Aborted => {
+                        counters.transferred(self.verb, Ending::Aborted);
+                    }
+                    News::Failed(_) | News::NoConnection => {
+                        counters.transferred(self.verb, Ending::Failed);
+                    }
                     News::Refused(_) | News::Opened { .. } => {}
                 }
                 self.running = None;

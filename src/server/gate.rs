@@ -101,3 +101,49 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::{self, Sim};
+
+    #[test]
+    fn one_after_another_and_no_more_than_may_wait() {
+        Sim::new(1).run(async {
+            let gate = Rc::new(Gate::new(1, 2));
+            let first = gate.pass().await;
+            let order = Rc::new(RefCell::new(Vec::new()));
+            for number in 0..2 {
+                let (gate, order) = (Rc::clone(&gate), Rc::clone(&order));
+                shard::spawn("waits", async move {
+                    let pass = gate.pass().await;
+                    order.borrow_mut().push((number, pass.is_some()));
+                });
+                shard::yield_now().await;
+                shard::yield_now().await;
+            }
+            assert!(gate.pass().await.is_none(), "a third one may not wait");
+            drop(first);
+            let later = shard::now().after(std::time::Duration::from_secs(1));
+            shard::sleep_until(later).await;
+            let order = order.take();
+            assert!(
+                order == [(0, true), (1, true)] || order == [(1, true), (0, true)],
+                "{order:?}"
+            );
+            assert!(gate.pass().await.is_some());
+        });
+    }
+
+    #[test]
+    fn who_goes_away_does_not_block_the_queue() {
+        Sim::new(2).run(async {
+            let gate = Gate::new(1, 8);
+            let first = gate.pass().await;
+            let soon = shard::now().after(std::time::Duration::from_millis(50));
+            assert!(shard::within(soon, gate.pass()).await.is_none());
+            drop(first);
+            assert!(gate.pass().await.is_some());
+        });
+    }
+}

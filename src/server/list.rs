@@ -32,20 +32,19 @@ pub(super) async fn open(
     representation: Representation,
     request: Request,
 ) -> Result<Opened, News> {
-    let bounds = Bounds {
-        entries: ground.view.ftp.listing_entries,
-        depth: ground.view.ftp.listing_depth,
-    };
+    let bounds =
+        Bounds { entries: ground.view.ftp.listing_entries, depth: ground.view.ftp.listing_depth };
     let lister = match Lister::open(ground.tree.clone(), &request, bounds).await {
         Ok(lister) => lister,
         Err(fault) => return Err(News::Refused(fault)),
     };
     // RFC 1123 §4.1.2.7: LIST and NLST go in TYPE A, except in TYPE E. RFC 3659 §7.2: MLSD as TYPE L 8.
-    let encoder = (representation.kind == Kind::Ebcdic && !matches!(request.form, ListForm::Machine(_)))
-        .then(|| {
-            let implied = Representation { kind: Kind::Ebcdic, structure: Structure::File };
-            Encoder::new(implied, ground.view.ftp.ebcdic)
-        });
+    let encoder = (representation.kind == Kind::Ebcdic
+        && !matches!(request.form, ListForm::Machine(_)))
+    .then(|| {
+        let implied = Representation { kind: Kind::Ebcdic, structure: Structure::File };
+        Encoder::new(implied, ground.view.ftp.ebcdic)
+    });
     let share = lister.directory().and_then(|dir| dir.stat_self().ok()).map(|stat| {
         let Request { path, form, options } = request;
         let path = path.relative().to_vec();

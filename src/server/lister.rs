@@ -4,17 +4,21 @@
 //! one batch comes out sorted; temporaries are never shown.
 //! Not here: caching (`listing_cache.rs`), sending (`list.rs`).
 
-use super::entry;
+use std::rc::Rc;
+use std::time::Duration;
+
 use super::pattern::Pattern;
+use super::{entry, fault};
 use crate::ftp::listing;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Entry, EntryKind, Fault, ListForm, ListOptions, UnixTime};
 use crate::shard::{self, Cursor, Dir, Item};
 use crate::store::files::{Tree, is_temporary};
-use std::rc::Rc;
 
 /// Entries read, sorted and formatted at once.
 const BATCH: usize = 1000;
+/// How long all reading for one listing may take; sending is watched by its own limits.
+const READING_MAX: Duration = Duration::from_secs(60);
 
 /// What LIST, NLST, MLSD or STAT asked for.
 #[derive(Debug, Clone)]
@@ -40,6 +44,7 @@ pub(super) struct Lister {
     pattern: Option<Pattern>,
     bounds: Bounds,
     left: u64,
+    spent: Duration,
     now: UnixTime,
     reading: Option<Reading>,
     single: Option<Single>,
@@ -70,7 +75,11 @@ struct Single {
 
 impl Lister {
     /// Opens what is to be listed.
-    pub(super) async fn open(tree: Rc<Tree>, request: &Request, bounds: Bounds) -> Result<Self, Fault> {
+    pub(super) async fn open(
+        tree: Rc<Tree>,
+        request: &Request,
+        bounds: Bounds,
+    ) -> Result<Self, Fault> {
         let Request { path, form, options } = request;
         let pattern = match &options.pattern {
             Some(pattern) => Some(Pattern::new(pattern).ok_or(Fault::BadName)?),
@@ -84,6 +93,7 @@ impl Lister {
             pattern,
             bounds,
             left: bounds.entries,
+            spent: Duration::ZERO,
             now: UnixTime(shard::wall().0),
             reading: None,
             single: None,
@@ -92,7 +102,8 @@ impl Lister {
         let relative = path.relative();
         match lister.tree.open_dir(relative).await {
             Ok(dir) => {
-                let place = Place { path: relative.to_vec(), prefix: options.prefix.clone(), depth: 0 };
+                let place =
+                    Place { path: relative.to_vec(), prefix: options.prefix.clone(), depth: 0 };
                 lister.reading = Some(Reading { place, dir, cursor: None, begun: false });
             }
             Err(trouble) => {
@@ -127,16 +138,16 @@ impl Lister {
             reading.begun = true;
         }
         let Reading { place, dir, cursor, .. } = &mut reading;
-        let (items, next) = match dir.read(self.tree.root(), &place.path, cursor.take(), BATCH).await {
-            Ok(read) => read,
-            Err(error) => return Err(super::fault::of_file(&error)),
-        };
+        let begun = shard::now();
+        let read = dir.read(self.tree.root(), &place.path, cursor.take(), BATCH).await;
+        let (items, next) = read.map_err(|error| fault::of_file(&error))?;
+        self.spent += shard::now().since(begun);
         let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
-        let Some(left) = self.left.checked_sub(count) else {
-            // Better no end than the look of a whole: mirrors delete what a listing does not show.
-            return Err(Fault::TooLarge);
-        };
-        self.left = left;
+        // Better no end than the look of a whole: mirrors delete what a listing does not show.
+        self.left = self.left.checked_sub(count).ok_or(Fault::TooLarge)?;
+        if self.spent > READING_MAX {
+            return Err(Fault::Busy);
+        }
         self.format(&reading.place, items, lines);
         if next.is_some() {
             reading.cursor = next;

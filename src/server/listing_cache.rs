@@ -99,7 +99,9 @@ pub(super) enum Look {
 impl Listings {
     pub(super) fn look(&self, key: &Key, stamp: &Stamp) -> Look {
         match self.slots.borrow().get(key) {
-            Some(Slot::Ready { body, stamp: then, until }) if then == stamp && shard::now() < *until => {
+            Some(Slot::Ready { body, stamp: then, until })
+                if then == stamp && shard::now() < *until =>
+            {
                 Look::Ready(body.clone())
             }
             Some(Slot::Building(flight)) => Look::Building(Rc::clone(flight)),
@@ -116,7 +118,13 @@ impl Listings {
         let flight = Rc::new(Flight::default());
         let old = slots.insert(key.clone(), Slot::Building(Rc::clone(&flight)));
         self.forget(old.as_ref());
-        Some(Building { listings: Rc::clone(self), key: Some(key), stamp, flight, changes: self.changes.get() })
+        Some(Building {
+            listings: Rc::clone(self),
+            key: Some(key),
+            stamp,
+            flight,
+            changes: self.changes.get(),
+        })
     }
 
     /// This shard changed something at `path`.
@@ -228,5 +236,87 @@ impl Flight {
             Poll::Pending
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::Sim;
+
+    fn key(path: &[u8]) -> Key {
+        let options = ListOptions::default();
+        Key { tree: 1, path: path.to_vec(), form: ListForm::Long, options }
+    }
+
+    fn stamp(seconds: i64) -> Stamp {
+        Stamp { device: 1, inode: 2, modified: (seconds, 0), changed: (seconds, 0) }
+    }
+
+    fn put(listings: &Rc<Listings>, path: &[u8], body: &'static [u8]) {
+        let building = listings.build(key(path), stamp(1)).unwrap();
+        building.done(&Bytes::from_static(body));
+    }
+
+    fn has(listings: &Listings, path: &[u8], stamp: &Stamp) -> bool {
+        matches!(listings.look(&key(path), stamp), Look::Ready(_))
+    }
+
+    #[test]
+    fn a_listing_is_used_until_its_time_or_its_directory_changes() {
+        Sim::new(1).run(async {
+            let listings = Rc::new(Listings::default());
+            put(&listings, b"a", b"x");
+            assert!(has(&listings, b"a", &stamp(1)));
+            assert!(!has(&listings, b"a", &stamp(2)), "the directory changed");
+            assert!(!has(&listings, b"b", &stamp(1)));
+            put(&listings, b"b", b"y");
+            listings.changed(b"a/file");
+            assert!(!has(&listings, b"a", &stamp(1)), "this shard changed it");
+            assert!(has(&listings, b"b", &stamp(1)));
+            shard::sleep_until(shard::now().after(LIFETIME * 3)).await;
+            assert!(!has(&listings, b"b", &stamp(1)), "too old");
+            assert_eq!(listings.bytes.get(), 0, "and gone");
+        });
+    }
+
+    #[test]
+    fn a_change_while_it_is_made_keeps_it_out() {
+        Sim::new(2).run(async {
+            let listings = Rc::new(Listings::default());
+            let building = listings.build(key(b"a"), stamp(1)).unwrap();
+            listings.changed(b"a/file");
+            building.done(&Bytes::from_static(b"old"));
+            assert!(!has(&listings, b"a", &stamp(1)));
+        });
+    }
+
+    #[test]
+    fn one_makes_it_and_the_others_wait() {
+        Sim::new(3).run(async {
+            let listings = Rc::new(Listings::default());
+            let building = listings.build(key(b"a"), stamp(1)).unwrap();
+            assert!(listings.build(key(b"a"), stamp(1)).is_none());
+            let Look::Building(flight) = listings.look(&key(b"a"), &stamp(1)) else {
+                panic!("nobody makes it")
+            };
+            let soon = shard::now().after(Duration::from_millis(20));
+            assert!(shard::within(soon, flight.landed()).await.is_none());
+            drop(building);
+            flight.landed().await;
+            assert!(matches!(listings.look(&key(b"a"), &stamp(1)), Look::Missing));
+        });
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        Sim::new(4).run(async {
+            let listings = Rc::new(Listings::default());
+            let body = Bytes::from(vec![b'x'; LISTING_BYTES_MAX]);
+            for number in 0..20_u8 {
+                listings.build(key(&[b'a' + number]), stamp(1)).unwrap().done(&body);
+                assert!(listings.bytes.get() <= TOTAL_BYTES_MAX);
+            }
+        });
     }
 }

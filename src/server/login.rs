@@ -13,8 +13,8 @@ use super::shared::{Context, View};
 use super::transfer::Who;
 use crate::config::Anonymous;
 use crate::ftp::step::{Account, Fault, Secret};
-use crate::shard;
 use crate::log::Printable;
+use crate::shard;
 use crate::store::accounts::{Access, User, Verdict};
 use crate::store::files::{Policy, Tree, Writes};
 
@@ -48,20 +48,20 @@ pub(super) struct Entry {
 
 pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, Fault> {
     let view = context.view();
-    if ANONYMOUS.iter().any(|name| name.eq_ignore_ascii_case(&login.user)) {
-        if let Some(tree) = view.anonymous.clone() {
-            let account = Account {
-                name: b"anonymous".to_vec(),
-                anonymous: true,
-                writes: view.ftp.anonymous == Anonymous::Upload,
-                fxp: false,
-                id: ANONYMOUS_ID,
-            };
-            let mut name = login.password.0.clone();
-            name.truncate(MAIL_BYTES_MAX);
-            let who = Rc::new(Who { anonymous: true, name });
-            return Ok(Entry { account, tree, view, who });
-        }
+    if ANONYMOUS.iter().any(|name| name.eq_ignore_ascii_case(&login.user))
+        && let Some(tree) = view.anonymous.clone()
+    {
+        let account = Account {
+            name: b"anonymous".to_vec(),
+            anonymous: true,
+            writes: view.ftp.anonymous == Anonymous::Upload,
+            fxp: false,
+            id: ANONYMOUS_ID,
+        };
+        let mut name = login.password.0.clone();
+        name.truncate(MAIL_BYTES_MAX);
+        let who = Rc::new(Who { anonymous: true, name });
+        return Ok(Entry { account, tree, view, who });
     }
     let (peer, failures) = (login.peer, login.failures);
     if context.shared.failures.barred(peer, clock()) {

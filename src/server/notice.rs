@@ -116,3 +116,33 @@ impl Drop for Changed<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::shard::Sim;
+
+    #[test]
+    fn everyone_is_woken_and_slots_are_used_again() {
+        Sim::new(1).run(async {
+            let notice = Rc::new(Notice::default());
+            let woken = Rc::new(Cell::new(0));
+            for _ in 0..1000 {
+                let (notice, woken) = (Rc::clone(&notice), Rc::clone(&woken));
+                shard::spawn("idle", async move {
+                    assert_eq!(notice.changed(Phase::Running).await, Phase::Draining);
+                    woken.set(woken.get() + 1);
+                });
+            }
+            let later = || shard::now().after(std::time::Duration::from_secs(1));
+            assert!(shard::within(later(), notice.changed(Phase::Running)).await.is_none());
+            notice.enter(Phase::Draining).await;
+            shard::sleep_until(later()).await;
+            assert_eq!(woken.get(), 1000);
+            let slots = notice.slots.borrow();
+            assert!(slots.wakers.len() <= 1001 && slots.free.len() == slots.wakers.len());
+        });
+    }
+}

@@ -77,14 +77,17 @@ impl Pace {
         }
     }
 
-    /// Sends all of `bytes`.
+    /// Sends all of `bytes`; as much at a time as the socket takes, because a socket that is filled up
+    /// again all the time looks the same as one that nobody reads from.
     pub(super) async fn send(&mut self, stream: &Stream, mut bytes: Bytes) -> Result<(), News> {
         while !bytes.is_empty() {
-            let slice = bytes.split_to(bytes.len().min(SLICE_BYTES));
-            let count = u64::try_from(slice.len()).unwrap_or(u64::MAX);
-            match self.sending(stream, stream.send(slice)).await {
-                Some(Ok(())) if self.moved(count) => {}
-                Some(Ok(()) | Err(_)) | None => return Err(News::Broken),
+            let slice = bytes.slice(..bytes.len().min(SLICE_BYTES));
+            let Some(Ok(sent)) = self.sending(stream, stream.send_some(&slice)).await else {
+                return Err(News::Broken);
+            };
+            bytes::Buf::advance(&mut bytes, sent);
+            if !self.moved(u64::try_from(sent).unwrap_or(u64::MAX)) {
+                return Err(News::Broken);
             }
         }
         Ok(())

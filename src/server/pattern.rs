@@ -31,12 +31,17 @@ impl Pattern {
                 c => escaped.push(c),
             }
         }
-        let glob = GlobBuilder::new(&escaped).literal_separator(true).backslash_escape(true).build().ok()?;
+        let glob = GlobBuilder::new(&escaped)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .ok()?;
         Some(Self { matcher: glob.compile_matcher(), dots: pattern.starts_with(b".") })
     }
 
     pub(super) fn matches(&self, name: &[u8]) -> bool {
-        (self.dots || !name.starts_with(b".")) && self.matcher.is_match(Path::new(OsStr::from_bytes(name)))
+        (self.dots || !name.starts_with(b"."))
+            && self.matcher.is_match(Path::new(OsStr::from_bytes(name)))
     }
 }
 

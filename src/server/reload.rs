@@ -37,7 +37,12 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
     keys
 }
 
-fn keep<T: PartialEq + Clone>(old: &T, new: &mut T, key: &'static str, keys: &mut Vec<&'static str>) {
+fn keep<T: PartialEq + Clone>(
+    old: &T,
+    new: &mut T,
+    key: &'static str,
+    keys: &mut Vec<&'static str>,
+) {
     if old != new {
         new.clone_from(old);
         keys.push(key);

@@ -61,13 +61,23 @@ pub fn serve(
     reload: impl Fn() -> Result<Config, Vec<Problem>> + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let cpus = look_at_machine(&mut config)?;
-    let ftp = config.ftp.clone().ok_or_else(|| Failure::Usage("[ftp]: nothing to serve (add the section, see `sluicegate config default`)".to_owned()))?;
-    Root::open(&ftp.root, links(ftp.symlinks)).map_err(|error| Failure::Usage(format!("[ftp] root: {}: {error} (make it, or name another)", ftp.root.display())))?;
+    let ftp = config.ftp.clone().ok_or_else(|| {
+        Failure::Usage(
+            "[ftp]: nothing to serve (add the section, see `sluicegate config default`)".to_owned(),
+        )
+    })?;
+    Root::open(&ftp.root, links(ftp.symlinks)).map_err(|error| {
+        Failure::Usage(format!(
+            "[ftp] root: {}: {error} (make it, or name another)",
+            ftp.root.display()
+        ))
+    })?;
     let listeners = bind(&ftp.listen, cpus.len())?;
     let addresses = listeners.addresses().to_vec();
     let endpoint = metrics_endpoint(&config)?;
     let xferlog = config.log.xferlog.as_deref().map(Xferlog::open).transpose().map_err(usage)?;
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| Failure::Running(format!("signals: {error}")))?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+        .map_err(|error| Failure::Running(format!("signals: {error}")))?;
     drop_privileges(&config)?;
 
     let users_file = config.users_file();
@@ -106,7 +116,9 @@ fn look_at_machine(config: &mut Config) -> Result<Vec<usize>, Failure> {
     let allowed = preflight::processors();
     let wanted = if config.server.cpus.is_empty() { &allowed } else { &config.server.cpus };
     if let Some(foreign) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
-        return Err(Failure::Usage(format!("[server] cpus: {foreign}: not a processor this process may use (allowed: {allowed:?})")));
+        return Err(Failure::Usage(format!(
+            "[server] cpus: {foreign}: not a processor this process may use (allowed: {allowed:?})"
+        )));
     }
     let shards = config.server.shards.max(1);
     let cpus: Vec<usize> = (0..shards).map(|index| wanted[index % wanted.len()]).collect();
@@ -115,7 +127,9 @@ fn look_at_machine(config: &mut Config) -> Result<Vec<usize>, Failure> {
         match finding.level {
             Level::Good => tracing::debug!("{}", finding.what),
             Level::Shortfall => tracing::warn!("{} ({})", finding.what, finding.remedy),
-            Level::Failure => return Err(Failure::Usage(format!("{} ({})", finding.what, finding.remedy))),
+            Level::Failure => {
+                return Err(Failure::Usage(format!("{} ({})", finding.what, finding.remedy)));
+            }
         }
     }
     config.server.max_connections = found.connections_max;
@@ -126,14 +140,21 @@ fn look_at_machine(config: &mut Config) -> Result<Vec<usize>, Failure> {
 fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Listeners, Failure> {
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() > 0 {
-        let sockets = (0..inherited.len()).filter_map(|index| inherited.take_tcp_listener(index).ok().flatten());
+        let sockets = (0..inherited.len())
+            .filter_map(|index| inherited.take_tcp_listener(index).ok().flatten());
         let sockets = sockets.map(Into::into).collect();
-        return Listeners::inherit(sockets, shards).map_err(|error| Failure::Running(format!("inherited sockets: {error}")));
+        return Listeners::inherit(sockets, shards)
+            .map_err(|error| Failure::Running(format!("inherited sockets: {error}")));
     }
     Listeners::bind(addresses, shards).map_err(|(address, error)| {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
         let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "address in use: stop the other server, or listen elsewhere",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            std::io::ErrorKind::AddrInUse => {
+                "address in use: stop the other server, or listen elsewhere"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            }
             std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
             _ => "see bind(2)",
         };
@@ -144,7 +165,11 @@ fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Listeners, Failure> {
 fn metrics_endpoint(config: &Config) -> Result<Option<Endpoint>, Failure> {
     let Some(address) = config.server.metrics_listen else { return Ok(None) };
     let bound = Endpoint::bind(address);
-    bound.map(Some).map_err(|error| Failure::Running(format!("[server] metrics_listen: {address}: {error} (stop the other server, or set \"\")")))
+    bound.map(Some).map_err(|error| {
+        Failure::Running(format!(
+            "[server] metrics_listen: {address}: {error} (stop the other server, or set \"\")"
+        ))
+    })
 }
 
 fn drop_privileges(config: &Config) -> Result<(), Failure> {
@@ -164,8 +189,11 @@ fn drop_privileges(config: &Config) -> Result<(), Failure> {
 
 fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result<Shards, Failure> {
     let shared = Arc::clone(shared);
-    let main = move |_: usize| -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(live(Arc::clone(&shared))) };
-    Shards::start(Plan { cpus, listeners }, Arc::new(main)).map_err(|error| Failure::Running(format!("shard: {error}")))
+    let main = move |_: usize| -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(live(Arc::clone(&shared)))
+    };
+    Shards::start(Plan { cpus, listeners }, Arc::new(main))
+        .map_err(|error| Failure::Running(format!("shard: {error}")))
 }
 
 /// What one shard does from start to stop.
@@ -191,8 +219,10 @@ async fn live(shared: Arc<Shared>) {
 async fn sweep_all(context: Rc<Context>) {
     let ftp = &context.view().ftp;
     let everywhere = context.shared.accounts.load().iter().any(|user| user.ftp == Access::Write);
-    let directories = if everywhere { vec![Vec::new()] } else { super::shared::upload_directories(ftp) };
-    let removed = crate::store::files::sweep(context.root(), &directories, context.shared.start).await;
+    let directories =
+        if everywhere { vec![Vec::new()] } else { super::shared::upload_directories(ftp) };
+    let removed =
+        crate::store::files::sweep(context.root(), &directories, context.shared.start).await;
     if removed > 0 {
         tracing::info!(removed, "temporaries of broken-off uploads removed");
     }
@@ -214,7 +244,9 @@ fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>) {
         ));
     }
     // Standard error may be closed; the server serves all the same.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    if let Err(error) = std::io::stderr().lock().write_all(text.as_bytes()) {
+        tracing::debug!(%error, "nobody was told");
+    }
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::debug!(%error, "systemd was not told");
     }
@@ -261,7 +293,10 @@ impl Supervisor {
             }
             let dead = boards.iter().position(|board| board.beat_age() > BEAT_AGE_MAX);
             if let Some(index) = dead.filter(|_| self.stopping.is_none()) {
-                return Err(Failure::Running(format!("shard {index}: has not moved for {} s (the process ends so that a supervisor starts it again)", BEAT_AGE_MAX.as_secs())));
+                return Err(Failure::Running(format!(
+                    "shard {index}: has not moved for {} s (the process ends so that a supervisor starts it again)",
+                    BEAT_AGE_MAX.as_secs()
+                )));
             }
             self.look_at_accounts();
             watchdog();
@@ -270,7 +305,9 @@ impl Supervisor {
 
     fn finished(&self) -> Result<(), Failure> {
         if self.shared.phase() == Phase::Running {
-            return Err(Failure::Running("shards: ended without being told to (see the log)".to_owned()));
+            return Err(Failure::Running(
+                "shards: ended without being told to (see the log)".to_owned(),
+            ));
         }
         if let Some(Err(error)) = self.shared.xferlog().map(Xferlog::flush) {
             tracing::warn!(%error, "xferlog: not written whole");
@@ -281,7 +318,11 @@ impl Supervisor {
     fn signal(&mut self, signal: i32, shards: &Shards) {
         match signal {
             SIGTERM | SIGINT => {
-                let phase = if self.shared.phase() == Phase::Running { Phase::Draining } else { Phase::Stopping };
+                let phase = if self.shared.phase() == Phase::Running {
+                    Phase::Draining
+                } else {
+                    Phase::Stopping
+                };
                 tracing::info!(?phase, "asked to stop");
                 if phase == Phase::Stopping {
                     self.stopping.get_or_insert_with(Instant::now);
@@ -307,7 +348,8 @@ impl Supervisor {
                 for key in keep_what_needs_restart(&self.shared.config.load(), &mut config) {
                     tracing::warn!(key, "changed, but takes effect only after a restart");
                 }
-                config.server.max_connections = config.server.max_connections.min(self.connections_fit);
+                config.server.max_connections =
+                    config.server.max_connections.min(self.connections_fit);
                 crate::log::set_level(&config.log.level);
                 self.shared.replace_config(config);
                 self.metrics.set_reload(true);
@@ -351,5 +393,7 @@ fn start_number() -> u64 {
 
 /// Tells systemd that every shard was looked at.
 fn watchdog() {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]) {
+        tracing::debug!(%error, "systemd was not told");
+    }
 }

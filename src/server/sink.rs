@@ -22,7 +22,7 @@ const RESERVE_FIRST: u64 = 16 * 1024 * 1024;
 /// Largest step of a reservation, octets.
 const RESERVE_STEP_MAX: u64 = 128 * 1024 * 1024;
 
-const _: () = assert!(BLOCK_BYTES % ALIGN == 0);
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(ALIGN));
 
 type Written = (io::Result<()>, Block);
 
@@ -98,7 +98,12 @@ impl Sink {
     }
 
     /// Starts writing `block[..len]` behind what was written so far. `last`: nothing follows.
-    pub(super) async fn write(&mut self, mut block: Block, len: usize, last: bool) -> Result<(), Fault> {
+    pub(super) async fn write(
+        &mut self,
+        mut block: Block,
+        len: usize,
+        last: bool,
+    ) -> Result<(), Fault> {
         let end = self.at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
         if self.bytes_max != 0 && end > self.bytes_max {
             return Err(Fault::TooLarge);
@@ -168,7 +173,9 @@ impl Sink {
         match self.file.allocate(aim).await {
             Ok(()) => self.reserved = aim,
             // Not in one piece ahead of need, perhaps octet by octet; or this file system cannot reserve.
-            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Unsupported) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Unsupported) =>
+            {
                 self.reserved = u64::MAX;
             }
             Err(error) => return Err(fault::of_file(&error)),

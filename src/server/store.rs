@@ -258,7 +258,11 @@ impl Receiver {
 }
 
 /// All octets are here: puts the file in place. Gives where.
-async fn conclude(ground: &Ground, sink: &mut Sink, prepared: Prepared) -> Result<VirtualPath, News> {
+async fn conclude(
+    ground: &Ground,
+    sink: &mut Sink,
+    prepared: Prepared,
+) -> Result<VirtualPath, News> {
     let durable = ground.view.ftp.durable_uploads;
     sink.finish().await.map_err(News::Failed)?;
     match prepared.target {

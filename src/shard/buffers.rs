@@ -27,7 +27,7 @@ const PROVIDED_COUNT: u16 = 512;
 /// The one buffer group of a shard's ring.
 pub(super) const PROVIDED_GROUP: u16 = 0;
 /// Octets of one [`Block`]. A multiple of every alignment that direct writes may ask for.
-pub const BLOCK_BYTES: usize = 512 * 1024;
+pub const BLOCK_BYTES: usize = 256 * 1024;
 /// Blocks of one shard.
 const BLOCK_COUNT: usize = 24;
 /// Octets of one shard's blocks.

@@ -18,6 +18,7 @@
 #![allow(unsafe_code, reason = "the one folder that talks to the kernel; every block states its contract")]
 
 mod accept;
+mod bridge;
 mod buffers;
 mod dir;
 mod file;
@@ -29,6 +30,7 @@ mod start;
 mod sys;
 mod task;
 mod time;
+mod workers;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -44,8 +46,9 @@ pub use dir::{Cursor, Dir, Item};
 pub use file::{File, FileKind, Links, Root, Stat};
 pub use net::{Passive, Stream, connect};
 pub use start::{Board, HEARTBEAT, Main, Plan, Shards};
-pub use task::{blocking, spawn, yield_now};
+pub use task::{spawn, yield_now};
 pub use time::{Instant, now, sleep_until, wall, within};
+pub use workers::blocking;
 
 /// Everything one shard owns.
 struct Core {
@@ -53,6 +56,7 @@ struct Core {
     ring: ring::RingHandle,
     timers: time::Timers,
     blocks: buffers::Pool,
+    workers: workers::Workers,
     boards: Arc<[Board]>,
     board: BoardRef,
     listeners: RefCell<Vec<OwnedFd>>,
@@ -61,6 +65,8 @@ struct Core {
     seen_notices: Cell<u64>,
     notice_wakers: RefCell<Vec<Waker>>,
     random: Cell<u64>,
+    /// Polls of tasks, so that the driver knows whether anything ran.
+    polls: Cell<u64>,
 }
 
 /// This shard's own board.
@@ -93,7 +99,7 @@ fn core<T>(work: impl FnOnce(&Rc<Core>) -> T) -> T {
 }
 
 impl Core {
-    fn install(index: usize, boards: Arc<[Board]>, ring: ring::RingHandle, listeners: Vec<OwnedFd>) -> io::Result<Rc<Self>> {
+    fn install(index: usize, boards: Arc<[Board]>, ring: ring::RingHandle, workers: Arc<workers::Queue>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Self>> {
         let mut seed = [0u8; 8];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let board = BoardRef { boards: Arc::clone(&boards), index };
@@ -102,6 +108,8 @@ impl Core {
             ring,
             timers: time::Timers::default(),
             blocks: buffers::Pool::new()?,
+            workers: workers::Workers::new(workers),
+            polls: Cell::new(0),
             boards,
             board,
             listening: Cell::new(listeners.len()),
@@ -115,15 +123,23 @@ impl Core {
         Ok(core)
     }
 
-    /// Once per turn of the ring's driver.
-    fn turn(&self) {
-        self.timers.fire();
+    /// Wakes those who wait for a notice, if there is a new one.
+    fn notice(&self) {
         let notices = self.board.notices();
         if notices != self.seen_notices.get() {
             self.seen_notices.set(notices);
             let wakers = std::mem::take(&mut *self.notice_wakers.borrow_mut());
             wakers.into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// A task is being polled.
+    fn polled(&self) {
+        self.polls.set(self.polls.get().wrapping_add(1));
+    }
+
+    fn polls(&self) -> u64 {
+        self.polls.get()
     }
 
     /// Starts the heartbeat unless it runs: while there are connections or timers, something wakes

@@ -8,7 +8,7 @@
 //! it; a peer that sends faster than it is read is held back by its TCP window, not by our memory.
 //! Not here: listening for control connections (`accept`), what is said on them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +44,9 @@ pub struct Stream {
     peer: SocketAddr,
     receiving: RefCell<Option<Multi>>,
     sending: RefCell<Option<Op>>,
-    nonblocking: Cell<bool>,
+    /// Data connections are non-blocking for `sendfile`; the ring is asked for readiness then.
+    /// Control connections are not: the ring itself waits for them.
+    data: bool,
     /// A control connection counts in its shard's load.
     load: Option<super::accept::Load>,
 }
@@ -66,9 +68,14 @@ impl Stream {
             peer,
             receiving: RefCell::new(None),
             sending: RefCell::new(None),
-            nonblocking: Cell::new(false),
+            data: false,
             load: None,
         }
+    }
+
+    /// Wraps a data connection that is non-blocking already.
+    fn data(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self { data: true, ..Self::new(fd, local, peer) }
     }
 
     /// Counts it in a shard's load until it is dropped.
@@ -172,15 +179,25 @@ impl Stream {
         .await
     }
 
-    /// Receives into `block` from `at`; gives the block back. 0 at the end of the stream.
+    /// Data connections: receives into `block` from `at`; gives the block back. 0 at the end of the stream.
     pub async fn receive_into(&self, mut block: Block, at: usize) -> (io::Result<usize>, Block) {
-        let room = &mut block[at.min(BLOCK_BYTES)..];
-        let entry = opcode::Recv::new(self.raw(), room.as_mut_ptr(), u32::try_from(room.len()).unwrap_or(0)).build();
-        let op = core(|core| core.ring.start(entry, Keep::Block(Rc::clone(&self.fd), block)));
-        block_back(op).await
+        loop {
+            let room = &mut block[at.min(BLOCK_BYTES)..];
+            let entry = opcode::Recv::new(self.raw(), room.as_mut_ptr(), u32::try_from(room.len()).unwrap_or(0)).build();
+            let op = core(|core| core.ring.start(entry, Keep::Block(Rc::clone(&self.fd), block)));
+            let (received, back) = block_back(op).await;
+            block = back;
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.ready(libc::POLLIN).await {
+                        return (Err(error), block);
+                    }
+                }
+                received => return (received, block),
+            }
+        }
     }
 
-    // ADDED
     /// Waits until octets, the end or an error can be received without waiting, so that an upload need
     /// not hold a block meanwhile. Looks first without the ring. Dropping the future loses nothing.
     ///
@@ -194,26 +211,43 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes`, which are shared and not copied.
+    /// Data connections: sends all of `bytes`, which are shared and not copied.
     ///
     /// # Errors
-    /// What the kernel says of the connection; `WriteZero` when the peer took only a part.
-    pub async fn send(&self, bytes: bytes::Bytes) -> io::Result<()> {
-        let len = bytes.len();
-        let Ok(count) = u32::try_from(len) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), count).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
-        let (result, _) = core(|core| core.ring.start(entry, Keep::Shared(Rc::clone(&self.fd), bytes))).await;
-        whole(result, len)
+    /// What the kernel says of the connection.
+    pub async fn send(&self, mut bytes: bytes::Bytes) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent = self.send_some(&bytes).await?;
+            bytes::Buf::advance(&mut bytes, sent);
+        }
+        Ok(())
     }
 
-    /// Moves up to `count` octets of `file` from `offset` without copying. Waits for room in the
+    /// Like [`Stream::send`], but only as much as there is room for; waits for room. So that who
+    /// takes octets slowly can be told from who takes none.
+    ///
+    /// # Errors
+    /// What the kernel says of the connection.
+    pub async fn send_some(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
+        let Ok(count) = u32::try_from(bytes.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        loop {
+            let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), count).flags(libc::MSG_NOSIGNAL).build();
+            let keep = Keep::Shared(Rc::clone(&self.fd), bytes.clone());
+            match core(|core| core.ring.start(entry, keep)).result().await {
+                Ok(sent) => return Ok(sent as usize),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Data connections: moves up to `count` octets of `file` from `offset` without copying. Waits for room in the
     /// socket; returns when `count` is reached, the file ends, or the socket is full again.
     /// 0 when the file ends at `offset`.
     ///
     /// # Errors
     /// EPIPE, ECONNRESET for the connection; EIO for the disk.
     pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
-        self.make_nonblocking()?;
         let mut sent = 0;
         while sent < count {
             let mut at = i64::try_from(offset + sent as u64).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -233,13 +267,6 @@ impl Stream {
         Ok(sent)
     }
 
-    fn make_nonblocking(&self) -> io::Result<()> {
-        if !self.nonblocking.replace(true) {
-            SockRef::from(&*self.fd).set_nonblocking(true)?;
-        }
-        Ok(())
-    }
-
     async fn writable(&self) -> io::Result<()> {
         self.ready(libc::POLLOUT).await
     }
@@ -249,15 +276,16 @@ impl Stream {
         core(|core| core.ring.start(entry, self.keep())).result().await.map(drop)
     }
 
-    /// Sends FIN, then waits until the peer has acknowledged every octet.
+    /// Waits until the peer has acknowledged every octet. FIN is sent first unless there is nothing to
+    /// wait for: then closing (dropping) sends it.
     ///
     /// # Errors
     /// When the peer reset the connection or it broke before everything was acknowledged.
     pub async fn finish(&self) -> io::Result<()> {
-        let socket = SockRef::from(&*self.fd);
-        if self.unacknowledged() == 0 && !self.nonblocking.get() {
-            return socket.shutdown(std::net::Shutdown::Write);
+        if self.data && self.unacknowledged() == 0 {
+            return Ok(());
         }
+        let socket = SockRef::from(&*self.fd);
         socket.shutdown(std::net::Shutdown::Write)?;
         loop {
             if let Some(error) = socket.take_error()? {
@@ -266,8 +294,8 @@ impl Stream {
             if self.unacknowledged() == 0 {
                 return Ok(());
             }
-            // POLLRDHUP alone is no sign of failure: the peer may have half-closed first.
-            let _ = within(now().after(FINISH_POLL), self.ready(libc::POLLHUP)).await;
+            // Nothing signals an acknowledgement: look again soon, or at once when it breaks.
+            drop(within(now().after(FINISH_POLL), self.ready(libc::POLLHUP)).await);
         }
     }
 
@@ -358,13 +386,12 @@ impl Passive {
     /// # Errors
     /// EMFILE, ENFILE, ENOBUFS when this machine is out of descriptors or memory.
     pub async fn accept(&self, peer: Option<IpAddr>) -> io::Result<Stream> {
-        let socket = SockRef::from(&*self.socket);
         loop {
-            match socket.accept_raw() {
+            match super::sys::accept_nonblocking(self.socket.as_fd()) {
                 Ok((accepted, from)) => {
                     let from = address(&from)?;
                     if peer.is_none_or(|peer| peer == from.ip()) {
-                        return Ok(Stream::new(accepted.into(), self.local, from));
+                        return Ok(Stream::data(accepted, self.local, from));
                     }
                     tracing::debug!(%from, "a stranger on a passive port was turned away");
                 }
@@ -399,5 +426,6 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
     drop(keep);
     result?;
     let fd = Rc::try_unwrap(fd).map_err(|_| io::Error::other("connecting socket still in use"))?;
-    Ok(Stream::new(fd, bound, canonical(remote)))
+    SockRef::from(&fd).set_nonblocking(true)?;
+    Ok(Stream::data(fd, bound, canonical(remote)))
 }

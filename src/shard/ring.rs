@@ -11,12 +11,12 @@
 //! ```
 //!
 //! Promises: no submission is lost when the queue is full or the kernel is out of memory for a moment
-//! (a backlog keeps it); a wake-up is never lost (the order in [`drive`] is the proof); an orphan
+//! (a backlog keeps it); an orphan
 //! that yields a descriptor has it closed, one that took a provided buffer gives it back.
-//! Not here: what the operations mean (`net`, `file`, `dir`).
+//! Not here: who drives it (`bridge`), what the operations mean (`net`, `file`, `dir`).
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -24,6 +24,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
@@ -229,8 +230,30 @@ impl Ring {
         count
     }
 
-    fn is_quiet(&mut self) -> bool {
+    /// Is nothing queued and nothing completed?
+    pub(super) fn is_quiet(&mut self) -> bool {
         self.backlog.is_empty() && self.ring.submission().is_empty() && self.ring.completion().is_empty()
+    }
+
+    /// Completions signal the eventfd, or not.
+    pub(super) fn set_signal(&mut self, on: bool) {
+        let queue = self.ring.completion();
+        if on { queue.enable_eventfd() } else { queue.disable_eventfd() }
+    }
+
+    /// The driver sleeps on the eventfd, or not.
+    pub(super) fn set_parked(&mut self, parked: bool) {
+        self.parked = parked;
+    }
+
+    /// Blocks this thread until something completes or `patience` is over.
+    pub(super) fn wait(&mut self, patience: Duration) {
+        let limit = types::Timespec::from(patience);
+        let args = types::SubmitArgs::new().timespec(&limit);
+        match self.ring.submitter().submit_with_args(1, &args) {
+            Err(error) if error.raw_os_error() != Some(libc::ETIME) => note_enter_error(&error),
+            _ => {}
+        }
     }
 
     fn complete(&mut self, cqe: &cqueue::Entry, dropped: &mut Vec<Keep>) {
@@ -366,7 +389,8 @@ impl RingHandle {
         Poll::Pending
     }
 
-    fn reap(&self) -> usize {
+    /// Hands over what is queued and handles what completed, up to a batch. Returns how many.
+    pub(super) fn reap(&self) -> usize {
         let mut dropped = Vec::new();
         let count = self.0.borrow_mut().reap(&mut dropped);
         // Dropped outside the borrow: a block that goes back may wake a task or touch the pool.
@@ -378,46 +402,6 @@ impl RingHandle {
     pub(super) fn in_flight(&self) -> usize {
         self.0.borrow().in_flight
     }
-}
-
-/// Runs the ring until `stop` says so. `turn` is called once per turn (timers).
-///
-/// The order matters, each line was needed (reference notes §2.6): notifications off while draining;
-/// drain until nothing was reaped and nothing is queued; notifications on; drain once more, because
-/// work that completed while they were off never signals; only then sleep, with `parked` set so that
-/// whoever queues an operation meanwhile submits it itself.
-pub(super) async fn drive(ring: RingHandle, eventfd: OwnedFd, turn: impl Fn(), stop: Rc<Cell<bool>>) {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: ownership of the eventfd moves into the file, which is never dropped while a read is
-    // in flight (glommio would close it under the kernel): it is forgotten at the end.
-    let signal = unsafe { glommio::io::BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
-    while !stop.get() {
-        ring.with(|ring| ring.ring.completion().disable_eventfd());
-        loop {
-            let reaped = ring.reap();
-            turn();
-            glommio::executor().yield_now().await;
-            if reaped == 0 && ring.with(Ring::is_quiet) {
-                break;
-            }
-        }
-        ring.with(|ring| {
-            ring.ring.completion().enable_eventfd();
-            ring.parked = true;
-        });
-        if ring.reap() > 0 || stop.get() {
-            ring.with(|ring| ring.parked = false);
-            continue;
-        }
-        let woken = signal.read_at(0, 8).await;
-        ring.with(|ring| ring.parked = false);
-        if let Err(error) = woken {
-            tracing::error!(%error, "waiting for the ring failed");
-            glommio::executor().yield_now().await;
-        }
-    }
-    #[allow(clippy::mem_forget, reason = "closing it here would race with a read glommio may still have queued")]
-    std::mem::forget(signal);
 }
 
 /// A single-shot operation in flight.

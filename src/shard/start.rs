@@ -15,19 +15,20 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{LocalExecutorBuilder, Placement};
+use io_uring::{opcode, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::accept::Listeners;
-use super::ring::{Ring, RingHandle, drive};
+use super::bridge::drive;
+use super::ring::{Keep, Ring, RingHandle};
+use super::workers::Queue;
 use super::{Core, now};
 
 /// The heartbeat bounds glommio's sleep with runnable tasks (reference notes §2.4, trap 1).
 pub const HEARTBEAT: Duration = Duration::from_millis(5);
 /// How often an idle shard proves that it lives.
 const BEAT: Duration = Duration::from_secs(1);
-/// Threads per shard for work that blocks (passwords, directory reading).
-const BLOCKING_THREADS: usize = 4;
 /// Memory glommio registers for its own files, of which there are none but an eventfd.
 const GLOMMIO_IO_BYTES: usize = 64 << 10;
 /// How long the last operations may take when a shard ends.
@@ -39,10 +40,13 @@ pub struct Board {
     pub(super) load: Arc<AtomicUsize>,
     pub(super) ring_fd: AtomicI32,
     /// Panics caught in its tasks.
-    pub(super) panics: AtomicU64,
+    panics: AtomicU64,
     beat_ns: AtomicU64,
     notices: AtomicU64,
+    /// The ring's completions signal it while the driver is parked.
     wake: EventFd,
+    /// Other threads write to it; the ring reads it.
+    knock: EventFd,
 }
 
 impl Board {
@@ -55,6 +59,7 @@ impl Board {
             notices: AtomicU64::new(0),
             // Blocking: the executor reads it through its ring, and O_NONBLOCK would turn that into EAGAIN.
             wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
+            knock: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
         })
     }
 
@@ -80,6 +85,14 @@ impl Board {
         self.beat_ns.store(now().nanos(), Ordering::Relaxed);
     }
 
+    pub(super) fn knock(&self) -> &EventFd {
+        &self.knock
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn notices(&self) -> u64 {
         self.notices.load(Ordering::Acquire)
     }
@@ -88,7 +101,7 @@ impl Board {
     pub fn notify(&self) {
         self.notices.fetch_add(1, Ordering::AcqRel);
         // A full counter (2^64 - 2 wake-ups unread) is the only failure, and then it is awake.
-        let _ = self.wake.write(1);
+        drop(self.knock.write(1));
     }
 }
 
@@ -119,7 +132,7 @@ impl Shards {
         let (ready, readiness) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, &cpu) in plan.cpus.iter().enumerate() {
-            let seat = Seat { index, cpu, boards: Arc::clone(&boards), listeners: plan.listeners.take(index), ready: ready.clone() };
+            let seat = Seat { index, cpu, boards: Arc::clone(&boards), workers: Queue::start(index)?, listeners: plan.listeners.take(index), ready: ready.clone() };
             let main = Arc::clone(&main);
             threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || run(seat, &main))?);
         }
@@ -158,6 +171,7 @@ struct Seat {
     index: usize,
     cpu: usize,
     boards: Arc<[Board]>,
+    workers: Arc<Queue>,
     listeners: Vec<OwnedFd>,
     ready: mpsc::Sender<io::Result<()>>,
 }
@@ -170,8 +184,7 @@ fn run(seat: Seat, main: &Arc<Main>) {
     }
     let builder = LocalExecutorBuilder::new(Placement::Fixed(seat.cpu))
         .name(&format!("shard-{}", seat.index))
-        .io_memory(GLOMMIO_IO_BYTES)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS));
+        .io_memory(GLOMMIO_IO_BYTES);
     let executor = match builder.make() {
         Ok(executor) => executor,
         Err(error) => {
@@ -187,8 +200,8 @@ fn run(seat: Seat, main: &Arc<Main>) {
 }
 
 async fn live(seat: Seat, main: Arc<Main>) {
-    let Seat { index, boards, listeners, ready, .. } = seat;
-    let core = match prepare(index, Arc::clone(&boards), listeners) {
+    let Seat { index, boards, workers, listeners, ready, .. } = seat;
+    let core = match prepare(index, Arc::clone(&boards), workers, listeners) {
         Ok(core) => core,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -204,9 +217,10 @@ async fn live(seat: Seat, main: Arc<Main>) {
     };
     let stop = Rc::new(Cell::new(false));
     let turning = Rc::clone(&core);
-    glommio::spawn_local(drive(core.ring.clone(), eventfd, move || turning.turn(), Rc::clone(&stop))).detach();
+    glommio::spawn_local(drive(turning, eventfd, Rc::clone(&stop))).detach();
+    super::spawn("knock", answer(Rc::clone(&core)));
     boards[index].ring_fd.store(core.ring.with(|ring| ring.raw_fd()), Ordering::Release);
-    glommio::spawn_local(beat(Rc::clone(&core))).detach();
+    super::spawn("beat", beat(Rc::clone(&core)));
     let life = main(index);
     let _ = ready.send(Ok(()));
     life.await;
@@ -214,10 +228,10 @@ async fn live(seat: Seat, main: Arc<Main>) {
     stop.set(true);
 }
 
-fn prepare(index: usize, boards: Arc<[Board]>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Core>> {
+fn prepare(index: usize, boards: Arc<[Board]>, workers: Arc<Queue>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Core>> {
     use std::os::fd::AsRawFd;
     let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
-    let core = Core::install(index, boards, ring, listeners)?;
+    let core = Core::install(index, boards, ring, workers, listeners)?;
     let vectors = core.blocks.vectors();
     if !core.ring.with(|ring| ring.register_blocks(&vectors)) {
         tracing::warn!("memlock is too low to register upload buffers; uploads cost a little more (raise LimitMEMLOCK)");
@@ -225,14 +239,30 @@ fn prepare(index: usize, boards: Arc<[Board]>, listeners: Vec<OwnedFd>) -> io::R
     Ok(core)
 }
 
+/// Takes what other threads have for this shard whenever they knock.
+async fn answer(core: Rc<Core>) {
+    use std::os::fd::AsRawFd;
+    let knock = types::Fd(core.board.knock.as_fd().as_raw_fd());
+    loop {
+        let mut count = Box::new(0u64);
+        let entry = opcode::Read::new(knock, (&raw mut *count).cast(), 8).build();
+        if let Err(error) = core.ring.start(entry, Keep::Any(count)).result().await {
+            tracing::error!(%error, "a shard cannot be woken by others");
+            super::sleep_until(now().after(BEAT)).await;
+        }
+        core.workers.deliver();
+        core.notice();
+    }
+}
+
 /// Proves once a second that the executor, the driver and the ring go round.
 async fn beat(core: Rc<Core>) {
     loop {
-        let nop = core.ring.start(io_uring::opcode::Nop::new().build(), super::ring::Keep::Any(Box::new(())));
+        let nop = core.ring.start(opcode::Nop::new().build(), Keep::Any(Box::new(())));
         if nop.result().await.is_ok() {
             core.board.beat();
         }
-        glommio::timer::sleep(BEAT).await;
+        super::sleep_until(now().after(BEAT)).await;
     }
 }
 

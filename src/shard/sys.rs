@@ -3,7 +3,9 @@
 //! Promises: every call is checked, nothing waits. Not here: anything `nix` or the ring can do.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use socket2::SockAddr;
 
 /// `cachestat(2)`, the same number on every architecture.
 const SYS_CACHESTAT: libc::c_long = 451;
@@ -38,6 +40,19 @@ pub(super) fn pages_cached(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
     }
     let pages = (offset + len).div_ceil(PAGE_BYTES) - offset / PAGE_BYTES;
     Ok(stat.cached >= pages)
+}
+
+/// Accepts a waiting connection as a non-blocking socket, with its address, in one call.
+pub(super) fn accept_nonblocking(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
+    // SAFETY: the storage and its length are what accept4(2) fills in; the length it leaves is the
+    // one of the address it wrote.
+    let accepted = unsafe {
+        SockAddr::try_init(|storage, len| {
+            let fd = libc::accept4(listener.as_raw_fd(), storage.cast(), len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+        })
+    };
+    accepted
 }
 
 /// Can the octet at `offset` be read without waiting? Starts reading it ahead when not.

@@ -76,23 +76,26 @@ impl Timers {
         self.waiting.borrow().is_empty()
     }
 
-    /// Wakes everything whose deadline has passed.
-    pub(super) fn fire(&self) {
-        let first = self.waiting.borrow().first_key_value().map(|(key, _)| key.0);
-        let Some(first) = first else { return };
-        let now = now();
-        if first > now.0 {
-            return;
+    /// The next deadline.
+    pub(super) fn next(&self) -> Instant {
+        self.waiting.borrow().first_key_value().map_or(Instant::NEVER, |(key, _)| Instant(key.0))
+    }
+
+    /// Wakes everything whose deadline has passed. True when there was anything.
+    pub(super) fn fire(&self) -> bool {
+        let first = self.next();
+        if first == Instant::NEVER {
+            return false;
         }
+        let now = now();
+        let mut fired = false;
         loop {
             let mut waiting = self.waiting.borrow_mut();
-            let Some(entry) = waiting.first_entry() else { return };
-            if entry.key().0 > now.0 {
-                return;
-            }
+            let Some(entry) = waiting.first_entry().filter(|entry| entry.key().0 <= now.0) else { return fired };
             let waker = entry.remove();
             drop(waiting);
             waker.wake();
+            fired = true;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
-use super::block::Block;
+use super::buffers::Block;
 use super::disk::{Body, Change, Disk, Ino};
 use super::fault::{Operation, errno, error};
 use super::kernel::{operate, submit};
@@ -130,7 +130,7 @@ impl File {
         len: usize,
         offset: u64,
     ) -> (io::Result<usize>, Block) {
-        assert!(len > 0 && len <= block.len(), "{len} octets of a block");
+        let len = len.min(block.len());
         let file = self.clone();
         submit(async move {
             let world = world();
@@ -229,8 +229,9 @@ impl File {
         .await
     }
 
-    /// Makes a range resident.
+    /// Makes a range resident; a cold one (as chance will have it) is read through a block.
     pub async fn prefetch(&self, _offset: u64, _len: usize) -> io::Result<()> {
+        let _cold = if world().rng.percent(50) { Some(super::block().await) } else { None };
         self.on(Operation::Prefetch, |_, _| Ok(())).await
     }
 }

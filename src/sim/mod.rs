@@ -18,7 +18,7 @@
     reason = "test code: a broken simulation stops the test"
 )]
 
-pub mod block;
+pub mod buffers;
 pub mod client;
 pub mod crash;
 pub mod disk;
@@ -28,7 +28,12 @@ pub mod file;
 pub mod kernel;
 pub mod net;
 pub mod pipe;
+#[path = "../shard/preflight.rs"]
+pub mod preflight;
+#[path = "../shard/privileges.rs"]
+pub mod privileges;
 pub mod rng;
+pub mod start;
 pub mod task;
 #[cfg(test)]
 mod tests;
@@ -37,10 +42,11 @@ pub mod tree;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-pub use block::{BLOCK_BYTES, Block, block};
+pub use buffers::{BLOCK_BYTES, Block, block};
 pub use executor::Sim;
 pub use file::{File, FileKind, Stat};
 pub use net::{Passive, Received, Stream, connect};
+pub use start::{Board, Listeners, Main, Plan, Shards, accept};
 pub use task::{
     Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now,
 };
@@ -57,7 +63,7 @@ pub struct World {
     /// The file system; outlives a crash.
     pub disk: Rc<disk::Disk>,
     /// The pool of large buffers.
-    pub blocks: Rc<block::Pool>,
+    pub blocks: Rc<buffers::Pool>,
     /// What is open now.
     pub open: Rc<Open>,
     /// How rough the run is.
@@ -134,7 +140,7 @@ impl World {
     fn new(seed: u64, disk: Rc<disk::Disk>) -> Rc<Self> {
         let rng = rng::Rng::new(seed);
         let weather = Weather::from(&rng);
-        let blocks = block::Pool::new(rng.range(4, 12));
+        let blocks = buffers::Pool::new(rng.range(4, 12));
         Rc::new(Self {
             rng,
             executor: executor::Executor::default(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
 use std::rc::Rc;
 
-use super::block::Block;
+use super::buffers::Block;
 use super::file::File;
 use super::pipe::{Backlog, End, Signal};
 use super::{Open, World, world};
@@ -103,6 +103,14 @@ impl Stream {
     /// Sends all of `bytes`.
     pub async fn send(&self, bytes: bytes::Bytes) -> io::Result<()> {
         self.end.write_all(&bytes).await
+    }
+
+    /// Like `send`, but only as much as there is room for.
+    pub async fn send_some(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
+        let room = self.end.room().await?;
+        let count = world().cut(room.min(bytes.len()));
+        self.end.put(&bytes[..count]);
+        Ok(count)
     }
 
     /// Moves up to `count` octets of `file` from `offset`; 0 when the file ends there.

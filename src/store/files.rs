@@ -173,7 +173,9 @@ impl Tree {
         let (target, new) = self.changeable(to).await?;
         match source.rename(old, &target, new, true).await {
             // Two file systems below one root: the names cannot be joined in one step.
-            Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => Err(Trouble::Unsupported),
+            Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                Err(Trouble::Unsupported)
+            }
             done => Ok(done?),
         }
     }

@@ -7,11 +7,12 @@
 //!
 //! Promises: a lock ends with its process, however it ends. Not here: what is written.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::owner::Owner;
 use crate::problem::Problem;
 
 /// The server's hold on a data directory, for as long as this lives.
@@ -76,15 +77,7 @@ fn open(path: &Path) -> Result<File, Problem> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(path).map_err(cannot)?;
-    let directory = path.parent().map(fs::metadata).transpose().map_err(cannot)?;
-    let made = file.metadata().map_err(cannot)?;
-    if let Some(wanted) = directory.filter(|wanted| wanted.uid() != made.uid()) {
-        match fchown(&file, Some(wanted.uid()), Some(wanted.gid())) {
-            // Only root may give files away; for others the file is theirs.
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(cannot(error)),
-            _ => {}
-        }
-    }
+    Owner::of_parent(path).and_then(|owner| owner.give_file(&file)).map_err(cannot)?;
     Ok(file)
 }
 

@@ -1,6 +1,6 @@
 //! wire – bytes that protocols share; knows no protocol.
 //!
-//! In reading order: [`ascii`] (decimals, words), [`line`] (lines with a limit), [`outbox`]
+//! In reading order: [`ascii`] (decimals, words), [`mod@line`] (lines with a limit), [`outbox`]
 //! (replies that wait for the one flush).
 //!
 //! Not here: verbs, reply codes, sockets.

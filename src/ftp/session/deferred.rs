@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use crate::ftp::command::{Request, Verb};
+use crate::ftp::command::Request;
+use crate::ftp::verb::Verb;
 use crate::limits::FTP_DEFERRED_BYTES_MAX;
 use crate::wire::line::Line;
 

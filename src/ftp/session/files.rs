@@ -222,7 +222,7 @@ impl Session {
 
     /// RFC 3659 §7.2: one line, one space before it, the name fully qualified.
     fn say_facts(&self, path: &VirtualPath, mut entry: Entry, out: &mut Outbox) {
-        // RFC 3659 §7.5.1.3: cdir and pdir are of MLSD only.
+        // RFC 3659 §7.5.1.2: cdir and pdir are of MLSD only.
         if matches!(entry.kind, EntryKind::Current | EntryKind::Parent) {
             entry.kind = EntryKind::Directory;
         }

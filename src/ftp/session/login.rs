@@ -58,7 +58,9 @@ impl Session {
     /// RFC 2577 §7: always 331, whether the user exists or not.
     pub(super) fn user(&mut self, name: &[u8], out: &mut Outbox) -> Option<Next> {
         self.login.stage = Stage::Named(name.to_vec());
-        self.say(reply::PASSWORD_NEEDED, out)
+        // The text depends on the server, never on the name.
+        let anonymous = self.settings.anonymous;
+        self.say(if anonymous { reply::PASSWORD_OR_ANY } else { reply::PASSWORD_NEEDED }, out)
     }
 
     /// PASS is directly after USER, or 503.

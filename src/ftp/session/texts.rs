@@ -4,10 +4,11 @@
 
 use super::channel::Data;
 use super::{Session, State};
-use crate::ftp::command::{Gate, Request, VERBS, Verb};
+use crate::ftp::command::Request;
 use crate::ftp::listing::FACT_NAMES;
 use crate::ftp::reply;
 use crate::ftp::step::{Kind, Next, Structure};
+use crate::ftp::verb::{Gate, VERBS, Verb};
 use crate::wire::ascii::Digits;
 use crate::wire::outbox::Outbox;
 

@@ -17,12 +17,13 @@
 
 use super::channel::Data;
 use super::{Prepared, Question, Session, State};
-use crate::ftp::command::{Request, Verb};
+use crate::ftp::command::Request;
 use crate::ftp::refusal::{Errand, failure, refusal};
 use crate::ftp::reply;
 use crate::ftp::step::{
     Ask, Job, Kind, ListForm, ListOptions, News, Next, Representation, Structure, Transfer,
 };
+use crate::ftp::verb::Verb;
 use crate::wire::ascii::{Digits, word};
 use crate::wire::line::Line;
 use crate::wire::outbox::Outbox;
@@ -40,7 +41,7 @@ impl Session {
     /// Reports what became of the running transfer.
     pub fn transfer(&mut self, news: News, out: &mut Outbox) {
         let State::Transferring(running) = &mut self.state else {
-            debug_assert!(false, "news of no transfer");
+            debug_assert!(matches!(self.state, State::Closing), "news of no transfer");
             return;
         };
         let (errand, aborting) = (running.errand, running.aborting);
@@ -197,7 +198,8 @@ impl Session {
         argument: &[u8],
         out: &mut Outbox,
     ) -> Option<Next> {
-        // RFC 3659 §5.3: APPE after REST does what STOR would.
+        // RFC 3659 §5.3: APPE after REST does what STOR would. REST 0 is how clients take an earlier
+        // REST back; to overwrite what is to be extended would be a bad answer to it.
         if offset(prepared) > 0 {
             return self.store(prepared, argument, out);
         }

@@ -54,7 +54,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         hostname: "edge.example.org".into(),
         banner: String::new(),
-        anonymous: true,
+        anonymous: false,
         login_failures_max: 3,
         passive_address: None,
         idle_seconds_max: 3600,
@@ -154,6 +154,7 @@ impl SetUp {
         match name {
             "peer" => self.peer = value.parse().unwrap(),
             "local" => self.local = value.parse().unwrap(),
+            "anonymous" => self.settings.anonymous = value == "on",
             "banner" => self.settings.banner = value.replace("\\n", "\n"),
             "passive-address" => self.settings.passive_address = Some(value.parse().unwrap()),
             "failures" => self.settings.login_failures_max = value.parse().unwrap(),

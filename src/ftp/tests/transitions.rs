@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::random::{Auto, codes};
 use super::script::folder;
-use crate::ftp::command::VERBS;
+use crate::ftp::verb::VERBS;
 
 const STATES: [(&str, &str); 6] = [
     ("before login", ""),

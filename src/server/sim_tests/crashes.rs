@@ -1,6 +1,7 @@
 //! Scenario 3: the power fails at every step of an upload.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::house::{House, ROOT, temporaries};
@@ -22,6 +23,17 @@ struct Tally {
     torn: Vec<String>,
     /// Not the new one though the client had read 226.
     lost: Vec<String>,
+    /// What a new start found on a disk with these files.
+    found: BTreeMap<Files, Option<Vec<u8>>>,
+}
+
+/// Every file of a disk.
+type Files = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Tally {
+    fn recover(&mut self, disk: &Rc<Disk>) -> Option<Vec<u8>> {
+        self.found.entry(disk.files(ROOT)).or_insert_with(|| recover(disk)).clone()
+    }
 }
 
 /// One kind of upload, and the disk it goes to.
@@ -33,6 +45,19 @@ struct Plan {
     sabotage: Sabotage,
     /// Is there an old file?
     replace: bool,
+    /// How the new content comes to its name.
+    way: Way,
+}
+
+/// How content comes to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// STOR.
+    Whole,
+    /// APPE to the old file.
+    Append,
+    /// STOR under another name, RNFR, RNTO.
+    Rename,
 }
 
 const NEW_BYTES: usize = 18_000;
@@ -59,10 +84,19 @@ impl Plan {
         let (steps, promised) = (Rc::new(Cell::new([0, 0])), Rc::new(Cell::new(false)));
         let house = House::open(1);
         let done = sim.run_until(step, async {
-            let mut client = house.login().await;
+            let mut client = house.login_writer().await;
             let begun = sim.world().executor.steps();
-            let outcome = client.upload("STOR f", &content(2, NEW_BYTES)).await.unwrap();
+            let line = match self.way {
+                Way::Whole => "STOR f",
+                Way::Append => "APPE f",
+                Way::Rename => "STOR g",
+            };
+            let outcome = client.upload(line, &content(2, NEW_BYTES)).await.unwrap();
             assert_eq!(outcome.last.code, 226, "{outcome:?}");
+            if self.way == Way::Rename {
+                client.expect("RNFR g", 350).await;
+                client.expect("RNTO f", 250).await;
+            }
             promised.set(true);
             shard::yield_now().await;
             steps.set([begun, sim.world().executor.steps() + 5]);
@@ -79,22 +113,32 @@ impl Plan {
         drop(sim);
         let mut rng = Rng::new(step);
         for loss in LOSSES.into_iter().chain([Loss::Random; 4]) {
-            let left = recover(&disk.crash(&rng, loss));
+            let left = tally.recover(&disk.crash(&rng, loss));
             rng = Rng::new(rng.next());
             let what = format!("seed {} step {step} {loss:?} {:?}", self.seed, self.journal);
             let old = self.replace.then(|| content(1, 9000));
-            if left.as_ref() == Some(&content(2, NEW_BYTES)) {
+            if left.as_ref() == Some(&self.whole()) {
                 tally.new += 1;
                 continue;
             }
-            tally.old += usize::from(left == old);
-            if left != old {
+            // What is appended may be there in part, but never at the expense of what was there.
+            let part = |left: &Vec<u8>| self.way == Way::Append && left.starts_with(&content(1, 9000));
+            let kept = left == old || left.as_ref().is_some_and(part);
+            tally.old += usize::from(kept);
+            if !kept {
                 tally.torn.push(format!("{what}: {:?} octets", left.as_ref().map(Vec::len)));
             }
-            if promised {
+            // A rename is not promised to survive, only to be whole.
+            if promised && self.way != Way::Rename {
                 tally.lost.push(what);
             }
         }
+    }
+
+    /// The file when all went well.
+    fn whole(&self) -> Vec<u8> {
+        let before = if self.way == Way::Append { content(1, 9000) } else { Vec::new() };
+        [before, content(2, NEW_BYTES)].concat()
     }
 
     /// Crashes at every `stride`th step of the upload.
@@ -124,7 +168,7 @@ fn recover(disk: &Rc<Disk>) -> Option<Vec<u8>> {
 
 fn plan(seed: u64) -> Plan {
     let journal = if seed.is_multiple_of(2) { Journal::Unordered } else { Journal::Ordered };
-    Plan { seed, calm: true, journal, sabotage: Sabotage::default(), replace: seed % 4 < 2 }
+    Plan { seed, calm: true, journal, sabotage: Sabotage::default(), replace: seed % 4 < 2, way: Way::Whole }
 }
 
 #[test]
@@ -135,6 +179,28 @@ fn a_crash_at_every_step_leaves_old_or_new() {
     }
     assert!(tally.old > 0 && tally.new > 0, "{} {}", tally.old, tally.new);
     assert_eq!((tally.torn, tally.lost), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_crash_while_appending_keeps_what_was_there() {
+    let mut tally = Tally::default();
+    for seed in 0..2 {
+        let plan = Plan { replace: true, way: Way::Append, ..plan(seed) };
+        plan.crash_everywhere(3, &mut tally);
+    }
+    assert!(tally.old > 0 && tally.new > 0, "{} {}", tally.old, tally.new);
+    assert_eq!((tally.torn, tally.lost), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_crash_while_renaming_leaves_one_whole_file() {
+    let mut tally = Tally::default();
+    for seed in 0..2 {
+        let plan = Plan { replace: true, way: Way::Rename, ..plan(seed) };
+        plan.crash_everywhere(3, &mut tally);
+    }
+    assert!(tally.old > 0 && tally.new > 0, "{} {}", tally.old, tally.new);
+    assert_eq!(tally.torn, Vec::<String>::new());
 }
 
 #[test]

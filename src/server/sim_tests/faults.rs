@@ -1,9 +1,12 @@
 //! Scenario 2: the n-th file operation fails, for every n, once and from then on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
 use super::client::{Client, Outcome};
 use super::house::{House, PATIENCE, ROOT, assert_clean, temporaries};
 use super::{content, seeds};
-use crate::shard::fault::{Operation, errno};
+use crate::shard::fault::{Operation, Sabotage, errno};
 use crate::shard::{self, Sim, Weather};
 use crate::store::files::is_temporary;
 
@@ -233,4 +236,86 @@ fn judge(sim: &Sim, case: &Case, outcome: &Outcome, hit: &[Operation], what: &st
     if !hit.contains(&Operation::Unlink) {
         assert!(temporaries(&sim.disk()).is_empty(), "{what}: left {:?}", temporaries(&sim.disk()));
     }
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    for space in (0..NEW_BYTES).step_by(1500) {
+        for line in ["STOR new", "STOR old", "APPE old"] {
+            let sim = Sim::new(u64::try_from(space).unwrap());
+            let disk = sim.disk();
+            disk.plant(&format!("{ROOT}/old"), &old());
+            disk.space.set(u64::try_from(space).unwrap());
+            let house = House::open(1);
+            sim.run(async {
+                let mut client = house.login_writer().await;
+                let outcome = client.upload(line, &new()).await.unwrap();
+                assert!([452, 552].contains(&outcome.last.code), "{line}, {space} octets: {outcome:?}");
+                client.assert_in_step().await;
+                client.quit().await;
+                shard::sleep_until(shard::now().after(PATIENCE)).await;
+            });
+            assert_eq!(peek(&sim, "new"), None);
+            assert!(peek(&sim, "old").unwrap().starts_with(&old()), "{line}, {space} octets");
+            assert_clean(&sim, house);
+        }
+    }
+}
+
+#[test]
+fn a_slow_disk_delays_and_breaks_nothing() {
+    let sim = Sim::new(3);
+    let disk = sim.disk();
+    disk.plant(&format!("{ROOT}/old"), &old());
+    let house = House::open(1);
+    sim.run(async {
+        let mut client = house.login_writer().await;
+        disk.slow.set(Duration::from_secs(4));
+        assert_eq!(client.upload("STOR new", &new()).await.unwrap().last.code, 226);
+        assert!(client.download("RETR new").await.unwrap().received == new());
+        assert_eq!(client.download("MLSD").await.unwrap().last.code, 226);
+        client.quit().await;
+        shard::sleep_until(shard::now().after(PATIENCE)).await;
+    });
+    assert_clean(&sim, house);
+}
+
+#[test]
+fn a_file_that_shrinks_gives_451() {
+    seeds(40, |seed| {
+        let sim = Sim::new(seed);
+        let disk = sim.disk();
+        disk.plant(&format!("{ROOT}/old"), &content(1, 200_000));
+        sim.weather(Weather { window: 4096, segment: 1460, ..sim.world().weather.get() });
+        let house = House::open(1);
+        sim.run(async {
+            let mut client = house.login_writer().await;
+            client.expect(if seed % 2 == 0 { "TYPE I" } else { "TYPE A" }, 200).await;
+            let mut data = client.begin("RETR old").await.unwrap().unwrap();
+            let first = data.read(1000).await.unwrap();
+            disk.plant(&format!("{ROOT}/old"), &content(1, 1000));
+            while data.read(65_536).await.is_ok_and(|more| !more.is_empty()) {}
+            assert!(!first.is_empty());
+            drop(data);
+            client.expect_reply(&[451]).await;
+            client.assert_in_step().await;
+            client.quit().await;
+            shard::sleep_until(shard::now().after(PATIENCE)).await;
+        });
+        assert_clean(&sim, house);
+    });
+}
+
+/// The checker is worth nothing if it does not notice.
+#[test]
+fn a_temporary_that_stays_is_noticed() {
+    let noticed = catch_unwind(AssertUnwindSafe(|| {
+        for at in 1..20 {
+            let sim = Sim::new(at);
+            sim.disk().sabotage.set(Sabotage { unlink: true, ..Sabotage::default() });
+            one(&sim, &CASES[0], (at, errno::IO, false));
+        }
+    }));
+    let message = noticed.unwrap_err().downcast_ref::<String>().cloned().unwrap();
+    assert!(message.contains(": left "), "{message}");
 }

@@ -21,11 +21,14 @@ use crate::store::files::{is_temporary, sweep};
 /// Where the tree lies on the simulated disk.
 pub(super) const ROOT: &str = "/srv/ftp";
 
-/// Seconds of every limit in these tests.
+/// Seconds of every other limit in these tests.
 pub(super) const LIMIT: u32 = 10;
 
+/// Seconds between commands: the slowest network here takes long for one transfer.
+const IDLE: u32 = 12 * LIMIT;
+
 /// After this, whoever stalls or vanishes is gone: every limit once after another, and 5 s.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5 * LIMIT as u64 + 15);
+pub(super) const PATIENCE: Duration = Duration::from_secs((5 * LIMIT + IDLE) as u64 + 5);
 
 /// One start of the server.
 #[derive(Clone)]
@@ -132,7 +135,7 @@ fn config() -> Config {
             passive_address: None,
             fxp: false,
             durable_uploads: true,
-            idle_seconds: 2 * LIMIT,
+            idle_seconds: IDLE,
             login_seconds: LIMIT,
             stall_seconds: LIMIT,
             max_login_failures: 5,

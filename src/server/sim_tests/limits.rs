@@ -121,7 +121,7 @@ fn resets_at_any_step_leave_nothing() {
         sim.run(async {
             let mut client = house.login().await;
             let turns = world().rng.below(400);
-            drop(shard::within(shard::Instant::NEVER, cut(&mut client, line, turns)).await);
+            cut(&mut client, line, turns).await;
             client.control.reset();
             shard::sleep_until(after(5000)).await;
         });
@@ -166,6 +166,42 @@ fn active_connections_that_never_come_about_end_with_425() {
             client.assert_in_step().await;
             client.quit().await;
             shard::sleep_until(after(5000)).await;
+        });
+        assert_clean(&sim, house);
+    });
+}
+
+/// The pool of blocks is bounded: those who stall must not keep it from the others.
+#[test]
+fn those_who_stall_do_not_stop_others() {
+    seeds(40, |seed| {
+        let sim = Sim::new(seed);
+        sim.disk().plant(&format!("{ROOT}/big"), &content(3, 60_000));
+        sim.weather(Weather { window: 4096, segment: 1460, ..sim.world().weather.get() });
+        let house = House::open(1);
+        sim.run(async {
+            let mut stalled = Vec::new();
+            for number in 0..16 {
+                let mut client = house.login().await;
+                if number % 4 == 0 {
+                    client.expect("TYPE A", 200).await;
+                }
+                let line = if number % 2 == 0 { format!("STOR s{number}") } else { "RETR big".into() };
+                let data = client.begin(&line).await.unwrap().unwrap();
+                if number % 2 == 0 {
+                    drop(shard::within(after(20), data.write(&content(4, 20_000))).await);
+                }
+                stalled.push((client, data));
+            }
+            let begun = shard::now();
+            let mut client = house.login().await;
+            assert_eq!(client.upload("STOR ok", &content(5, 9000)).await.unwrap().last.code, 226);
+            assert!(client.download("RETR ok").await.unwrap().received == content(5, 9000));
+            let took = shard::now().since(begun);
+            assert!(took < Duration::from_secs(9), "{took:?}");
+            client.quit().await;
+            shard::sleep_until(shard::now().after(PATIENCE)).await;
+            stalled.len()
         });
         assert_clean(&sim, house);
     });

@@ -12,15 +12,16 @@
 //! Promises: at any moment, power loss included, the file is the old one or the new one; mode 0600;
 //! it keeps its owner, or takes that of the data directory.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use toml::de::DeTable;
 
 use super::{Access, Accounts, Hash, User, clean_ftp_root, mail_fault, name_fault};
 use crate::document::{Document, Value, quoted};
+use crate::owner::Owner;
 use crate::problem::Problem;
 use crate::store::lock::UsersLock;
 
@@ -70,22 +71,11 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         .tempfile_in(directory)?;
     temporary.write_all(text.as_bytes())?;
     // Written by root, the file must stay readable to the user the server becomes.
-    let wanted = fs::metadata(path).or_else(|_| fs::metadata(directory))?;
-    let made = temporary.as_file().metadata()?;
-    if (made.uid(), made.gid()) != (wanted.uid(), wanted.gid()) {
-        keep_owner(temporary.path(), &wanted)?;
-    }
+    let owner = Owner::of(path).or_else(|_| Owner::of(directory))?;
+    owner.give_file(temporary.as_file())?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     File::open(directory)?.sync_all()
-}
-
-/// Only root may give files away; for others the file is theirs, as any file they write.
-fn keep_owner(path: &Path, wanted: &fs::Metadata) -> io::Result<()> {
-    match chown(path, Some(wanted.uid()), Some(wanted.gid())) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        outcome => outcome,
-    }
 }
 
 fn render(accounts: &Accounts) -> String {

@@ -29,7 +29,10 @@ pub async fn sweep(root: &Root, directories: &[Vec<u8>], start: u64) -> usize {
             Err(trouble) => tracing::debug!(?trouble, "a directory could not be swept"),
         }
         if left == 0 {
-            tracing::warn!(entries = ENTRIES_MAX, "tree too large to be swept whole for old temporaries");
+            tracing::warn!(
+                entries = ENTRIES_MAX,
+                "tree too large to be swept whole for old temporaries"
+            );
             break;
         }
     }

@@ -41,13 +41,13 @@ pub enum Trouble {
 
 /// Numbers of Linux errors that `io::ErrorKind` has no stable name for, and what they mean here.
 const NUMBERS: [(i32, Trouble); 8] = [
-    (6, Trouble::NotRegular),   // ENXIO: a FIFO without a reader, a device without a driver
-    (12, Trouble::Exhausted),   // ENOMEM
-    (23, Trouble::Exhausted),   // ENFILE
-    (24, Trouble::Exhausted),   // EMFILE
-    (31, Trouble::NoSpace),     // EMLINK
-    (40, Trouble::Link),        // ELOOP
-    (84, Trouble::BadName),     // EILSEQ: the file system wants UTF-8
+    (6, Trouble::NotRegular), // ENXIO: a FIFO without a reader, a device without a driver
+    (12, Trouble::Exhausted), // ENOMEM
+    (23, Trouble::Exhausted), // ENFILE
+    (24, Trouble::Exhausted), // EMFILE
+    (31, Trouble::NoSpace),   // EMLINK
+    (40, Trouble::Link),      // ELOOP
+    (84, Trouble::BadName),   // EILSEQ: the file system wants UTF-8
     (95, Trouble::Unsupported), // EOPNOTSUPP
 ];
 
@@ -67,7 +67,9 @@ impl From<&io::Error> for Trouble {
             ErrorKind::AlreadyExists => Self::Exists,
             ErrorKind::DirectoryNotEmpty => Self::NotEmpty,
             ErrorKind::InvalidInput | ErrorKind::InvalidFilename => Self::BadName,
-            ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy | ErrorKind::WouldBlock => Self::Busy,
+            ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy | ErrorKind::WouldBlock => {
+                Self::Busy
+            }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
             ErrorKind::FileTooLarge => Self::TooLarge,
             // A path that would leave the root where links must stay beneath it.
@@ -117,7 +119,11 @@ mod tests {
             (122, Trouble::NoSpace),
         ];
         for (number, trouble) in table {
-            assert_eq!(Trouble::from(io::Error::from_raw_os_error(number)), trouble, "errno {number}");
+            assert_eq!(
+                Trouble::from(io::Error::from_raw_os_error(number)),
+                trouble,
+                "errno {number}"
+            );
         }
     }
 }

@@ -26,7 +26,8 @@ pub fn is_temporary(name: &[u8]) -> bool {
 
 /// Was this temporary made by the start of the process that `start` stands for?
 pub(super) fn made_by(name: &[u8], start: u64) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(format!("{start:016x}-").as_bytes()))
+    name.strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.starts_with(format!("{start:016x}-").as_bytes()))
 }
 
 fn temporary_name(start: u64) -> Vec<u8> {
@@ -89,7 +90,9 @@ impl Upload {
         match dir.rename(&self.guard.name, dir, &self.name, self.replace).await {
             Ok(()) => self.guard.state = State::Gone,
             // Somebody made a directory of that name in the meantime.
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => return Err(Trouble::IsDirectory),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                return Err(Trouble::IsDirectory);
+            }
             Err(error) => return Err(error.into()),
         }
         if durable {

@@ -1,4 +1,4 @@
-//! sim::block – the bounded pool of large buffers, first come, first served.
+//! sim::buffers – the bounded pool of large buffers, first come, first served.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,6 +11,11 @@ use super::world;
 
 /// Octets of one [`Block`]; small, so that small files take many.
 pub const BLOCK_BYTES: usize = 8 * 1024;
+
+/// Octets that blocks and small buffers of one real shard lock.
+pub fn arena_bytes() -> u64 {
+    32 << 20
+}
 
 /// Blocks that are free, and who waits for one.
 pub struct Pool {

@@ -1,0 +1,157 @@
+//! shard::workers – threads off the shard for work that blocks: passwords, directory reading, stat.
+//!
+//! ```text
+//!  shard ── job ──▶ queue ──▶ worker thread ── result, number ──▶ done ── knock ──▶ shard wakes the task
+//! ```
+//! A pool of our own because glommio's delivers results through glommio's reactor, which a busy shard
+//! visits only when its preempt timer fires; here the result arrives as a completion of the shard's
+//! own ring, like everything else.
+//!
+//! Promises: bounded threads, never pinned to the shard's processor; a panic in a job is an error for
+//! whoever waits; a job whose waiter left runs to its end and its result is dropped.
+//! Not here: how many jobs may wait (`server::gate`).
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use nix::sys::eventfd::EventFd;
+
+/// Threads per shard.
+const THREADS: usize = 4;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// What a shard and its workers share.
+pub(super) struct Queue {
+    jobs: Mutex<VecDeque<Job>>,
+    available: Condvar,
+    done: Mutex<Vec<u64>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these: jobs run outside.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    /// Starts the threads of shard `index`. Called on the main thread, so that they inherit its
+    /// processors and not the one a shard is pinned to.
+    pub(super) fn start(index: usize) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self { jobs: Mutex::default(), available: Condvar::new(), done: Mutex::default() });
+        for number in 0..THREADS {
+            let queue = Arc::clone(&queue);
+            std::thread::Builder::new().name(format!("worker-{index}-{number}")).spawn(move || queue.work())?;
+        }
+        Ok(queue)
+    }
+
+    fn work(&self) {
+        if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
+            tracing::warn!(%error, "cannot block signals in a worker");
+        }
+        loop {
+            let mut jobs = lock(&self.jobs);
+            let job = loop {
+                match jobs.pop_front() {
+                    Some(job) => break job,
+                    None => jobs = self.available.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(jobs);
+            job();
+        }
+    }
+
+    fn finished(&self, id: u64, knock: &EventFd) {
+        let mut done = lock(&self.done);
+        done.push(id);
+        let first = done.len() == 1;
+        drop(done);
+        if first {
+            // Fails only when 2^64 - 2 knocks are unread, and then the shard is awake.
+            drop(knock.write(1));
+        }
+    }
+}
+
+/// The shard's side.
+pub(super) struct Workers {
+    queue: Arc<Queue>,
+    waiting: RefCell<HashMap<u64, Waker>>,
+    next: std::cell::Cell<u64>,
+}
+
+impl Workers {
+    pub(super) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue, waiting: RefCell::default(), next: std::cell::Cell::new(0) }
+    }
+
+    /// Wakes those whose results have come. Called when somebody knocked.
+    pub(super) fn deliver(&self) {
+        let done = std::mem::take(&mut *lock(&self.queue.done));
+        for id in done {
+            let waker = self.waiting.borrow_mut().remove(&id);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A result on its way.
+struct Outcome<T> {
+    id: u64,
+    value: Arc<Mutex<Option<std::thread::Result<T>>>>,
+}
+
+impl<T> Future for Outcome<T> {
+    type Output = std::thread::Result<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(value) = lock(&self.value).take() {
+            return Poll::Ready(value);
+        }
+        // The value is stored before the number, and numbers are delivered on this thread: it cannot
+        // slip in between the look above and this.
+        super::core(|core| core.workers.waiting.borrow_mut().insert(self.id, context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        let waker = super::core(|core| core.workers.waiting.borrow_mut().remove(&self.id));
+        drop(waker);
+    }
+}
+
+/// Runs blocking work on a bounded pool of threads off the shard.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let value = Arc::new(Mutex::new(None));
+    let result = super::core(|core| {
+        let id = core.workers.next.get();
+        core.workers.next.set(id + 1);
+        let (slot, queue, boards, index) = (Arc::clone(&value), Arc::clone(&core.workers.queue), Arc::clone(&core.boards), core.index);
+        let job: Job = Box::new(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            *lock(&slot) = Some(outcome);
+            queue.finished(id, boards[index].knock());
+        });
+        lock(&core.workers.queue.jobs).push_back(job);
+        core.workers.queue.available.notify_one();
+        Outcome { id, value }
+    });
+    result.await.map_err(|_| {
+        super::core(|core| core.board.count_panic());
+        io::Error::other("work off the shard panicked")
+    })
+}

@@ -1,0 +1,90 @@
+//! sim::start – names by which a process starts real shards, so that its code compiles in tests.
+//!
+//! A simulated shard is started by [`super::Sim`]; nothing here can be made, let alone started.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Stream;
+
+/// Sockets of all shards.
+pub struct Listeners(Infallible);
+
+impl Listeners {
+    /// Refuses.
+    pub fn bind(addresses: &[SocketAddr], _shards: usize) -> Result<Self, (SocketAddr, io::Error)> {
+        Err((addresses[0], io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Refuses.
+    pub fn inherit(_inherited: Vec<OwnedFd>, _shards: usize) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Where they are bound.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        match self.0 {}
+    }
+}
+
+/// How to start.
+pub struct Plan {
+    /// One processor per shard.
+    pub cpus: Vec<usize>,
+    /// Bound for as many shards.
+    pub listeners: Listeners,
+}
+
+/// What one shard shows to others.
+pub struct Board(Infallible);
+
+impl Board {
+    /// Panics of tasks.
+    pub fn panics(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Time since the last heartbeat.
+    pub fn beat_age(&self) -> Duration {
+        match self.0 {}
+    }
+}
+
+/// What a shard runs.
+pub type Main = dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync;
+
+/// Running shards.
+pub struct Shards(Infallible);
+
+impl Shards {
+    /// Cannot be called: there are no [`Listeners`].
+    pub fn start(plan: Plan, _main: Arc<Main>) -> io::Result<Self> {
+        match plan.listeners.0 {}
+    }
+
+    /// What each shard shows.
+    pub fn boards(&self) -> Arc<[Board]> {
+        match self.0 {}
+    }
+
+    /// Tells them.
+    pub fn notify(&self) {
+        match self.0 {}
+    }
+
+    /// Have all ended?
+    pub fn finished(&self) -> bool {
+        match self.0 {}
+    }
+}
+
+/// Real shards accept; scripts give a session its connection.
+pub fn accept(_handle: impl Fn(Stream) + 'static) {
+    unreachable!("a simulated shard accepts nothing");
+}
