@@ -1,6 +1,11 @@
 //! The program as a process: signals, reload, logs, metrics, crashes, and machines it cannot run on.
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "these are tests"
+)]
 
 mod common;
 
@@ -10,7 +15,10 @@ use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{Client, PASSWORD, Setup, USER, add_user, eventually, eventually_within, finish, installed, pattern, program, root};
+use common::{
+    Client, PASSWORD, Setup, USER, add_user, eventually, eventually_within, finish, installed,
+    pattern, program, root,
+};
 use nix::sys::signal::Signal;
 
 const LARGE_BYTES: usize = 30_000_000;
@@ -96,7 +104,8 @@ fn a_second_sigterm_stops_at_once() {
 
 #[test]
 fn the_drain_has_an_end() {
-    let mut server = Setup::new().server("drain_seconds = 1").file("pub/large", &pattern(LARGE_BYTES)).start();
+    let mut server =
+        Setup::new().server("drain_seconds = 1").file("pub/large", &pattern(LARGE_BYTES)).start();
     let mut client = server.anonymous();
     let mut data = client.data();
     client.expect("RETR /pub/large", 150);
@@ -135,7 +144,8 @@ fn sighup_reloads_and_a_broken_file_changes_nothing() {
 fn sigusr1_reopens_the_transfer_log() {
     let server = Setup::new().user().log("xferlog = \"xfer.log\"").file("pub/one", b"1").start();
     let path = server.data().join("xfer.log");
-    let lines = |path: &std::path::Path| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+    let lines =
+        |path: &std::path::Path| fs::read_to_string(path).map_or(0, |text| text.lines().count());
     let mut client = server.login();
     assert_eq!(client.fetch("RETR /pub/one").1.code, 226);
     eventually("the first line", || (lines(&path) == 1).then_some(()));
@@ -151,23 +161,33 @@ fn sigusr1_reopens_the_transfer_log() {
 
 #[test]
 fn the_transfer_log_says_what_was_moved() {
-    let server = Setup::new().user().log("xferlog = \"xfer.log\"").file("pub/a file", b"0123456789").start();
+    let server =
+        Setup::new().user().log("xferlog = \"xfer.log\"").file("pub/a file", b"0123456789").start();
     let mut client = server.login();
     assert_eq!(client.fetch("RETR /pub/a file").1.code, 226);
     assert_eq!(client.store("STOR /pub/up", b"01234").code, 226);
     let mut guest = server.anonymous();
     assert_eq!(guest.fetch("RETR /pub/a file").1.code, 226);
     let path = server.data().join("xfer.log");
-    let text = eventually("three lines", || fs::read_to_string(&path).ok().filter(|text| text.lines().count() == 3));
-    let fields: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let text = eventually("three lines", || {
+        fs::read_to_string(&path).ok().filter(|text| text.lines().count() == 3)
+    });
+    let fields: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().collect()).collect();
     for line in &fields {
         // date (5), seconds, host, size, name, type, flag, direction, mode, user, service, authentication, id, state
         assert_eq!(line.len(), 18, "{line:?}");
         assert_eq!(line[6], "127.0.0.1");
         assert_eq!((line[9], line[14], line[17]), ("b", "ftp", "c"), "{line:?}");
     }
-    assert_eq!((fields[0][7], fields[0][8], fields[0][11], fields[0][12]), ("10", "/pub/a_file", "o", "r"));
-    assert_eq!((fields[1][7], fields[1][8], fields[1][11], fields[1][13]), ("5", "/pub/up", "i", USER));
+    assert_eq!(
+        (fields[0][7], fields[0][8], fields[0][11], fields[0][12]),
+        ("10", "/pub/a_file", "o", "r")
+    );
+    assert_eq!(
+        (fields[1][7], fields[1][8], fields[1][11], fields[1][13]),
+        ("5", "/pub/up", "i", USER)
+    );
     assert_eq!((fields[2][11], fields[2][12]), ("o", "a"));
     server.stop();
 }
@@ -180,11 +200,15 @@ fn metrics_count() {
     assert_eq!(client.store("STOR /pub/up", &pattern(54_321)).code, 226);
     let page = server.metrics();
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
-    let samples: Vec<&str> = page.lines().filter(|line| line.starts_with("sluicegate_")).collect();
-    assert!(samples.len() >= 5, "{page}");
+    let samples = page.lines().filter(|line| line.starts_with("sluicegate_"));
+    assert!(samples.count() >= 5, "{page}");
     for value in ["12345", "54321"] {
         eventually("the octets moved are counted", || {
-            server.metrics().lines().any(|line| line.starts_with("sluicegate_") && line.ends_with(&format!(" {value}"))).then_some(())
+            server
+                .metrics()
+                .lines()
+                .any(|line| line.starts_with("sluicegate_") && line.ends_with(&format!(" {value}")))
+                .then_some(())
         });
     }
     for line in page.lines().filter(|line| line.starts_with("# TYPE ")) {
@@ -199,7 +223,12 @@ fn a_second_server_on_the_same_address_is_refused() {
     let second = Setup::new().ftp(&format!("listen = [\"{}\"]", server.v4()));
     let output = second.run();
     assert!(!output.status.success());
-    assert!(stderr(&output).to_lowercase().contains("address in use") || stderr(&output).to_lowercase().contains("address already in use"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).to_lowercase().contains("address in use")
+            || stderr(&output).to_lowercase().contains("address already in use"),
+        "{}",
+        stderr(&output)
+    );
     for _ in 0..20 {
         server.connect().expect("NOOP", 200);
     }
@@ -232,7 +261,11 @@ fn accounts_change_while_it_runs() {
     client.login("later", "another one");
     let reply = client.store("STOR /pub/refused", b"x");
     assert!([550, 553].contains(&reply.code), "{reply:?}");
-    let removed = Command::new(program()).args(["user", "remove", "later", "--data"]).arg(server.data()).output().unwrap();
+    let removed = Command::new(program())
+        .args(["user", "remove", "later", "--data"])
+        .arg(server.data())
+        .output()
+        .unwrap();
     assert!(removed.status.success(), "{}", stderr(&removed));
     eventually_within(Duration::from_secs(20), "the removed user cannot log in", || {
         let mut client = server.connect();
@@ -249,7 +282,17 @@ fn users_have_their_own_roots() {
     let setup = Setup::new().file("home/alice/mine", b"alice").file("home/bob/mine", b"bob");
     for name in ["alice", "bob"] {
         let mut child = Command::new(program())
-            .args(["user", "add", name, "--password-stdin", "--ftp", "write", "--ftp-root", &format!("home/{name}"), "--data"])
+            .args([
+                "user",
+                "add",
+                name,
+                "--password-stdin",
+                "--ftp",
+                "write",
+                "--ftp-root",
+                &format!("home/{name}"),
+                "--data",
+            ])
             .arg(setup.data())
             .stdin(Stdio::piped())
             .spawn()
@@ -264,7 +307,10 @@ fn users_have_their_own_roots() {
         assert_eq!(client.fetch("RETR /mine").0, name.as_bytes());
         assert_eq!(client.fetch("RETR /../../home/bob/mine").1.code, 550);
         assert_eq!(client.store("STOR /new", name.as_bytes()).code, 226);
-        assert_eq!(fs::read(server.root().join("home").join(name).join("new")).unwrap(), name.as_bytes());
+        assert_eq!(
+            fs::read(server.root().join("home").join(name).join("new")).unwrap(),
+            name.as_bytes()
+        );
     }
     server.stop();
 }
@@ -272,7 +318,11 @@ fn users_have_their_own_roots() {
 #[test]
 fn a_crash_during_an_upload_leaves_the_old_file_and_no_remains() {
     for durable in ["true", "false"] {
-        let setup = Setup::new().user().ftp(&format!("durable_uploads = {durable}")).file("pub/file", b"old").file("incoming/kept", b"x");
+        let setup = Setup::new()
+            .user()
+            .ftp(&format!("durable_uploads = {durable}"))
+            .file("pub/file", b"old")
+            .file("incoming/kept", b"x");
         let server = setup.start();
         let mut client = server.login();
         let mut data = client.data();
@@ -330,7 +380,12 @@ fn drops_to_the_configured_user() {
         eprintln!("skipped: only root can become somebody else");
         return;
     }
-    let server = Setup::new().user().server("user = \"nobody\"").file("pub/file", b"contents").owned_by(NOBODY).start();
+    let server = Setup::new()
+        .user()
+        .server("user = \"nobody\"")
+        .file("pub/file", b"contents")
+        .owned_by(NOBODY)
+        .start();
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let identity = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
     assert!(identity.split_whitespace().skip(1).all(|uid| uid == "65534"), "{identity}");
@@ -350,7 +405,19 @@ fn without_io_uring_it_says_so() {
     }
     for error in ["EPERM", "ENOSYS"] {
         let inject = format!("inject=io_uring_setup:error={error}");
-        let output = Setup::new().through(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e", &inject]).run();
+        let output = Setup::new()
+            .through([
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=io_uring_setup",
+                "-e",
+                &inject,
+            ])
+            .run();
         refused_in_one_line(&output, &["io_uring"]);
     }
 }
@@ -364,7 +431,10 @@ fn with_too_little_locked_memory_it_says_so_or_copes() {
     let limited = |bytes: &str| {
         let mut wrapper = vec!["prlimit".to_owned(), format!("--memlock={bytes}:{bytes}")];
         if root() {
-            wrapper.extend(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"].map(str::to_owned));
+            wrapper.extend(
+                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+                    .map(str::to_owned),
+            );
         }
         let setup = Setup::new().through(wrapper);
         if root() { setup.owned_by(NOBODY) } else { setup }
@@ -388,18 +458,27 @@ fn with_too_few_descriptors_it_says_so_or_copes() {
     // A mere shortfall is clamped, with one warning.
     let server = Setup::new().through(["prlimit", "--nofile=512:512"]).start();
     let log = server.log();
-    let warnings = log.lines().filter(|line| line.contains("max_connections") || line.to_lowercase().contains("descriptor"));
+    let warnings = log.lines().filter(|line| {
+        line.contains("max_connections") || line.to_lowercase().contains("descriptor")
+    });
     assert_eq!(warnings.count(), 1, "{log}");
-    let held: Vec<Client> = (0..800).map_while(|_| {
-        let mut client = Client::raw(server.v4());
-        (client.reply_or_end()?.code == 220).then_some(client)
-    }).collect();
+    let held: Vec<Client> = (0..800)
+        .map_while(|_| {
+            let mut client = Client::raw(server.v4());
+            (client.reply_or_end()?.code == 220).then_some(client)
+        })
+        .collect();
     assert!(held.len() > 50, "only {} sessions with 512 descriptors", held.len());
     drop(held);
-    eventually("places become free", || Client::raw(server.v4()).reply_or_end().filter(|reply| reply.code == 220));
+    eventually("places become free", || {
+        Client::raw(server.v4()).reply_or_end().filter(|reply| reply.code == 220)
+    });
     server.stop();
     // A low soft limit is raised to the hard one.
-    let server = Setup::new().server("max_connections = 1000").through(["prlimit", "--nofile=64:4096"]).start();
+    let server = Setup::new()
+        .server("max_connections = 1000")
+        .through(["prlimit", "--nofile=64:4096"])
+        .start();
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert!(line.split_whitespace().any(|word| word == "4096") && !line.contains(" 64 "), "{line}");

@@ -1,6 +1,11 @@
 //! The `suppaftp` crate as a client: everything it can ask, in every data-connection mode it has.
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "these are tests"
+)]
 
 mod common;
 
@@ -16,7 +21,11 @@ use suppaftp::types::{FileType, FormatControl};
 use suppaftp::{FtpError, FtpStream, Mode, Status};
 
 fn server() -> Server {
-    let setup = Setup::new().user().file("pub/big", &pattern(2_000_003)).file("pub/text", b"one\ntwo\n").file("pub/empty", b"");
+    let setup = Setup::new()
+        .user()
+        .file("pub/big", &pattern(2_000_003))
+        .file("pub/text", b"one\ntwo\n")
+        .file("pub/empty", b"");
     // More than the sockets on the way hold: a transfer that nobody reads is still running.
     fs::File::create(setup.root().join("pub/endless")).unwrap().set_len(256 << 20).unwrap();
     setup.start()
@@ -61,11 +70,16 @@ fn everything(address: SocketAddr, mode: Mode, server: &Server) {
     names.sort();
     assert_eq!(names, ["appended", "part", "whole"]);
     let lines = client.list(Some("/work")).unwrap();
-    let files: Vec<File> = lines.iter().map(|line| File::from_str(line).unwrap_or_else(|_| panic!("{line:?}"))).collect();
+    let files: Vec<File> = lines
+        .iter()
+        .map(|line| File::from_str(line).unwrap_or_else(|_| panic!("{line:?}")))
+        .collect();
     assert_eq!(files.iter().filter(|file| file.is_file() && file.size() == 2_000_003).count(), 3);
     let lines = client.mlsd(Some("/work")).unwrap();
     let lines = lines.iter().filter(|line| line.to_ascii_lowercase().contains("type=file;"));
-    let files: Vec<File> = lines.map(|line| ListParser::parse_mlsd(line).unwrap_or_else(|_| panic!("{line:?}"))).collect();
+    let files: Vec<File> = lines
+        .map(|line| ListParser::parse_mlsd(line).unwrap_or_else(|_| panic!("{line:?}")))
+        .collect();
     assert_eq!(files.iter().filter(|file| file.is_file() && file.size() == 2_000_003).count(), 3);
     assert!(client.mlst(Some("whole")).unwrap().contains("whole"));
     assert_eq!(client.size("whole").unwrap(), 2_000_003);

@@ -1,6 +1,11 @@
 //! The dialogue and the transfers over real sockets: what a core fed with slices cannot show.
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "these are tests"
+)]
 
 mod common;
 
@@ -8,7 +13,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 
-use common::{Client, PASSWORD, Setup, USER, closed, connect_from, pattern, patient, reset};
+use common::{Client, PASSWORD, Setup, USER, closed, connect_from, patient, pattern, reset};
 
 /// More than all socket buffers on the way can hold, so that a transfer nobody reads is still running.
 const LARGE_BYTES: u64 = 256 << 20;
@@ -40,7 +45,9 @@ fn running_stor(client: &mut Client, path: &str, first: &[u8]) -> TcpStream {
 fn many_commands_in_one_packet_are_answered_in_order() {
     let server = Setup::new().start();
     let mut client = server.connect();
-    client.send("USER anonymous\r\nPASS x\r\nTYPE I\r\nPWD\r\nNOOP\r\nSYST\r\nNONSENSE\r\nFEAT\r\nPWD\r\n");
+    client.send(
+        "USER anonymous\r\nPASS x\r\nTYPE I\r\nPWD\r\nNOOP\r\nSYST\r\nNONSENSE\r\nFEAT\r\nPWD\r\n",
+    );
     assert_eq!(client.codes(9), [331, 230, 200, 257, 200, 215, 500, 211, 257]);
     client.send("NOOP\r\n".repeat(1000));
     assert_eq!(client.codes(1000), [200; 1000]);
@@ -51,7 +58,8 @@ fn many_commands_in_one_packet_are_answered_in_order() {
 fn one_octet_per_packet_means_the_same() {
     let server = Setup::new().file("pub/file", b"contents").start();
     let mut client = server.connect();
-    for byte in b"USER anonymous\r\nPASS x\r\nTYPE I\r\nPWD\r\nNOOP\r\nSYST\r\nNONSENSE\r\nFEAT\r\n" {
+    for byte in b"USER anonymous\r\nPASS x\r\nTYPE I\r\nPWD\r\nNOOP\r\nSYST\r\nNONSENSE\r\nFEAT\r\n"
+    {
         client.send([*byte]);
     }
     assert_eq!(client.codes(8), [331, 230, 200, 257, 200, 215, 500, 211]);
@@ -245,7 +253,12 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_complete() {
     let server = large(Setup::new()).start();
     let mut client = server.anonymous();
     let mut data = running_retr(&mut client);
-    fs::OpenOptions::new().write(true).open(server.root().join("pub/large")).unwrap().set_len(10).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(server.root().join("pub/large"))
+        .unwrap()
+        .set_len(10)
+        .unwrap();
     let mut bytes = Vec::new();
     // The end may be a reset.
     drop(data.read_to_end(&mut bytes));
@@ -259,7 +272,8 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_complete() {
 #[test]
 fn a_file_replaced_or_deleted_while_it_is_sent_finishes_whole() {
     let contents = pattern(40_000_000);
-    let server = Setup::new().user().file("pub/replaced", &contents).file("pub/deleted", &contents).start();
+    let server =
+        Setup::new().user().file("pub/replaced", &contents).file("pub/deleted", &contents).start();
     let mut editor = server.login();
     for (name, first, second) in [
         ("replaced", "RNFR /pub/new", "RNTO /pub/replaced"),
@@ -410,7 +424,12 @@ fn stored_in_place_appended_and_unique() {
     client.expect("CWD /pub", 250);
     let mut data = client.data();
     let reply = client.expect("STOU", 150);
-    let name = reply.text.trim_end().strip_prefix("150 FILE: ").unwrap_or_else(|| panic!("{reply:?}")).to_owned();
+    let name = reply
+        .text
+        .trim_end()
+        .strip_prefix("150 FILE: ")
+        .unwrap_or_else(|| panic!("{reply:?}"))
+        .to_owned();
     data.write_all(b"unique").unwrap();
     drop(data);
     client.expect_reply(226);
@@ -463,13 +482,17 @@ fn listings_agree_with_the_tree() {
     let (names, reply) = client.fetch("NLST /pub/many");
     assert_eq!(reply.code, 226);
     let names = String::from_utf8(names).unwrap();
-    let mut names: Vec<&str> = names.split_terminator("\r\n").map(|name| name.rsplit('/').next().unwrap()).collect();
+    let mut names: Vec<&str> =
+        names.split_terminator("\r\n").map(|name| name.rsplit('/').next().unwrap()).collect();
     names.sort_unstable();
     let expected: Vec<String> = (0..500).map(|number| format!("file-{number:04}")).collect();
     assert_eq!(names, expected);
     let (lines, _) = client.fetch("MLSD /pub/many");
     let lines = String::from_utf8(lines).unwrap();
-    assert_eq!(lines.lines().filter(|line| line.to_ascii_lowercase().contains("type=file;")).count(), 500);
+    assert_eq!(
+        lines.lines().filter(|line| line.to_ascii_lowercase().contains("type=file;")).count(),
+        500
+    );
     let (lines, _) = client.fetch("LIST /pub/many");
     assert_eq!(String::from_utf8(lines).unwrap().matches("file-0").count(), 500);
     // What this session changed is seen at once, whatever is cached.
@@ -486,14 +509,27 @@ fn anonymous_may_store_only_where_it_says() {
     let mut client = server.anonymous();
     assert_eq!(client.store("STOR /incoming/new", b"contents").code, 226);
     assert_eq!(fs::read(server.root().join("incoming/new")).unwrap(), b"contents");
-    for line in ["STOR /pub/new", "STOR /new", "STOR /incoming/../pub/new", "STOR /incoming/old", "APPE /pub/file"] {
+    for line in [
+        "STOR /pub/new",
+        "STOR /new",
+        "STOR /incoming/../pub/new",
+        "STOR /incoming/old",
+        "APPE /pub/file",
+    ] {
         let reply = client.store(line, b"evil");
         assert!([550, 553].contains(&reply.code), "{line}: {reply:?}");
     }
     // Not overwritten, not readable (anonymous_overwrite and uploads_readable are off).
     let (bytes, reply) = client.fetch("RETR /incoming/new");
     assert!(bytes.is_empty() && reply.code == 550, "{reply:?}");
-    for line in ["DELE /incoming/new", "DELE /pub/file", "RMD /pub", "RNFR /pub/file", "MKD /pub/x", "SITE CHMOD 777 /pub/file"] {
+    for line in [
+        "DELE /incoming/new",
+        "DELE /pub/file",
+        "RMD /pub",
+        "RNFR /pub/file",
+        "MKD /pub/x",
+        "SITE CHMOD 777 /pub/file",
+    ] {
         let reply = client.command(line);
         assert!([550, 553, 530].contains(&reply.code), "{line}: {reply:?}");
     }
@@ -504,7 +540,8 @@ fn anonymous_may_store_only_where_it_says() {
 
 #[test]
 fn an_upload_over_the_limit_leaves_nothing() {
-    let server = Setup::new().user().ftp("max_upload_bytes = 100000").file("pub/file", b"old").start();
+    let server =
+        Setup::new().user().ftp("max_upload_bytes = 100000").file("pub/file", b"old").start();
     let mut client = server.login();
     let mut data = client.data();
     client.expect("STOR /pub/file", 150);
@@ -526,7 +563,8 @@ fn thirty_sessions_at_once_get_their_own_octets() {
         for number in 0..30 {
             let server = &server;
             scope.spawn(move || {
-                let contents: Vec<u8> = pattern(400_000 + number).into_iter().skip(number).collect();
+                let contents: Vec<u8> =
+                    pattern(400_000 + number).into_iter().skip(number).collect();
                 let mut client = server.login();
                 for round in 0..3 {
                     let path = format!("/pub/file-{number}-{round}");

@@ -100,7 +100,8 @@ fuzz_target!(|case: Case| {
     assert_eq!(wire, encoded(representation, page, &[octets]), "splits change what is sent");
     assert_eq!(wire, encoded(representation, page, &single), "splits change what is sent");
     let mut counter = Encoder::new(representation, page);
-    let counted: u64 = parts.iter().map(|part| counter.count(part)).sum::<u64>() + counter.count_finish();
+    let counted: u64 =
+        parts.iter().map(|part| counter.count(part)).sum::<u64>() + counter.count_finish();
     assert_eq!(counted, wire.len() as u64, "SIZE is not what is sent");
 
     let received = decoded(representation, page, &parts);
@@ -123,9 +124,17 @@ fuzz_target!(|case: Case| {
         (Kind::Ebcdic, Structure::File) => {}
     }
     // Plain text comes back as it was.
-    let plain: Vec<u8> = octets.iter().map(|octet| if octet % 9 == 0 { b'\n' } else { b' ' + octet % 95 }).chain([b'\n']).collect();
+    let plain: Vec<u8> = octets
+        .iter()
+        .map(|octet| if octet % 9 == 0 { b'\n' } else { b' ' + octet % 95 })
+        .chain([b'\n'])
+        .collect();
     if kind != Kind::Image || structure == Structure::File {
         let wire = encoded(representation, page, &portions(&plain, &case.splits));
-        assert_eq!(decoded(representation, page, &portions(&wire, &case.splits)), (plain, true), "text does not come back");
+        assert_eq!(
+            decoded(representation, page, &portions(&wire, &case.splits)),
+            (plain, true),
+            "text does not come back"
+        );
     }
 });

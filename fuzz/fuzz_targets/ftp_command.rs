@@ -11,7 +11,13 @@ use sluicegate::ftp::step::Family;
 fn swapped(line: &[u8]) -> Vec<u8> {
     let verb = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
     let (verb, rest) = line.split_at(verb);
-    let swap = |byte: &u8| if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+    let swap = |byte: &u8| {
+        if byte.is_ascii_lowercase() {
+            byte.to_ascii_uppercase()
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
     verb.iter().map(swap).chain(rest.iter().copied()).collect()
 }
 
@@ -45,7 +51,9 @@ fn printed(command: &Command<'_>) -> Option<Vec<u8>> {
         }
         Command::Epsv(Some(Family::Inet)) => with("EPSV", b"1"),
         Command::Epsv(Some(Family::Inet6)) => with("EPSV", b"2"),
-        Command::Site(Site::Chmod(mode, path)) => with("SITE CHMOD", &[format!("{mode:o} ").as_bytes(), path].concat()),
+        Command::Site(Site::Chmod(mode, path)) => {
+            with("SITE CHMOD", &[format!("{mode:o} ").as_bytes(), path].concat())
+        }
         _ => None,
     }
 }
@@ -61,7 +69,12 @@ fuzz_target!(|line: &[u8]| {
     assert_eq!(is_foreign(line), is_foreign(line));
     let Ok(command) = command else { return };
     if let Some(line) = printed(&command) {
-        assert_eq!(parse(&line), Ok(command), "{:?} is read differently", String::from_utf8_lossy(&line));
+        assert_eq!(
+            parse(&line),
+            Ok(command),
+            "{:?} is read differently",
+            String::from_utf8_lossy(&line)
+        );
     }
     match command {
         Command::Rest(octets) => assert!(octets <= i64::MAX as u64),

@@ -44,17 +44,77 @@ struct Script {
 }
 
 const LINES: &[&[u8]] = &[
-    b"USER anonymous\r\n", b"PASS x\r\n", b"ACCT x\r\n", b"CWD d\r\n", b"CDUP\r\n", b"SMNT x\r\n", b"REIN\r\n",
-    b"QUIT\r\n", b"PORT 127,0,0,1,200,10\r\n", b"PASV\r\n", b"EPSV\r\n", b"EPSV ALL\r\n", b"EPSV 1\r\n", b"EPSV 2\r\n",
-    b"EPRT |1|127.0.0.1|51210|\r\n", b"EPRT |2|::1|51210|\r\n", b"EPRT |3|x|1|\r\n", b"TYPE I\r\n", b"TYPE A\r\n",
-    b"TYPE E\r\n", b"STRU R\r\n", b"STRU F\r\n", b"MODE S\r\n", b"RETR f\r\n", b"STOR f\r\n", b"STOU\r\n", b"STOU f\r\n",
-    b"APPE f\r\n", b"ALLO 100\r\n", b"REST 10\r\n", b"RNFR f\r\n", b"RNTO g\r\n", b"ABOR\r\n", b"DELE f\r\n", b"RMD d\r\n",
-    b"MKD d\r\n", b"PWD\r\n", b"LIST\r\n", b"LIST -la\r\n", b"LIST *.c\r\n", b"NLST\r\n", b"NLST d\r\n", b"MLSD\r\n",
-    b"MLST\r\n", b"MLST f\r\n", b"SITE HELP\r\n", b"SITE CHMOD 644 f\r\n", b"SITE UTIME 20200101000000 f\r\n",
-    b"SITE UMASK 022\r\n", b"SITE IDLE 10\r\n", b"SITE SYMLINK f g\r\n", b"SYST\r\n", b"STAT\r\n", b"STAT d\r\n", b"HELP\r\n",
-    b"HELP RETR\r\n", b"NOOP\r\n", b"FEAT\r\n", b"OPTS UTF8 ON\r\n", b"OPTS MLST size;\r\n", b"MDTM f\r\n", b"SIZE f\r\n",
-    b"MFMT 20200101000000 f\r\n", b"CLNT x\r\n", b"NONSENSE\r\n", b"\r\n", b"GET / HTTP/1.1\r\n", b"USER bob\r\n",
-    b"PASS wrong\r\n", b"\xff\xf4\xff\xf2ABOR\r\n", b"noop\n",
+    b"USER anonymous\r\n",
+    b"PASS x\r\n",
+    b"ACCT x\r\n",
+    b"CWD d\r\n",
+    b"CDUP\r\n",
+    b"SMNT x\r\n",
+    b"REIN\r\n",
+    b"QUIT\r\n",
+    b"PORT 127,0,0,1,200,10\r\n",
+    b"PASV\r\n",
+    b"EPSV\r\n",
+    b"EPSV ALL\r\n",
+    b"EPSV 1\r\n",
+    b"EPSV 2\r\n",
+    b"EPRT |1|127.0.0.1|51210|\r\n",
+    b"EPRT |2|::1|51210|\r\n",
+    b"EPRT |3|x|1|\r\n",
+    b"TYPE I\r\n",
+    b"TYPE A\r\n",
+    b"TYPE E\r\n",
+    b"STRU R\r\n",
+    b"STRU F\r\n",
+    b"MODE S\r\n",
+    b"RETR f\r\n",
+    b"STOR f\r\n",
+    b"STOU\r\n",
+    b"STOU f\r\n",
+    b"APPE f\r\n",
+    b"ALLO 100\r\n",
+    b"REST 10\r\n",
+    b"RNFR f\r\n",
+    b"RNTO g\r\n",
+    b"ABOR\r\n",
+    b"DELE f\r\n",
+    b"RMD d\r\n",
+    b"MKD d\r\n",
+    b"PWD\r\n",
+    b"LIST\r\n",
+    b"LIST -la\r\n",
+    b"LIST *.c\r\n",
+    b"NLST\r\n",
+    b"NLST d\r\n",
+    b"MLSD\r\n",
+    b"MLST\r\n",
+    b"MLST f\r\n",
+    b"SITE HELP\r\n",
+    b"SITE CHMOD 644 f\r\n",
+    b"SITE UTIME 20200101000000 f\r\n",
+    b"SITE UMASK 022\r\n",
+    b"SITE IDLE 10\r\n",
+    b"SITE SYMLINK f g\r\n",
+    b"SYST\r\n",
+    b"STAT\r\n",
+    b"STAT d\r\n",
+    b"HELP\r\n",
+    b"HELP RETR\r\n",
+    b"NOOP\r\n",
+    b"FEAT\r\n",
+    b"OPTS UTF8 ON\r\n",
+    b"OPTS MLST size;\r\n",
+    b"MDTM f\r\n",
+    b"SIZE f\r\n",
+    b"MFMT 20200101000000 f\r\n",
+    b"CLNT x\r\n",
+    b"NONSENSE\r\n",
+    b"\r\n",
+    b"GET / HTTP/1.1\r\n",
+    b"USER bob\r\n",
+    b"PASS wrong\r\n",
+    b"\xff\xf4\xff\xf2ABOR\r\n",
+    b"noop\n",
 ];
 
 struct Driver {
@@ -116,9 +176,23 @@ impl Driver {
 
     fn fault(choice: u8) -> Fault {
         [
-            Fault::Missing, Fault::Denied, Fault::IsDirectory, Fault::NotDirectory, Fault::Exists, Fault::NotEmpty,
-            Fault::BadName, Fault::BadOffset, Fault::Busy, Fault::NoSpace, Fault::TooLarge, Fault::NotRegular, Fault::Link,
-            Fault::Changed, Fault::Exhausted, Fault::Local, Fault::Unsupported,
+            Fault::Missing,
+            Fault::Denied,
+            Fault::IsDirectory,
+            Fault::NotDirectory,
+            Fault::Exists,
+            Fault::NotEmpty,
+            Fault::BadName,
+            Fault::BadOffset,
+            Fault::Busy,
+            Fault::NoSpace,
+            Fault::TooLarge,
+            Fault::NotRegular,
+            Fault::Link,
+            Fault::Changed,
+            Fault::Exhausted,
+            Fault::Local,
+            Fault::Unsupported,
         ][usize::from(choice) % 17]
     }
 
@@ -133,7 +207,13 @@ impl Driver {
                     return Answer::Refused(Fault::Denied);
                 }
                 let anonymous = user == b"anonymous";
-                Answer::LoggedIn(Account { name: user.clone(), anonymous, writes: choice & 4 == 0, fxp: choice & 8 != 0, id: 1 })
+                Answer::LoggedIn(Account {
+                    name: user.clone(),
+                    anonymous,
+                    writes: choice & 4 == 0,
+                    fxp: choice & 8 != 0,
+                    id: 1,
+                })
             }
             Ask::Size(..) => Answer::Size(u64::from(choice)),
             Ask::Modified(_) => Answer::Modified(UnixTime(i64::from(choice) * 10_000_000)),
@@ -150,7 +230,9 @@ impl Driver {
                 readable: true,
                 creatable: false,
             })),
-            Ask::Lines(..) => Answer::Lines(b"-rw-r--r-- 1 ftp ftp 1 Jan  1  1970 f\r\n".repeat(usize::from(choice))),
+            Ask::Lines(..) => Answer::Lines(
+                b"-rw-r--r-- 1 ftp ftp 1 Jan  1  1970 f\r\n".repeat(usize::from(choice)),
+            ),
             _ => Answer::Done,
         }
     }
@@ -164,7 +246,11 @@ impl Driver {
         while !self.closed {
             let before = input.len();
             let next = self.session.advance(&mut input, &mut self.outbox);
-            assert!(self.outbox.len() <= OUTBOX_BYTES_MAX + REPLY_BYTES_MAX, "the outbox holds {}", self.outbox.len());
+            assert!(
+                self.outbox.len() <= OUTBOX_BYTES_MAX + REPLY_BYTES_MAX,
+                "the outbox holds {}",
+                self.outbox.len()
+            );
             idle = if input.len() == before { idle + 1 } else { 0 };
             assert!(idle < 100, "no progress: {next:?}");
             match next {
@@ -207,7 +293,11 @@ impl Driver {
                 Next::Abort => {
                     assert!(self.running.is_some(), "nothing to abort");
                     // It may have ended in the meantime.
-                    let news = if self.choice() & 3 == 3 && self.opened { News::Done { bytes: 1 } } else { News::Aborted };
+                    let news = if self.choice() & 3 == 3 && self.opened {
+                        News::Done { bytes: 1 }
+                    } else {
+                        News::Aborted
+                    };
                     self.running = None;
                     self.session.transfer(news, &mut self.outbox);
                 }
@@ -329,7 +419,9 @@ fn replies(sent: &[u8]) -> (usize, usize) {
                 if code[0] == b'1' { preliminary += 1 } else { finals += 1 }
             }
             (None, Some(code), Some(b'-')) => open = Some(code.to_vec()),
-            (Some(open), code, _) => assert!(code.is_none() || code == Some(open), "digits begin a middle line"),
+            (Some(open), code, _) => {
+                assert!(code.is_none() || code == Some(open), "digits begin a middle line")
+            }
             (None, ..) => panic!("not a reply: {:?}", String::from_utf8_lossy(line)),
         }
         match end {
@@ -350,7 +442,10 @@ fuzz_target!(|script: Script| {
         "splits change the replies"
     );
     // Answers to Telnet options are no replies, and an IAC may hide an end of line from this count.
-    let telnet = script.events.iter().any(|event| matches!(event, Event::Octets(octets) if octets.contains(&0xff)));
+    let telnet = script
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Octets(octets) if octets.contains(&0xff)));
     if telnet {
         return;
     }

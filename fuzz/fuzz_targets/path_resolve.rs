@@ -18,9 +18,8 @@ fn oracle(base: &[u8], argument: &[u8]) -> Option<Vec<u8>> {
             name => names.push(name),
         }
     }
-    Some(names.iter().flat_map(|name| [&b"/"[..], name]).collect::<Vec<_>>().concat()).map(|path| {
-        if path.is_empty() { b"/".to_vec() } else { path }
-    })
+    Some(names.iter().flat_map(|name| [&b"/"[..], name]).collect::<Vec<_>>().concat())
+        .map(|path| if path.is_empty() { b"/".to_vec() } else { path })
 }
 
 fuzz_target!(|arguments: Vec<&[u8]>| {
@@ -28,7 +27,8 @@ fuzz_target!(|arguments: Vec<&[u8]>| {
     for argument in arguments {
         let joined = path.join(argument);
         let expected = oracle(path.as_bytes(), argument);
-        let over_long = argument.split(|byte| *byte == b'/').any(|name| name.len() > NAME_BYTES_MAX);
+        let over_long =
+            argument.split(|byte| *byte == b'/').any(|name| name.len() > NAME_BYTES_MAX);
         let Some(joined) = joined else {
             let path_too_long = expected.is_some_and(|path| path.len() > PATH_BYTES_MAX);
             assert!(argument.contains(&0) || over_long || path_too_long, "refused {argument:?}");

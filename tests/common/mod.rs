@@ -2,7 +2,7 @@
 //!
 //! The server binds port 0 in a fresh directory and is ready when it says so. Nothing here sleeps in
 //! the hope that something has happened: it reads until a line comes or polls a condition with a deadline.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -29,11 +29,16 @@ pub const PASSWORD: &str = "correct horse";
 
 /// The program under test.
 pub fn program() -> PathBuf {
-    std::env::var_os("SLUICEGATE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sluicegate").into(), PathBuf::from)
+    std::env::var_os("SLUICEGATE_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_sluicegate").into(), PathBuf::from)
 }
 
 /// Polls until `condition` gives something, or fails with `what` after `limit`.
-pub fn eventually_within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {
@@ -197,7 +202,12 @@ impl Setup {
         let mut words = self.wrapper.clone();
         words.push(self.binary.clone().into());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("serve").arg("--config").arg(self.config()).stdin(Stdio::null());
+        command
+            .args(&words[1..])
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null());
         command
     }
 
@@ -285,7 +295,8 @@ pub struct Server {
 
 impl Server {
     fn start(setup: Setup) -> Self {
-        let mut child = setup.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            setup.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Said::default());
         let stderr = child.stderr.take().unwrap();
         let writer = Arc::clone(&said);
@@ -324,7 +335,11 @@ impl Server {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the server ended with {status} before {what}:\n{}", lines.join("\n"));
             }
-            assert!(Instant::now() < deadline, "the server never said {what}:\n{}", lines.join("\n"));
+            assert!(
+                Instant::now() < deadline,
+                "the server never said {what}:\n{}",
+                lines.join("\n")
+            );
             lines = self.said.changed.wait_timeout(lines, Duration::from_millis(100)).unwrap().0;
         }
     }
@@ -335,7 +350,8 @@ impl Server {
     }
 
     fn port(&self, kind: &str, v6: bool) -> SocketAddr {
-        let found = self.ports.iter().find(|(name, address)| name == kind && address.is_ipv6() == v6);
+        let found =
+            self.ports.iter().find(|(name, address)| name == kind && address.is_ipv6() == v6);
         found.unwrap_or_else(|| panic!("no listener {kind} (IPv6: {v6}) in {:?}", self.ports)).1
     }
 
@@ -399,8 +415,13 @@ impl Server {
         if name(own).trim() == "sluicegate" {
             return own;
         }
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| name(*pid).trim() == "sluicegate").unwrap_or(own)
+        let children =
+            fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .find(|pid| name(*pid).trim() == "sluicegate")
+            .unwrap_or(own)
     }
 
     /// Sends a signal.
@@ -456,7 +477,9 @@ impl Server {
     pub fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(self.port("metrics", false)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
         page
@@ -473,7 +496,9 @@ impl Server {
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.root(), &mut found);
-        found.retain(|path| !path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("welcome.txt")));
+        found.retain(|path| {
+            !path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("welcome.txt"))
+        });
         found.sort();
         found
     }
@@ -566,7 +591,11 @@ impl Client {
             let mut part = [0; 4096];
             match self.stream.read(&mut part) {
                 Ok(0) => {
-                    assert!(self.unread.is_empty(), "the connection ended inside a line: {:?}", self.unread);
+                    assert!(
+                        self.unread.is_empty(),
+                        "the connection ended inside a line: {:?}",
+                        self.unread
+                    );
                     return None;
                 }
                 Ok(length) => self.unread.extend_from_slice(&part[..length]),
@@ -580,7 +609,10 @@ impl Client {
     /// The next reply, or `None` at the end of the connection. A malformed one fails the test.
     pub fn reply_or_end(&mut self) -> Option<Reply> {
         let first = self.line()?;
-        let code: u16 = first.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("not a reply: {first:?}"));
+        let code: u16 = first
+            .get(..3)
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or_else(|| panic!("not a reply: {first:?}"));
         assert!((100..600).contains(&code), "not a reply: {first:?}");
         let mut text = first.clone();
         match first.as_bytes()[3] {
@@ -594,7 +626,10 @@ impl Client {
                         break;
                     }
                     let digits = line.bytes().take(3).filter(u8::is_ascii_digit).count();
-                    assert!(digits < 3 || line.starts_with(&format!("{code}-")), "a middle line begins with digits: {line:?}");
+                    assert!(
+                        digits < 3 || line.starts_with(&format!("{code}-")),
+                        "a middle line begins with digits: {line:?}"
+                    );
                 }
             }
             _ => panic!("not a reply: {first:?}"),
@@ -667,8 +702,12 @@ impl Client {
 
     /// EPSV and the data connection to it.
     pub fn data(&mut self) -> TcpStream {
-        let stream = TcpStream::connect(self.passive()).unwrap();
-        patient(stream)
+        let address = self.passive();
+        // From where the control connection comes from: the server takes no other.
+        match self.stream.local_addr().unwrap().ip() {
+            IpAddr::V4(source) => connect_from(source, address).unwrap(),
+            IpAddr::V6(_) => patient(TcpStream::connect(address).unwrap()),
+        }
     }
 
     /// A listener announced with EPRT.
@@ -731,19 +770,23 @@ pub fn reset(stream: TcpStream) {
 
 /// Has the other end closed (or reset) this connection? Reads and drops what comes.
 pub fn closed(stream: &mut TcpStream) -> bool {
-    let mut part = [0; 65536];
+    let mut part = vec![0; 65536];
     loop {
         match stream.read(&mut part) {
             Ok(0) => return true,
             Ok(_) => {}
-            Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            Err(error) => {
+                return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            }
         }
     }
 }
 
 /// Is this program there to be run?
 pub fn installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
 }
 
 /// Are we root?
