@@ -61,7 +61,10 @@ fn nothing_stays_when_peers_go_wrong() {
             kept
         });
         let stored = sim.disk().peek(&format!("{ROOT}/new"));
-        assert!(stored.is_none_or(|left| left == content(4, 60_000) || wrong == Wrong::CloseData), "{wrong:?}");
+        assert!(
+            stored.is_none_or(|left| left == content(4, 60_000) || wrong == Wrong::CloseData),
+            "{wrong:?}"
+        );
         assert_clean(&sim, house);
         drop(client);
     });
@@ -98,7 +101,10 @@ async fn misbehave(mut client: Client, wrong: Wrong) -> (Client, Option<ClientSo
         Wrong::CloseData => return (client, None),
         Wrong::SilenceControl => client.control.silence(true),
         Wrong::SilenceData => data.silence(true),
-        Wrong::NeverReadsData | Wrong::NeverWritesData | Wrong::NeverConnects | Wrong::NeverReadsReplies => {}
+        Wrong::NeverReadsData
+        | Wrong::NeverWritesData
+        | Wrong::NeverConnects
+        | Wrong::NeverReadsReplies => {}
     }
     (client, Some(data))
 }
@@ -139,7 +145,9 @@ async fn cut(client: &mut Client, line: &str, turns: u64) {
         }
     });
     for _ in 0..turns {
-        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(work.as_mut().poll(context))).await;
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(work.as_mut().poll(context)))
+                .await;
         if polled.is_ready() {
             return;
         }
@@ -184,7 +192,8 @@ fn those_who_stall_do_not_stop_others() {
                 if number % 4 == 0 {
                     client.expect("TYPE A", 200).await;
                 }
-                let line = if number % 2 == 0 { format!("STOR s{number}") } else { "RETR big".into() };
+                let line =
+                    if number % 2 == 0 { format!("STOR s{number}") } else { "RETR big".into() };
                 let data = client.begin(&line).await.unwrap().unwrap();
                 if number % 2 == 0 {
                     drop(shard::within(after(20), data.write(&content(4, 20_000))).await);
