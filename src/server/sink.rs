@@ -45,7 +45,7 @@ enum Way {
 }
 
 pub(super) struct Sink {
-    file: File,
+    file: Option<File>,
     /// Where the next octet goes; what is below was handed to a write.
     at: u64,
     way: Way,
@@ -60,10 +60,31 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Writes to `file` from `at` on. `bulk`: the file is new and its own, so extents may be reserved.
-    pub(super) fn new(file: File, at: u64, bulk: bool, bytes_max: u64) -> Self {
+    /// Writes from `at` on to the file given with [`Sink::open`]. `bulk`: the file is new and its own,
+    /// so extents may be reserved.
+    pub(super) fn new(at: u64, bulk: bool, bytes_max: u64) -> Self {
         let way = if bulk { Way::Undecided } else { Way::Buffered };
-        Self { file, at, way, reserved: 0, padded: false, bytes_max, pending: None, spare: None }
+        Self { file: None, at, way, reserved: 0, padded: false, bytes_max, pending: None, spare: None }
+    }
+
+    /// Where the octets go. Comes before the first write.
+    pub(super) fn open(&mut self, file: File) {
+        self.file = Some(file);
+    }
+
+    /// Is there a file to write to?
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Would the file be too large with `len` octets more?
+    pub(super) fn exceeds(&self, len: usize) -> bool {
+        let end = self.at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        self.bytes_max != 0 && end > self.bytes_max
+    }
+
+    fn file(&self) -> Result<&File, Fault> {
+        self.file.as_ref().ok_or(Fault::Local)
     }
 
     /// A block to fill: the one that came back, a new one, or the one in flight – whichever is free first.
@@ -105,11 +126,11 @@ impl Sink {
         last: bool,
     ) -> Result<(), Fault> {
         let end = self.at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        if self.bytes_max != 0 && end > self.bytes_max {
+        if self.exceeds(len) {
             return Err(Fault::TooLarge);
         }
         self.settle().await?;
-        self.choose_way(len, last);
+        self.choose_way(len, last)?;
         let mut count = len;
         if self.way == Way::Direct {
             self.reserve(end).await?;
@@ -123,7 +144,7 @@ impl Sink {
                 self.buffered();
             }
         }
-        let write = Box::pin(self.file.write_at(block, count, self.at));
+        let write = Box::pin(self.file()?.write_at(block, count, self.at));
         self.pending = Some(Pending { write, len: count, at: self.at });
         self.at = end;
         Ok(())
@@ -140,20 +161,21 @@ impl Sink {
     pub(super) async fn finish(&mut self) -> Result<(), Fault> {
         self.relieve().await?;
         if self.padded || self.reserved > self.at {
-            self.file.truncate(self.at).await.map_err(|error| fault::of_file(&error))?;
+            self.file()?.truncate(self.at).await.map_err(|error| fault::of_file(&error))?;
         }
         Ok(())
     }
 
-    fn choose_way(&mut self, len: usize, last: bool) {
+    fn choose_way(&mut self, len: usize, last: bool) -> Result<(), Fault> {
         if self.way == Way::Undecided {
             let bulk = len == BLOCK_BYTES && !last && self.at == 0;
-            self.way = if bulk && self.file.set_direct(true) { Way::Direct } else { Way::Buffered };
+            self.way = if bulk && self.file()?.set_direct(true) { Way::Direct } else { Way::Buffered };
         }
+        Ok(())
     }
 
     fn buffered(&mut self) {
-        if self.way == Way::Direct && !self.file.set_direct(false) {
+        if self.way == Way::Direct && !self.file.as_ref().is_some_and(|file| file.set_direct(false)) {
             // It stays direct: unaligned writes will be refused, and say so.
             tracing::debug!("a file could not leave direct writes");
         }
@@ -170,7 +192,7 @@ impl Sink {
         if self.bytes_max != 0 {
             aim = aim.min(self.bytes_max).max(end);
         }
-        match self.file.allocate(aim).await {
+        match self.file()?.allocate(aim).await {
             Ok(()) => self.reserved = aim,
             // Not in one piece ahead of need, perhaps octet by octet; or this file system cannot reserve.
             Err(error)
@@ -200,7 +222,7 @@ impl Sink {
             Ok(()) => Ok(block),
             Err(error) if self.way == Way::Direct && error.kind() == ErrorKind::InvalidInput => {
                 self.buffered();
-                let (result, block) = self.file.write_at(block, len, at).await;
+                let (result, block) = self.file()?.write_at(block, len, at).await;
                 result.map(|()| block).map_err(|error| fault::of_file(&error))
             }
             Err(error) => Err(fault::of_file(&error)),

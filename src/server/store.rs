@@ -63,15 +63,12 @@ pub(super) async fn open(
     let prepared = prepare(&ground, aim).await.map_err(News::Refused)?;
     let stream = ground.connect(channel).await?;
     let decoder = Decoder::new(representation, ground.view.ftp.ebcdic);
-    let (file, bulk) = match &prepared.target {
-        Target::Whole(upload) => (upload.file().clone(), decoder.is_identity()),
-        Target::InPlace(file) => (file.clone(), false),
-    };
-    let sink = Sink::new(file, prepared.offset, bulk, ground.view.ftp.max_upload_bytes);
+    let bulk = matches!(prepared.target, Target::Whole(_)) && decoder.is_identity();
+    let sink = Sink::new(prepared.offset, bulk, ground.view.ftp.max_upload_bytes);
     let name = prepared.name.clone();
     let pace = ground.pace();
-    let receiver = Receiver { ground, stream, sink, pace, bytes: 0 };
-    Ok(Opened { name, size_bytes: None, pump: Box::pin(receiver.pump(decoder, prepared)) })
+    let receiver = Receiver { ground, stream, sink, pace, prepared, small: None, bytes: 0 };
+    Ok(Opened { name, size_bytes: None, pump: Box::pin(receiver.pump(decoder)) })
 }
 
 async fn prepare(ground: &Ground, aim: Aim) -> Result<Prepared, Fault> {
@@ -112,22 +109,25 @@ struct Receiver {
     stream: Stream,
     sink: Sink,
     pace: Pace,
+    prepared: Prepared,
+    /// All of a file that fits one block: nothing of it is written yet.
+    small: Option<(shard::Block, usize)>,
     /// Octets received.
     bytes: u64,
 }
 
 impl Receiver {
-    async fn pump(mut self, decoder: Decoder, prepared: Prepared) -> News {
+    async fn pump(mut self, decoder: Decoder) -> News {
         let _counted = self.ground.counted();
         let received = if decoder.is_identity() {
             self.receive().await
         } else {
             self.receive_decoded(decoder).await
         };
-        let Self { ground, stream, mut sink, bytes, .. } = self;
+        let Self { ground, stream, mut sink, prepared, small, bytes, .. } = self;
         drop(stream);
         let ended = match received {
-            Ok(()) => conclude(&ground, &mut sink, prepared).await,
+            Ok(()) => conclude(&ground, &mut sink, prepared, small).await,
             Err(news) => Err(news),
         };
         match ended {
@@ -162,13 +162,32 @@ impl Receiver {
                     break;
                 }
             }
+            if ended && !self.sink.is_open() && matches!(self.prepared.target, Target::Whole(_)) {
+                if self.sink.exceeds(filled) {
+                    return Err(News::Failed(Fault::TooLarge));
+                }
+                self.small = Some((block, filled));
+                return Ok(());
+            }
             if filled > 0 {
-                self.sink.write(block, filled, ended).await.map_err(News::Failed)?;
+                self.write(block, filled, ended).await?;
             }
             if ended {
                 return Ok(());
             }
         }
+    }
+
+    /// Writes to the target, which is made at the first time.
+    async fn write(&mut self, block: shard::Block, len: usize, last: bool) -> Result<(), News> {
+        if !self.sink.is_open() {
+            let file = match &mut self.prepared.target {
+                Target::Whole(upload) => upload.file().await.map_err(|trouble| News::Failed(trouble.into()))?,
+                Target::InPlace(file) => file.clone(),
+            };
+            self.sink.open(file);
+        }
+        self.sink.write(block, len, last).await.map_err(News::Failed)
     }
 
     /// Wire octets become file octets on the way.
@@ -207,7 +226,7 @@ impl Receiver {
             let count = text.len().min(BLOCK_BYTES);
             block[..count].copy_from_slice(&text[..count]);
             text.drain(..count);
-            self.sink.write(block, count, false).await.map_err(News::Failed)?;
+            self.write(block, count, false).await?;
         }
         Ok(())
     }
@@ -262,12 +281,17 @@ async fn conclude(
     ground: &Ground,
     sink: &mut Sink,
     prepared: Prepared,
+    small: Option<(shard::Block, usize)>,
 ) -> Result<VirtualPath, News> {
     let durable = ground.view.ftp.durable_uploads;
     sink.finish().await.map_err(News::Failed)?;
     match prepared.target {
         Target::Whole(upload) => {
-            upload.commit(durable).await.map_err(|trouble| News::Failed(trouble.into()))?;
+            let placed = match small {
+                Some((block, len)) => upload.place(block, len, durable).await,
+                None => upload.commit(durable).await,
+            };
+            placed.map_err(|trouble| News::Failed(trouble.into()))?;
         }
         Target::InPlace(file) => {
             if durable {

@@ -18,7 +18,7 @@ use nix::fcntl::{AtFlags, OFlag};
 
 use super::file::{DetachedRoot, c_path};
 use super::ring::{Keep, Op};
-use super::{File, FileKind, Root, Stat, blocking, core};
+use super::{Block, File, FileKind, Root, Stat, blocking, core, place};
 
 /// An open directory. Clones share the descriptor.
 #[derive(Clone)]
@@ -35,6 +35,21 @@ pub struct Item {
     pub stat: Stat,
     /// For a symbolic link: what it says, and what it leads to inside the root.
     pub link: Option<(Vec<u8>, Option<Stat>)>,
+}
+
+/// How [`Dir::place`] makes a file.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The name it gets.
+    pub name: Vec<u8>,
+    /// A name nobody else uses, should one be needed on the way.
+    pub temporary: Vec<u8>,
+    /// Permission bits of a new file; one that is replaced keeps its own.
+    pub mode: u32,
+    /// May a file of that name be replaced?
+    pub replace: bool,
+    /// Sync the file before it gets its name, and the directory after.
+    pub durable: bool,
 }
 
 /// Where a directory reading stands.
@@ -77,6 +92,48 @@ impl Dir {
         let entry = opcode::OpenAt::new(self.raw(), name.as_ptr()).flags(flags.bits()).mode(mode).build();
         let keep = Keep::Any(Box::new((Rc::clone(&self.fd), name)));
         Ok(File::new(core(|core| core.ring.start_fd(entry, keep)).descriptor().await?))
+    }
+
+    /// What is known of an entry without looking at the disk; `None` when that takes a disk.
+    ///
+    /// # Errors
+    /// ENOENT when it is known that there is no such entry.
+    pub fn peek(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        use nix::fcntl::{OpenHow, openat2};
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(super::file::RESOLVE_CACHED);
+        match openat2(&self.fd, component(name)?.as_c_str(), how) {
+            Ok(fd) => Ok(Some(nix::sys::stat::fstat(&fd)?.into())),
+            Err(nix::Error::EAGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// May this process make names here? Does not wait.
+    ///
+    /// # Errors
+    /// EACCES, EROFS.
+    pub fn writable(&self) -> io::Result<()> {
+        use nix::unistd::{AccessFlags, faccessat};
+        let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+        Ok(faccessat(&self.fd, ".", wanted, AtFlags::AT_EACCESS)?)
+    }
+
+    /// Makes a whole small file in one visit to a worker: `block[..len]` under a name of its own choice
+    /// first, under `how.name` in one step when it is whole. Gives the block back.
+    ///
+    /// # Errors
+    /// EEXIST when the name is taken and may not be; EISDIR when it is a directory's; ENOSPC, EIO.
+    /// After an error nothing of the file is left.
+    pub async fn place(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
+        let prepared = self.fd.try_clone().and_then(|fd| Ok((fd, component(&how.name)?, component(&how.temporary)?)));
+        let (fd, name, temporary) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return (Err(error), block),
+        };
+        let work = move |octets: &[u8]| place::place(&fd, octets, &name, &temporary, &how);
+        let (result, block) = super::workers::with_block(block, len, work).await;
+        (result.and_then(|result| result), block)
     }
 
     /// Renames, over whatever `to` is when `replace`.

@@ -28,7 +28,7 @@ use super::ring::Keep;
 use super::{block, blocking, core};
 
 /// openat2(2): fail with EAGAIN rather than wait for the disk (nix does not name it yet).
-const RESOLVE_CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
+pub(super) const RESOLVE_CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
 
 /// How symbolic links are treated while a path is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,7 @@ mod buffers;
 mod dir;
 mod file;
 mod net;
+mod place;
 pub mod preflight;
 pub mod privileges;
 mod ring;
@@ -42,7 +43,7 @@ use std::task::{Poll, Waker};
 
 pub use accept::{Listeners, accept};
 pub use buffers::{BLOCK_BYTES, Block, Received, block};
-pub use dir::{Cursor, Dir, Item};
+pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
 pub use net::{Passive, Stream, connect};
 pub use start::{Board, HEARTBEAT, Main, Plan, Shards};

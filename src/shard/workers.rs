@@ -11,7 +11,7 @@
 //! whoever waits; a job whose waiter left runs to its end and its result is dropped.
 //! Not here: how many jobs may wait (`server::gate`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
@@ -21,6 +21,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use nix::sys::eventfd::EventFd;
+
+use super::Block;
 
 /// Threads per shard.
 const THREADS: usize = 4;
@@ -80,23 +82,36 @@ impl Queue {
     }
 }
 
+/// Somebody who waits for a job, and what the job works on.
+struct Waiter {
+    waker: Option<Waker>,
+    /// Lent to the job: comes back only when the job is over, whoever still waits for it.
+    lent: Option<Block>,
+    /// Nobody waits any more.
+    left: bool,
+}
+
 /// The shard's side.
 pub(super) struct Workers {
     queue: Arc<Queue>,
-    waiting: RefCell<HashMap<u64, Waker>>,
-    next: std::cell::Cell<u64>,
+    waiting: RefCell<HashMap<u64, Waiter>>,
+    next: Cell<u64>,
 }
 
 impl Workers {
     pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, waiting: RefCell::default(), next: std::cell::Cell::new(0) }
+        Self { queue, waiting: RefCell::default(), next: Cell::new(0) }
     }
 
     /// Wakes those whose results have come. Called when somebody knocked.
     pub(super) fn deliver(&self) {
         let done = std::mem::take(&mut *lock(&self.queue.done));
         for id in done {
-            let waker = self.waiting.borrow_mut().remove(&id);
+            let mut waiting = self.waiting.borrow_mut();
+            let Some(waiter) = waiting.get_mut(&id) else { continue };
+            let (waker, gone) = (waiter.waker.take(), waiter.left.then(|| waiting.remove(&id)));
+            drop(waiting);
+            drop(gone);
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -110,24 +125,42 @@ struct Outcome<T> {
     value: Arc<Mutex<Option<std::thread::Result<T>>>>,
 }
 
+impl<T> Outcome<T> {
+    fn leave(&self) -> Option<Waiter> {
+        super::core(|core| core.workers.waiting.borrow_mut().remove(&self.id))
+    }
+}
+
 impl<T> Future for Outcome<T> {
-    type Output = std::thread::Result<T>;
+    type Output = (std::thread::Result<T>, Option<Block>);
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(value) = lock(&self.value).take() {
-            return Poll::Ready(value);
+            return Poll::Ready((value, self.leave().and_then(|waiter| waiter.lent)));
         }
         // The value is stored before the number, and numbers are delivered on this thread: it cannot
         // slip in between the look above and this.
-        super::core(|core| core.workers.waiting.borrow_mut().insert(self.id, context.waker().clone()));
+        super::core(|core| {
+            if let Some(waiter) = core.workers.waiting.borrow_mut().get_mut(&self.id) {
+                waiter.waker = Some(context.waker().clone());
+            }
+        });
         Poll::Pending
     }
 }
 
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
-        let waker = super::core(|core| core.workers.waiting.borrow_mut().remove(&self.id));
-        drop(waker);
+        if lock(&self.value).is_some() {
+            drop(self.leave());
+            return;
+        }
+        super::core(|core| {
+            if let Some(waiter) = core.workers.waiting.borrow_mut().get_mut(&self.id) {
+                waiter.left = true;
+                waiter.waker = None;
+            }
+        });
     }
 }
 
@@ -136,21 +169,67 @@ impl<T> Drop for Outcome<T> {
 /// # Errors
 /// When the work panicked.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (value, _) = start(None, work).await;
+    caught(value)
+}
+
+/// Octets of a block lent to a job.
+struct Lent {
+    start: *const u8,
+    len: usize,
+}
+
+// SAFETY: the octets belong to a block that the shard keeps aside, untouched, until the job is over
+// (`Waiter::lent`); a pool's arena is never unmapped.
+unsafe impl Send for Lent {}
+
+impl Lent {
+    fn octets(&self) -> &[u8] {
+        // SAFETY: `start` and `len` describe octets of the lent block, see above; nobody writes them
+        // while the job reads.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+/// Like [`blocking`], for work that reads the first `len` octets of a block; gives the block back.
+pub(super) async fn with_block<T: Send + 'static>(
+    block: Block,
+    len: usize,
+    work: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> (io::Result<T>, Block) {
+    let octets = &block[..len];
+    let lent = Lent { start: octets.as_ptr(), len: octets.len() };
+    let (value, block) = start(Some(block), move || work(lent.octets())).await;
+    let block = match block {
+        Some(block) => block,
+        // Unreachable by construction: a lent block comes back with its result.
+        None => super::block().await,
+    };
+    (caught(value), block)
+}
+
+fn start<T: Send + 'static>(lent: Option<Block>, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     let value = Arc::new(Mutex::new(None));
-    let result = super::core(|core| {
+    super::core(|core| {
         let id = core.workers.next.get();
         core.workers.next.set(id + 1);
-        let (slot, queue, boards, index) = (Arc::clone(&value), Arc::clone(&core.workers.queue), Arc::clone(&core.boards), core.index);
+        core.workers.waiting.borrow_mut().insert(id, Waiter { waker: None, lent, left: false });
+        let (slot, queue) = (Arc::clone(&value), Arc::clone(&core.workers.queue));
+        let (boards, index) = (Arc::clone(&core.boards), core.index);
         let job: Job = Box::new(move || {
             let outcome = catch_unwind(AssertUnwindSafe(work));
             *lock(&slot) = Some(outcome);
+            drop(slot);
             queue.finished(id, boards[index].knock());
         });
         lock(&core.workers.queue.jobs).push_back(job);
         core.workers.queue.available.notify_one();
         Outcome { id, value }
-    });
-    result.await.map_err(|_| {
+    })
+}
+
+fn caught<T>(value: std::thread::Result<T>) -> io::Result<T> {
+    value.map_err(|_| {
         super::core(|core| core.board.count_panic());
         io::Error::other("work off the shard panicked")
     })

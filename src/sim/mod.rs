@@ -50,7 +50,7 @@ pub use start::{Board, Listeners, Main, Plan, Shards, accept, noticed};
 pub use task::{
     Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now,
 };
-pub use tree::{Cursor, Dir, Item, Links, Root};
+pub use tree::{Cursor, Dir, Item, Links, Placement, Root};
 
 /// Everything simulated that one shard sees.
 pub struct World {

@@ -1,14 +1,17 @@
 //! sim::tree – roots and directories of the simulated disk, and the paths below them.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use super::disk::{Body, Disk, Ino, Names, TOP};
 use super::fault::{Operation, errno, error};
-use super::file::{Descriptor, File, Stat, stat};
+use super::file::{Descriptor, File, FileKind, Stat, stat};
 use super::kernel::operate;
-use super::{World, world};
+use super::{Block, World, world};
 
 /// Links followed in one path at most.
 const LINKS_MAX: usize = 40;
@@ -140,6 +143,67 @@ impl Dir {
             Ok(File::new(world, ino))
         };
         self.on(Operation::Create, make).await
+    }
+
+    /// What is known of an entry without looking at the disk; here that depends on the seed.
+    pub fn peek(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        let world = world();
+        if super::random() % 2 == 0 {
+            return Ok(None);
+        }
+        Ok(Some(stat(&world.disk, world.disk.find(self.descriptor.ino, name)?)))
+    }
+
+    /// Everything is permitted here.
+    pub fn writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Makes a whole small file. Goes on when nobody waits for it any more, as a worker would.
+    pub async fn place(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
+        type Placed = (io::Result<()>, Block);
+        let outcome: Rc<RefCell<(Option<Placed>, Option<Waker>)>> = Rc::default();
+        let (dir, told) = (self.clone(), Rc::clone(&outcome));
+        let work = async move {
+            let placed = dir.place_steps(block, len, how).await;
+            let mut told = told.borrow_mut();
+            told.0 = Some(placed);
+            if let Some(waker) = told.1.take() {
+                waker.wake();
+            }
+        };
+        world().executor.spawn("place", true, Box::pin(work));
+        poll_fn(|context| {
+            let mut outcome = outcome.borrow_mut();
+            outcome.1 = Some(context.waker().clone());
+            outcome.0.take().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    async fn place_steps(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
+        let kept = match self.stat(&how.name).await {
+            Ok(stat) if stat.kind == FileKind::File => stat.mode & 0o777,
+            Ok(stat) if stat.kind == FileKind::Directory => return (Err(error(errno::ISDIR)), block),
+            Ok(_) | Err(_) => how.mode,
+        };
+        let file = match self.create(&how.temporary, kept).await {
+            Ok(file) => file,
+            Err(error) => return (Err(error), block),
+        };
+        let (mut result, block) = file.write_at(block, len, 0).await;
+        if result.is_ok() && how.durable {
+            result = file.sync().await;
+        }
+        if result.is_ok() {
+            result = self.rename(&how.temporary, self, &how.name, how.replace).await;
+        }
+        if result.is_err() {
+            drop(self.unlink(&how.temporary).await);
+        } else if how.durable {
+            result = self.sync().await;
+        }
+        (result, block)
     }
 
     /// Renames over whatever `to` is; with `replace` false: EEXIST when the name is taken.
@@ -281,6 +345,21 @@ fn item(disk: &Disk, root: &Root, path: &[u8], name: Vec<u8>, ino: Ino) -> Item 
         (target, found.ok().map(|ino| stat(disk, ino)))
     });
     Item { name, stat: stat(disk, ino), link }
+}
+
+/// How [`Dir::place`] makes a file.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The name it gets.
+    pub name: Vec<u8>,
+    /// A name nobody else uses.
+    pub temporary: Vec<u8>,
+    /// Permission bits of a new file.
+    pub mode: u32,
+    /// May a file of that name be replaced?
+    pub replace: bool,
+    /// Sync the file before it gets its name, and the directory after.
+    pub durable: bool,
 }
 
 /// Where a directory reading stands.

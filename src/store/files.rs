@@ -167,17 +167,23 @@ impl Tree {
         Ok(())
     }
 
-    /// Renames; a file that has the new name is replaced.
-    pub async fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), Trouble> {
+    /// Renames; a file that has the new name is replaced. With `durable` it survives a power failure:
+    /// many clients upload under one name and rename when all is there.
+    pub async fn rename(&self, from: &[u8], to: &[u8], durable: bool) -> Result<(), Trouble> {
         let (source, old) = self.changeable(from).await?;
         let (target, new) = self.changeable(to).await?;
         match source.rename(old, &target, new, true).await {
             // Two file systems below one root: the names cannot be joined in one step.
             Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-                Err(Trouble::Unsupported)
+                return Err(Trouble::Unsupported);
             }
-            done => Ok(done?),
+            done => done?,
         }
+        if durable {
+            target.sync().await?;
+            source.sync().await?;
+        }
+        Ok(())
     }
 
     /// Sets permission bits.
@@ -207,21 +213,22 @@ impl Tree {
     pub async fn upload(&self, path: &[u8], umask: u32) -> Result<Upload, Trouble> {
         let (parent, name) = self.storable(path)?;
         let dir = self.root.open_dir(parent).await?;
-        let mut mode = FILE_MODE & !umask;
-        match dir.stat(name).await {
-            Ok(stat) => {
-                if stat.kind != FileKind::Link {
-                    regular(&stat)?;
-                    mode = stat.mode & 0o777;
-                }
-                if !self.may_replace() {
-                    return Err(Trouble::Exists);
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // Who may not replace must know before the first octet; for the others a look without the
+        // disk is enough here, since the last step looks again.
+        let known = match if self.may_replace() { dir.peek(name) } else { dir.stat(name).await.map(Some) } {
+            Ok(known) => known,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
+        };
+        if let Some(stat) = known {
+            if stat.kind != FileKind::Link {
+                regular(&stat)?;
+            }
+            if !self.may_replace() {
+                return Err(Trouble::Exists);
+            }
         }
-        Upload::begin(dir, name, self.policy.start, mode, self.may_replace()).await
+        Upload::new(dir, name, self.policy.start, FILE_MODE & !umask, self.may_replace())
     }
 
     /// Begins a file under a name that nobody has, in a directory. Gives the name as well.
@@ -243,7 +250,7 @@ impl Tree {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     let mode = FILE_MODE & !umask;
-                    let upload = Upload::begin(dir, &name, self.policy.start, mode, false).await?;
+                    let upload = Upload::new(dir, &name, self.policy.start, mode, false)?;
                     return Ok((upload, name));
                 }
                 Err(error) => return Err(error.into()),

@@ -96,7 +96,11 @@ impl Client {
     }
 
     fn check(&self, reply: &Reply, codes: &[u16]) {
-        assert!(codes.contains(&reply.code), "{reply:?} is none of {codes:?}; so far {:#?}", self.log);
+        assert!(
+            codes.contains(&reply.code),
+            "{reply:?} is none of {codes:?}; so far {:#?}",
+            self.log
+        );
     }
 
     /// Greeting, anonymous login, TYPE I.

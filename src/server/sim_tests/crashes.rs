@@ -122,7 +122,8 @@ impl Plan {
                 continue;
             }
             // What is appended may be there in part, but never at the expense of what was there.
-            let part = |left: &Vec<u8>| self.way == Way::Append && left.starts_with(&content(1, 9000));
+            let part =
+                |left: &Vec<u8>| self.way == Way::Append && left.starts_with(&content(1, 9000));
             let kept = left == old || left.as_ref().is_some_and(part);
             tally.old += usize::from(kept);
             if !kept {
@@ -168,7 +169,14 @@ fn recover(disk: &Rc<Disk>) -> Option<Vec<u8>> {
 
 fn plan(seed: u64) -> Plan {
     let journal = if seed.is_multiple_of(2) { Journal::Unordered } else { Journal::Ordered };
-    Plan { seed, calm: true, journal, sabotage: Sabotage::default(), replace: seed % 4 < 2, way: Way::Whole }
+    Plan {
+        seed,
+        calm: true,
+        journal,
+        sabotage: Sabotage::default(),
+        replace: seed % 4 < 2,
+        way: Way::Whole,
+    }
 }
 
 #[test]

@@ -17,7 +17,8 @@ fn a_data_connection_that_breaks_gives_426() {
         let stored = sim.run(async {
             let mut client = house.login().await;
             let store = world().rng.percent(60);
-            let mut data = client.begin(if store { "STOR f" } else { "RETR f" }).await.unwrap().unwrap();
+            let mut data =
+                client.begin(if store { "STOR f" } else { "RETR f" }).await.unwrap().unwrap();
             let octets = world().rng.range(0, 20_000);
             if store {
                 data.write(&new[..octets]).await.unwrap();

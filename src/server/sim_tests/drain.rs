@@ -14,18 +14,27 @@ fn going_down_ends_the_idle_spares_the_busy_and_waits_for_nobody() {
         let sim = Sim::new(seed);
         let big = content(3, 40_000);
         sim.disk().plant(&format!("{ROOT}/big"), &big);
-        sim.weather(Weather { window: 4096, segment: 1460, delay_millis: 20, ..sim.world().weather.get() });
+        sim.weather(Weather {
+            window: 4096,
+            segment: 1460,
+            delay_millis: 20,
+            ..sim.world().weather.get()
+        });
         let house = House::open(1);
         sim.run(async {
             let watch = house.context();
-            let (mut idle, mut busy, mut stalled) = (house.login().await, house.login().await, house.login().await);
+            let (mut idle, mut busy, mut stalled) =
+                (house.login().await, house.login().await, house.login().await);
             let mut data = busy.begin("RETR big").await.unwrap().unwrap();
             let stuck = stalled.begin("STOR new").await.unwrap().unwrap();
             stuck.write(&content(4, 2000)).await.unwrap();
 
             let begun = shard::now();
             shard::spawn("supervisor", async move {
-                shard::sleep_until(shard::now().after(Duration::from_millis(world().rng.below(50)))).await;
+                shard::sleep_until(
+                    shard::now().after(Duration::from_millis(world().rng.below(50))),
+                )
+                .await;
                 watch.shared.enter(Phase::Draining);
                 start::notify();
                 drain_watch(watch).await;

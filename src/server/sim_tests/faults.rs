@@ -83,7 +83,9 @@ const CASES: [Case; 10] = [
         before: None,
         line: "MLSD",
         kind: Kind::Download,
-        kept: |_, received| String::from_utf8_lossy(received).lines().any(|line| line.ends_with(" old")),
+        kept: |_, received| {
+            String::from_utf8_lossy(received).lines().any(|line| line.ends_with(" old"))
+        },
         unharmed: |sim| peek(sim, "old") == Some(old()),
     },
     Case {
@@ -108,7 +110,9 @@ const CASES: [Case; 10] = [
         line: "RNTO victim",
         kind: Kind::Neither,
         kept: |sim, _| peek(sim, "victim") == Some(new()) && peek(sim, "other").is_none(),
-        unharmed: |sim| peek(sim, "victim").is_some_and(|left| left.is_empty() == peek(sim, "other").is_some()),
+        unharmed: |sim| {
+            peek(sim, "victim").is_some_and(|left| left.is_empty() == peek(sim, "other").is_some())
+        },
     },
     Case {
         name: "a deleted file",
@@ -123,14 +127,21 @@ const CASES: [Case; 10] = [
         before: None,
         line: "STOU",
         kind: Kind::Upload,
-        kept: |sim, _| sim.disk().files(ROOT).values().filter(|content| **content == new()).count() == 2,
+        kept: |sim, _| {
+            sim.disk().files(ROOT).values().filter(|content| **content == new()).count() == 2
+        },
         unharmed: |sim| {
             let names: Vec<_> = sim.disk().files(ROOT).into_keys().collect();
             let strange = |name: &&Vec<u8>| {
-                !is_temporary(name) && !name.starts_with(b"dir/") && ![&b"old"[..], b"other", b"victim"].contains(&&name[..])
+                !is_temporary(name)
+                    && !name.starts_with(b"dir/")
+                    && ![&b"old"[..], b"other", b"victim"].contains(&&name[..])
             };
             // Already under its name when only the sync of the directory failed.
-            names.iter().filter(strange).all(|name| peek(sim, &String::from_utf8_lossy(name)) == Some(new()))
+            names
+                .iter()
+                .filter(strange)
+                .all(|name| peek(sim, &String::from_utf8_lossy(name)) == Some(new()))
         },
     },
 ];
@@ -216,13 +227,21 @@ async fn run(client: &mut Client, case: &Case) -> Outcome {
 }
 
 fn judge(sim: &Sim, case: &Case, outcome: &Outcome, hit: &[Operation], what: &str) {
-    let advisory =
-        [Operation::Allocate, Operation::Prefetch, Operation::Unlink, Operation::Stat, Operation::Truncate];
+    let advisory = [
+        Operation::Allocate,
+        Operation::Prefetch,
+        Operation::Unlink,
+        Operation::Stat,
+        Operation::Truncate,
+    ];
     if outcome.last.code < 400 {
         let success = if case.kind == Kind::Neither { 250 } else { 226 };
         assert_eq!(outcome.last.code, success, "{what}");
         assert!((case.kept)(sim, &outcome.received), "{what}: the promise was not kept");
-        assert!(hit.iter().all(|operation| advisory.contains(operation)), "{what}: succeeded all the same");
+        assert!(
+            hit.iter().all(|operation| advisory.contains(operation)),
+            "{what}: succeeded all the same"
+        );
     } else {
         assert!(!hit.is_empty(), "{what}: failed without a reason");
         let precise: &[u16] = match (outcome.begun, case.line.starts_with("RNTO")) {
@@ -250,7 +269,10 @@ fn a_full_disk_is_told_and_leaves_nothing() {
             sim.run(async {
                 let mut client = house.login_writer().await;
                 let outcome = client.upload(line, &new()).await.unwrap();
-                assert!([452, 552].contains(&outcome.last.code), "{line}, {space} octets: {outcome:?}");
+                assert!(
+                    [452, 552].contains(&outcome.last.code),
+                    "{line}, {space} octets: {outcome:?}"
+                );
                 client.assert_in_step().await;
                 client.quit().await;
                 shard::sleep_until(shard::now().after(PATIENCE)).await;

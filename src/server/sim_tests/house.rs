@@ -101,7 +101,8 @@ pub(super) fn temporaries(disk: &Disk) -> Vec<String> {
 /// One user, with a hash that is cheap to check.
 fn accounts() -> Accounts {
     let cheap = Params::new(8, 1, 1, None).unwrap();
-    let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap).hash_password(b"sim").unwrap();
+    let hash =
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap).hash_password(b"sim").unwrap();
     let mut accounts = Accounts::default();
     accounts.insert(User {
         name: "writer".into(),

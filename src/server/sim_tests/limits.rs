@@ -61,7 +61,10 @@ fn nothing_stays_when_peers_go_wrong() {
             kept
         });
         let stored = sim.disk().peek(&format!("{ROOT}/new"));
-        assert!(stored.is_none_or(|left| left == content(4, 60_000) || wrong == Wrong::CloseData), "{wrong:?}");
+        assert!(
+            stored.is_none_or(|left| left == content(4, 60_000) || wrong == Wrong::CloseData),
+            "{wrong:?}"
+        );
         assert_clean(&sim, house);
         drop(client);
     });
@@ -98,7 +101,10 @@ async fn misbehave(mut client: Client, wrong: Wrong) -> (Client, Option<ClientSo
         Wrong::CloseData => return (client, None),
         Wrong::SilenceControl => client.control.silence(true),
         Wrong::SilenceData => data.silence(true),
-        Wrong::NeverReadsData | Wrong::NeverWritesData | Wrong::NeverConnects | Wrong::NeverReadsReplies => {}
+        Wrong::NeverReadsData
+        | Wrong::NeverWritesData
+        | Wrong::NeverConnects
+        | Wrong::NeverReadsReplies => {}
     }
     (client, Some(data))
 }
@@ -124,7 +130,10 @@ fn resets_at_any_step_leave_nothing() {
         });
         let big = sim.disk().peek(&format!("{ROOT}/big")).unwrap();
         let old = content(3, 20_000);
-        assert!(big == content(4, 20_000) || big.starts_with(&old), "{line}: {} octets", big.len());
+        // A data connection that ends cleanly ends the file, whatever becomes of the control connection.
+        let new = content(4, 20_000);
+        let whole = new.starts_with(&big) && line.starts_with("STOR");
+        assert!(whole || big.starts_with(&old), "{line}: {} octets", big.len());
         assert_clean(&sim, house);
     });
 }
@@ -139,7 +148,9 @@ async fn cut(client: &mut Client, line: &str, turns: u64) {
         }
     });
     for _ in 0..turns {
-        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(work.as_mut().poll(context))).await;
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(work.as_mut().poll(context)))
+                .await;
         if polled.is_ready() {
             return;
         }
@@ -184,7 +195,8 @@ fn those_who_stall_do_not_stop_others() {
                 if number % 4 == 0 {
                     client.expect("TYPE A", 200).await;
                 }
-                let line = if number % 2 == 0 { format!("STOR s{number}") } else { "RETR big".into() };
+                let line =
+                    if number % 2 == 0 { format!("STOR s{number}") } else { "RETR big".into() };
                 let data = client.begin(&line).await.unwrap().unwrap();
                 if number % 2 == 0 {
                     drop(shard::within(after(20), data.write(&content(4, 20_000))).await);

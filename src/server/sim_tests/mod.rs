@@ -34,7 +34,9 @@ fn seeds(count: u64, scenario: impl Fn(u64)) {
     let test = thread.name().unwrap_or("?");
     for seed in range {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario(seed))) {
-            eprintln!("failed with seed {seed}; to run it again: SIM_SEED={seed} cargo test --lib {test}");
+            eprintln!(
+                "failed with seed {seed}; to run it again: SIM_SEED={seed} cargo test --lib {test}"
+            );
             resume_unwind(panic);
         }
     }

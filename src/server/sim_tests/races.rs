@@ -11,8 +11,11 @@ use crate::shard::{self, Sim, Weather, world};
 fn each_reader_gets_one_whole_version() {
     seeds(100, |seed| {
         let sim = Sim::new(seed);
-        let versions: Rc<Vec<Vec<u8>>> =
-            Rc::new((0..5).map(|number| content(100 + number, 7000 + 2000 * usize::try_from(number).unwrap())).collect());
+        let versions: Rc<Vec<Vec<u8>>> = Rc::new(
+            (0..5)
+                .map(|number| content(100 + number, 7000 + 2000 * usize::try_from(number).unwrap()))
+                .collect(),
+        );
         let weather = sim.world().weather.get();
         sim.weather(Weather { segment: weather.segment.max(100), ..weather });
         sim.disk().plant(&format!("{ROOT}/f"), &versions[0]);
@@ -21,11 +24,15 @@ fn each_reader_gets_one_whole_version() {
         let read = Rc::new(RefCell::new(Vec::new()));
         sim.run(async {
             for writer in 0..2 {
-                let (house, versions, ended) = (house.clone(), Rc::clone(&versions), Rc::clone(&ended));
+                let (house, versions, ended) =
+                    (house.clone(), Rc::clone(&versions), Rc::clone(&ended));
                 shard::spawn("writer", async move {
                     let mut client = house.login().await;
                     for round in 0..2 {
-                        let outcome = client.upload("STOR f", &versions[1 + writer * 2 + round]).await.unwrap();
+                        let outcome = client
+                            .upload("STOR f", &versions[1 + writer * 2 + round])
+                            .await
+                            .unwrap();
                         assert_eq!(outcome.last.code, 226, "{outcome:?}");
                     }
                     client.quit().await;
@@ -78,7 +85,10 @@ fn a_file_that_goes_away_is_sent_whole() {
                     other.expect("RNFR f", 350).await;
                     other.expect("RNTO g", 250).await;
                 }
-                _ => assert_eq!(other.upload("STOR f", &content(2, 9000)).await.unwrap().last.code, 226),
+                _ => assert_eq!(
+                    other.upload("STOR f", &content(2, 9000)).await.unwrap().last.code,
+                    226
+                ),
             }
             assert!(data.read_to_end().await.unwrap() == old);
             drop(data);

@@ -28,10 +28,15 @@ fn random_sessions_keep_contents_and_order() {
             // What is removed in the background may take a while.
             shard::sleep_until(shard::now().after(PATIENCE)).await;
             let files = world().disk.files(ROOT);
-            let expected: BTreeMap<_, _> =
-                model.iter().map(|(name, bytes)| (name.as_bytes().to_vec(), bytes.clone())).collect();
+            let expected: BTreeMap<_, _> = model
+                .iter()
+                .map(|(name, bytes)| (name.as_bytes().to_vec(), bytes.clone()))
+                .collect();
             let sizes = |files: &BTreeMap<Vec<u8>, Vec<u8>>| -> Vec<(String, usize)> {
-                files.iter().map(|(name, bytes)| (String::from_utf8_lossy(name).into(), bytes.len())).collect()
+                files
+                    .iter()
+                    .map(|(name, bytes)| (String::from_utf8_lossy(name).into(), bytes.len()))
+                    .collect()
             };
             assert!(files == expected, "{:?}, not {:?}", sizes(&files), sizes(&expected));
         });
@@ -97,7 +102,9 @@ async fn list(client: &mut Client, model: &Model) {
     let text = String::from_utf8(outcome.received).unwrap();
     let mut names: Vec<&str> = text
         .lines()
-        .filter(|line| !line.contains("type=cdir") && !line.contains("type=pdir") && !line.starts_with("total"))
+        .filter(|line| {
+            !line.contains("type=cdir") && !line.contains("type=pdir") && !line.starts_with("total")
+        })
         .map(|line| match verb {
             "MLSD" => line.split_once(' ').unwrap().1,
             "LIST" => last_words(line),
@@ -105,7 +112,10 @@ async fn list(client: &mut Client, model: &Model) {
         })
         .collect();
     names.sort_unstable();
-    let below = model.keys().filter_map(|name| name.strip_prefix(prefix)).filter(|name| !name.contains('/'));
+    let below = model
+        .keys()
+        .filter_map(|name| name.strip_prefix(prefix))
+        .filter(|name| !name.contains('/'));
     let mut expected: Vec<&str> = below.collect();
     match dir {
         "" => expected.push("dir"),
@@ -180,7 +190,8 @@ async fn restart(client: &mut Client, model: &mut Model, name: &'static str) {
 /// TYPE A there and back: lines end in CRLF on the wire and in LF in the file.
 async fn text(client: &mut Client, model: &mut Model, name: &'static str) {
     let lines = world().rng.range(0, 600);
-    let wire: String = (0..lines).map(|line| format!("line {line} {}\r\n", "x".repeat(line % 50))).collect();
+    let wire: String =
+        (0..lines).map(|line| format!("line {line} {}\r\n", "x".repeat(line % 50))).collect();
     client.expect("TYPE A", 200).await;
     let outcome = client.upload(&format!("STOR {name}"), wire.as_bytes()).await.unwrap();
     assert_eq!(outcome.last.code, 226, "{:?}", outcome.last);
@@ -220,7 +231,14 @@ async fn delete(client: &mut Client, model: &mut Model, name: &'static str) {
 }
 
 async fn pipelined(client: &mut Client) {
-    let table = [("NOOP", 200), ("PWD", 257), ("SYST", 215), ("TYPE I", 200), ("SIZE none", 550), ("XYZZY", 500)];
+    let table = [
+        ("NOOP", 200),
+        ("PWD", 257),
+        ("SYST", 215),
+        ("TYPE I", 200),
+        ("SIZE none", 550),
+        ("XYZZY", 500),
+    ];
     let chosen: Vec<_> = (0..world().rng.range(2, 12)).map(|_| *world().rng.pick(&table)).collect();
     let lines: Vec<&str> = chosen.iter().map(|(line, _)| *line).collect();
     client.send(&lines.join("\r\n")).await.unwrap();

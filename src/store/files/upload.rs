@@ -1,9 +1,10 @@
 //! store::files::upload – a file that appears under its name whole, or not at all.
 //!
 //! ```text
-//! begin ──▶ temporary in the target directory ──commit──▶ sync, rename, sync directory
-//!                        │ drop
-//!                        └──▶ unlinked
+//! new ──file──▶ temporary in the target directory ──commit──▶ sync, rename, sync directory
+//!  │                       │ drop
+//!  │                       └──▶ unlinked
+//!  └──place──▶ all of that at once, for what fits one block
 //! ```
 //! Promises: whatever happens between two steps, the name shows the old file or the new one; a
 //! temporary of a living process goes away when its upload does.
@@ -12,7 +13,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::Trouble;
-use crate::shard::{self, Dir, File};
+use crate::shard::{self, Block, Dir, File, FileKind, Placement};
 
 const PREFIX: &[u8] = b".sluicegate-";
 const SUFFIX: &[u8] = b".part";
@@ -44,28 +45,44 @@ pub(super) fn unique_name(stem: &[u8]) -> Vec<u8> {
     name
 }
 
-/// A file on its way to its name.
+/// A file on its way to its name. Nothing is made before [`Upload::file`] or [`Upload::place`].
 pub struct Upload {
+    dir: Dir,
+    name: Vec<u8>,
+    start: u64,
+    mode: u32,
+    replace: bool,
+    begun: Option<Begun>,
+}
+
+/// A temporary that octets go to.
+struct Begun {
     guard: Guard,
     file: File,
-    name: Vec<u8>,
-    replace: bool,
 }
 
 impl Upload {
-    pub(super) async fn begin(
-        dir: Dir,
-        name: &[u8],
-        start: u64,
-        mode: u32,
-        replace: bool,
-    ) -> Result<Self, Trouble> {
-        // A name that is too long is refused now, not after the last octet.
+    pub(super) fn new(dir: Dir, name: &[u8], start: u64, mode: u32, replace: bool) -> Result<Self, Trouble> {
+        // What can be known now is refused now, not after the last octet.
         if name.len() > crate::limits::NAME_BYTES_MAX {
             return Err(Trouble::BadName);
         }
-        let mut guard = Guard { dir, name: temporary_name(start), state: State::Beginning };
-        let file = match guard.dir.create(&guard.name, mode).await {
+        dir.writable()?;
+        Ok(Self { dir, name: name.to_vec(), start, mode, replace, begun: None })
+    }
+
+    /// The temporary, made at the first call: for what does not fit one block.
+    pub async fn file(&mut self) -> Result<File, Trouble> {
+        if let Some(begun) = &self.begun {
+            return Ok(begun.file.clone());
+        }
+        if let Ok(Some(old)) = self.dir.peek(&self.name)
+            && old.kind == FileKind::File
+        {
+            self.mode = old.mode & 0o777;
+        }
+        let mut guard = Guard { dir: self.dir.clone(), name: temporary_name(self.start), state: State::Beginning };
+        let file = match guard.dir.create(&guard.name, self.mode).await {
             Ok(file) => file,
             Err(error) => {
                 guard.state = State::Gone;
@@ -73,22 +90,20 @@ impl Upload {
             }
         };
         guard.state = State::There;
-        Ok(Self { guard, file, name: name.to_vec(), replace })
+        self.begun = Some(Begun { guard, file: file.clone() });
+        Ok(file)
     }
 
-    /// Where the octets go.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Gives the file its name. With `durable`, both survive a power failure once this is done.
+    /// Gives the temporary its name; an upload without octets becomes an empty file. With `durable`,
+    /// both survive a power failure once this is done.
     pub async fn commit(mut self, durable: bool) -> Result<(), Trouble> {
+        self.file().await?;
+        let Some(Begun { mut guard, file }) = self.begun.take() else { return Err(Trouble::Local) };
         if durable {
-            self.file.sync().await?;
+            file.sync().await?;
         }
-        let dir = &self.guard.dir;
-        match dir.rename(&self.guard.name, dir, &self.name, self.replace).await {
-            Ok(()) => self.guard.state = State::Gone,
+        match guard.dir.rename(&guard.name, &guard.dir, &self.name, self.replace).await {
+            Ok(()) => guard.state = State::Gone,
             // Somebody made a directory of that name in the meantime.
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
                 return Err(Trouble::IsDirectory);
@@ -96,9 +111,23 @@ impl Upload {
             Err(error) => return Err(error.into()),
         }
         if durable {
-            self.guard.dir.sync().await?;
+            guard.dir.sync().await?;
         }
         Ok(())
+    }
+
+    /// Makes the whole file from one block, in one step and with the promises of [`Upload::commit`].
+    pub async fn place(self, block: Block, len: usize, durable: bool) -> Result<(), Trouble> {
+        let how = Placement {
+            temporary: temporary_name(self.start),
+            name: self.name,
+            mode: self.mode,
+            replace: self.replace,
+            durable,
+        };
+        let (placed, block) = self.dir.place(block, len, how).await;
+        drop(block);
+        Ok(placed?)
     }
 }
 
