@@ -11,19 +11,20 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use io_uring::{opcode, types};
 use nix::fcntl::{AtFlags, OFlag};
 
 use super::file::{DetachedRoot, c_path};
 use super::ring::{Keep, Op};
+use super::workers::Pace;
 use super::{Block, File, FileKind, Root, Stat, blocking, core, place};
 
 /// An open directory. Clones share the descriptor.
 #[derive(Clone)]
 pub struct Dir {
-    fd: Rc<OwnedFd>,
+    fd: Arc<OwnedFd>,
 }
 
 /// One entry as read.
@@ -68,7 +69,7 @@ fn component(name: &[u8]) -> io::Result<CString> {
 
 impl Dir {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd: Rc::new(fd) }
+        Self { fd: Arc::new(fd) }
     }
 
     fn raw(&self) -> types::Fd {
@@ -79,7 +80,7 @@ impl Dir {
     fn start(&self, name: &[u8], build: impl FnOnce(types::Fd, *const libc::c_char) -> io_uring::squeue::Entry) -> io::Result<Op> {
         let name = component(name)?;
         let entry = build(self.raw(), name.as_ptr());
-        Ok(core(|core| core.ring.start(entry, Keep::Any(Box::new((Rc::clone(&self.fd), name))))))
+        Ok(core(|core| core.ring.start(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name))))))
     }
 
     /// Creates a file that did not exist, for reading and writing.
@@ -90,7 +91,7 @@ impl Dir {
         let name = component(name)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let entry = opcode::OpenAt::new(self.raw(), name.as_ptr()).flags(flags.bits()).mode(mode).build();
-        let keep = Keep::Any(Box::new((Rc::clone(&self.fd), name)));
+        let keep = Keep::Any(Box::new((Arc::clone(&self.fd), name)));
         Ok(File::new(core(|core| core.ring.start_fd(entry, keep)).descriptor().await?))
     }
 
@@ -126,13 +127,15 @@ impl Dir {
     /// EEXIST when the name is taken and may not be; EISDIR when it is a directory's; ENOSPC, EIO.
     /// After an error nothing of the file is left.
     pub async fn place(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
-        let prepared = self.fd.try_clone().and_then(|fd| Ok((fd, component(&how.name)?, component(&how.temporary)?)));
-        let (fd, name, temporary) = match prepared {
+        let fd = Arc::clone(&self.fd);
+        let names = component(&how.name).and_then(|name| Ok((name, component(&how.temporary)?)));
+        let (name, temporary) = match names {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error), block),
         };
+        let pace = if how.durable { Pace::Slow } else { Pace::Quick };
         let work = move |octets: &[u8]| place::place(&fd, octets, &name, &temporary, &how);
-        let (result, block) = super::workers::with_block(block, len, work).await;
+        let (result, block) = super::workers::with_block(pace, block, len, work).await;
         (result.and_then(|result| result), block)
     }
 
@@ -144,7 +147,7 @@ impl Dir {
         let (from, to) = (component(from)?, component(to)?);
         let flags = if replace { 0 } else { libc::RENAME_NOREPLACE };
         let entry = opcode::RenameAt::new(self.raw(), from.as_ptr(), target.raw(), to.as_ptr()).flags(flags).build();
-        let keep = Keep::Any(Box::new((Rc::clone(&self.fd), Rc::clone(&target.fd), from, to)));
+        let keep = Keep::Any(Box::new((Arc::clone(&self.fd), Arc::clone(&target.fd), from, to)));
         core(|core| core.ring.start(entry, keep)).result().await.map(drop)
     }
 
@@ -160,7 +163,7 @@ impl Dir {
     pub fn unlink_detached(&self, name: &[u8]) {
         let Ok(name) = component(name) else { return };
         let entry = opcode::UnlinkAt::new(self.raw(), name.as_ptr()).build();
-        core(|core| core.ring.start_detached(entry, Keep::Any(Box::new((Rc::clone(&self.fd), name)))));
+        core(|core| core.ring.start_detached(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name)))));
     }
 
     /// Makes a directory.
@@ -186,7 +189,7 @@ impl Dir {
     pub async fn symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> {
         let (target, name) = (c_path(target)?, component(name)?);
         let entry = opcode::SymlinkAt::new(self.raw(), target.as_ptr(), name.as_ptr()).build();
-        let keep = Keep::Any(Box::new((Rc::clone(&self.fd), target, name)));
+        let keep = Keep::Any(Box::new((Arc::clone(&self.fd), target, name)));
         core(|core| core.ring.start(entry, keep)).result().await.map(drop)
     }
 
@@ -195,7 +198,7 @@ impl Dir {
     /// # Errors
     /// ENOENT …
     pub async fn stat(&self, name: &[u8]) -> io::Result<Stat> {
-        let (fd, name) = (self.fd.try_clone()?, component(name)?);
+        let (fd, name) = (Arc::clone(&self.fd), component(name)?);
         let stat = blocking(move || nix::sys::stat::fstatat(&fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)).await??;
         Ok(stat.into())
     }
@@ -214,7 +217,7 @@ impl Dir {
     /// EIO, ENOSPC.
     pub async fn sync(&self) -> io::Result<()> {
         let entry = opcode::Fsync::new(self.raw()).build();
-        core(|core| core.ring.start(entry, Keep::Fd(Rc::clone(&self.fd)))).result().await.map(drop)
+        core(|core| core.ring.start(entry, Keep::Any(Box::new(Arc::clone(&self.fd))))).result().await.map(drop)
     }
 
     /// The next at most `max` entries with their stat. `None` begins; `None` returned ends. `.` and
@@ -223,7 +226,7 @@ impl Dir {
     /// # Errors
     /// EIO, ENOENT when the directory was removed.
     pub async fn read(&self, root: &Root, path: &[u8], cursor: Option<Cursor>, max: usize) -> io::Result<(Vec<Item>, Option<Cursor>)> {
-        let fd = self.fd.try_clone()?;
+        let fd = Arc::clone(&self.fd);
         let cursor = match cursor {
             Some(cursor) => Ok(cursor),
             None => Err(root.detached()?),

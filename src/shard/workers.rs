@@ -24,16 +24,35 @@ use nix::sys::eventfd::EventFd;
 
 use super::Block;
 
-/// Threads per shard.
+/// Threads per shard for work that may take long: passwords, directory reading, syncs.
 const THREADS: usize = 4;
+/// Threads per shard for short work that changes directories: several would only fight for the
+/// directory's lock, and each wake-up of another costs more than the work of the next job.
+const QUICK_THREADS: usize = 1;
+
+/// How long a job may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Tens of microseconds, unless the disk is in trouble.
+    Quick,
+    /// Anything else.
+    Slow,
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// What a shard and its workers share.
 pub(super) struct Queue {
+    slow: Line,
+    quick: Line,
+    done: Mutex<Vec<u64>>,
+}
+
+/// Jobs in the order they came, and the threads that wait for them.
+#[derive(Default)]
+struct Line {
     jobs: Mutex<VecDeque<Job>>,
     available: Condvar,
-    done: Mutex<Vec<u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,12 +64,38 @@ impl Queue {
     /// Starts the threads of shard `index`. Called on the main thread, so that they inherit its
     /// processors and not the one a shard is pinned to.
     pub(super) fn start(index: usize) -> io::Result<Arc<Self>> {
-        let queue = Arc::new(Self { jobs: Mutex::default(), available: Condvar::new(), done: Mutex::default() });
-        for number in 0..THREADS {
+        let queue = Arc::new(Self { slow: Line::default(), quick: Line::default(), done: Mutex::default() });
+        for number in 0..THREADS + QUICK_THREADS {
             let queue = Arc::clone(&queue);
-            std::thread::Builder::new().name(format!("worker-{index}-{number}")).spawn(move || queue.work())?;
+            let pace = if number < THREADS { Pace::Slow } else { Pace::Quick };
+            std::thread::Builder::new().name(format!("worker-{index}-{number}")).spawn(move || queue.line(pace).work())?;
         }
         Ok(queue)
+    }
+
+    fn line(&self, pace: Pace) -> &Line {
+        match pace {
+            Pace::Quick => &self.quick,
+            Pace::Slow => &self.slow,
+        }
+    }
+
+    fn finished(&self, id: u64, knock: &EventFd) {
+        let mut done = lock(&self.done);
+        done.push(id);
+        let first = done.len() == 1;
+        drop(done);
+        if first {
+            // Fails only when 2^64 - 2 knocks are unread, and then the shard is awake.
+            drop(knock.write(1));
+        }
+    }
+}
+
+impl Line {
+    fn push(&self, job: Job) {
+        lock(&self.jobs).push_back(job);
+        self.available.notify_one();
     }
 
     fn work(&self) {
@@ -67,17 +112,6 @@ impl Queue {
             };
             drop(jobs);
             job();
-        }
-    }
-
-    fn finished(&self, id: u64, knock: &EventFd) {
-        let mut done = lock(&self.done);
-        done.push(id);
-        let first = done.len() == 1;
-        drop(done);
-        if first {
-            // Fails only when 2^64 - 2 knocks are unread, and then the shard is awake.
-            drop(knock.write(1));
         }
     }
 }
@@ -169,7 +203,7 @@ impl<T> Drop for Outcome<T> {
 /// # Errors
 /// When the work panicked.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    let (value, _) = start(None, work).await;
+    let (value, _) = start(Pace::Slow, None, work).await;
     caught(value)
 }
 
@@ -193,13 +227,14 @@ impl Lent {
 
 /// Like [`blocking`], for work that reads the first `len` octets of a block; gives the block back.
 pub(super) async fn with_block<T: Send + 'static>(
+    pace: Pace,
     block: Block,
     len: usize,
     work: impl FnOnce(&[u8]) -> T + Send + 'static,
 ) -> (io::Result<T>, Block) {
     let octets = &block[..len];
     let lent = Lent { start: octets.as_ptr(), len: octets.len() };
-    let (value, block) = start(Some(block), move || work(lent.octets())).await;
+    let (value, block) = start(pace, Some(block), move || work(lent.octets())).await;
     let block = match block {
         Some(block) => block,
         // Unreachable by construction: a lent block comes back with its result.
@@ -208,7 +243,7 @@ pub(super) async fn with_block<T: Send + 'static>(
     (caught(value), block)
 }
 
-fn start<T: Send + 'static>(lent: Option<Block>, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+fn start<T: Send + 'static>(pace: Pace, lent: Option<Block>, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     let value = Arc::new(Mutex::new(None));
     super::core(|core| {
         let id = core.workers.next.get();
@@ -222,8 +257,7 @@ fn start<T: Send + 'static>(lent: Option<Block>, work: impl FnOnce() -> T + Send
             drop(slot);
             queue.finished(id, boards[index].knock());
         });
-        lock(&core.workers.queue.jobs).push_back(job);
-        core.workers.queue.available.notify_one();
+        core.workers.queue.line(pace).push(job);
         Outcome { id, value }
     })
 }
