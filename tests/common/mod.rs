@@ -518,6 +518,19 @@ impl Drop for Server {
     }
 }
 
+/// Only these files are left below the root; a temporary may take a moment to go.
+pub fn only_left(server: &Server, paths: &[&str]) {
+    let mut expected: Vec<PathBuf> = paths.iter().map(|path| server.root().join(path)).collect();
+    expected.sort();
+    let mut left = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while left != expected {
+        assert!(Instant::now() < deadline, "left: {left:?}, expected: {expected:?}");
+        std::thread::sleep(Duration::from_millis(5));
+        left = server.files();
+    }
+}
+
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let Ok(entry) = entry else { continue };
