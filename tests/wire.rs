@@ -112,6 +112,22 @@ fn abor_breaks_a_running_retr() {
 }
 
 #[test]
+fn abor_and_the_end_of_the_data_connection_may_meet() {
+    let server = large(Setup::new()).start();
+    let mut client = server.anonymous();
+    // Many clients close the data connection as soon as ABOR is on its way: whichever is seen first,
+    // 426 is for the transfer and 226 for the ABOR.
+    for _ in 0..10 {
+        let data = running_retr(&mut client);
+        client.send("ABOR\r\n");
+        drop(data);
+        assert_eq!(client.codes(2), [426, 226]);
+        client.expect("NOOP", 200);
+    }
+    server.stop();
+}
+
+#[test]
 fn abor_breaks_a_running_stor_and_keeps_the_old_file() {
     let server = Setup::new().user().file("pub/file", b"old").start();
     let mut client = server.login();

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -333,6 +333,9 @@ impl Server {
                 return lines.clone();
             }
             if let Some(status) = self.child.try_wait().unwrap() {
+                // Its last words may still be on their way.
+                let (lines, _) =
+                    self.said.changed.wait_timeout(lines, Duration::from_millis(200)).unwrap();
                 panic!("the server ended with {status} before {what}:\n{}", lines.join("\n"));
             }
             assert!(
@@ -346,7 +349,7 @@ impl Server {
 
     /// Everything on standard error so far.
     pub fn log(&self) -> String {
-        self.said.lines.lock().unwrap().join("\n")
+        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
     fn port(&self, kind: &str, v6: bool) -> SocketAddr {
