@@ -94,6 +94,8 @@ enum Prepared {
     Restart(u64),
     /// RNFR.
     RenameFrom(VirtualPath),
+    /// A transfer broke off: an ABOR that was on its way meets it (RFC 959 §4.1.3).
+    Broken,
 }
 
 /// One control connection's dialogue.
@@ -310,7 +312,7 @@ impl Session {
             Command::Stou(stem) => self.store_unique(&prepared, stem, out),
             Command::Appe(path) => self.append(&prepared, path, out),
             Command::Allo(octets) => self.allocate(octets),
-            Command::Abor => self.abort_idle(out),
+            Command::Abor => self.abort_idle(&prepared, out),
             Command::List(argument) => self.list(argument, out),
             Command::Nlst(argument) => self.list_names(argument, out),
             Command::Mlsd(argument) => self.list_machine(argument, out),
@@ -339,7 +341,7 @@ impl Session {
             // Clients do send `REST`, `PASV`, `RETR`; to forget the offset then would make them
             // append the beginning of a file to its middle.
             Prepared::Restart(_) if between => Prepared::Nothing,
-            Prepared::Nothing | Prepared::Restart(_) | Prepared::RenameFrom(_) => {
+            Prepared::Nothing | Prepared::Restart(_) | Prepared::RenameFrom(_) | Prepared::Broken => {
                 std::mem::take(&mut self.prepared)
             }
         }

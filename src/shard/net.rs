@@ -34,8 +34,9 @@ const SENDFILE_BYTES: usize = 512 * 1024;
 const FINISH_POLL: Duration = Duration::from_millis(10);
 /// Attempts to find a free passive port.
 const PASSIVE_ATTEMPTS: usize = 64;
-/// Connections that may wait on a passive port: one is expected, strangers may come first.
-const PASSIVE_BACKLOG: i32 = 8;
+/// Connections that may wait on a passive port: one is expected, strangers may come first and are
+/// turned away when the transfer begins.
+const PASSIVE_BACKLOG: i32 = 128;
 
 /// One connected TCP socket.
 pub struct Stream {

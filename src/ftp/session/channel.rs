@@ -32,6 +32,11 @@ impl Session {
         if self.epsv_only {
             return self.say(reply::EPSV_ALL_SET, out);
         }
+        // "My address, whichever that is": clients bound to the wildcard say so (lftp on IPv6).
+        let address = match address.ip() {
+            ip if ip.is_unspecified() => SocketAddr::new(self.peer.ip(), address.port()),
+            _ => address,
+        };
         if !self.may_connect(address) {
             return self.say(reply::PORT_REFUSED, out);
         }

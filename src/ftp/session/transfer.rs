@@ -45,6 +45,7 @@ impl Session {
             return;
         };
         let (errand, aborting) = (running.errand, running.aborting);
+        let broken = matches!(news, News::Broken | News::Failed(_));
         match news {
             News::Opened { name, size_bytes } => {
                 if !std::mem::replace(&mut running.opened, true) {
@@ -75,7 +76,12 @@ impl Session {
             }
         }
         self.state = State::Ready;
-        if aborting {
+        if broken && aborting {
+            // The client closed its end while the ABOR was on its way: both had the same in mind.
+            reply::ABORTED.send(out);
+        } else if broken {
+            self.prepared = Prepared::Broken;
+        } else if aborting {
             // It ended before the ABOR reached it, and has its own reply; a second 226 would leave
             // the client one reply behind.
             reply::NOTHING_TO_ABORT.send(out);
@@ -133,8 +139,11 @@ impl Session {
     }
 
     /// ABOR while nothing runs (RFC 959 §4.1.3).
-    pub(super) fn abort_idle(&mut self, out: &mut Outbox) -> Option<Next> {
+    pub(super) fn abort_idle(&mut self, prepared: &Prepared, out: &mut Outbox) -> Option<Next> {
         match self.data {
+            Data::Unset | Data::Active(_) if matches!(prepared, Prepared::Broken) => {
+                self.say(reply::ABORTED, out)
+            }
             Data::Passive => {
                 reply::ABORTED.send(out);
                 self.replace_data(Data::Unset)
@@ -297,7 +306,7 @@ const AS_IMAGE: Representation = Representation { kind: Kind::Image, structure: 
 fn offset(prepared: &Prepared) -> u64 {
     match prepared {
         Prepared::Restart(offset_bytes) => *offset_bytes,
-        Prepared::Nothing | Prepared::RenameFrom(_) => 0,
+        Prepared::Nothing | Prepared::RenameFrom(_) | Prepared::Broken => 0,
     }
 }
 
