@@ -128,13 +128,25 @@ impl Shards {
     /// # Errors
     /// What the first shard that could not start said.
     pub fn start(mut plan: Plan, main: Arc<Main>) -> io::Result<Self> {
-        let boards: Arc<[Board]> = plan.cpus.iter().map(|_| Board::new()).collect::<io::Result<_>>()?;
+        let boards: Arc<[Board]> =
+            plan.cpus.iter().map(|_| Board::new()).collect::<io::Result<_>>()?;
         let (ready, readiness) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, &cpu) in plan.cpus.iter().enumerate() {
-            let seat = Seat { index, cpu, boards: Arc::clone(&boards), workers: Queue::start(index)?, listeners: plan.listeners.take(index), ready: ready.clone() };
+            let seat = Seat {
+                index,
+                cpu,
+                boards: Arc::clone(&boards),
+                workers: Queue::start(index)?,
+                listeners: plan.listeners.take(index),
+                ready: ready.clone(),
+            };
             let main = Arc::clone(&main);
-            threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || run(seat, &main))?);
+            threads.push(
+                std::thread::Builder::new()
+                    .name(format!("shard-{index}"))
+                    .spawn(move || run(seat, &main))?,
+            );
         }
         drop(ready);
         for _ in 0..plan.cpus.len() {
@@ -228,13 +240,20 @@ async fn live(seat: Seat, main: Arc<Main>) {
     stop.set(true);
 }
 
-fn prepare(index: usize, boards: Arc<[Board]>, workers: Arc<Queue>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Core>> {
+fn prepare(
+    index: usize,
+    boards: Arc<[Board]>,
+    workers: Arc<Queue>,
+    listeners: Vec<OwnedFd>,
+) -> io::Result<Rc<Core>> {
     use std::os::fd::AsRawFd;
     let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
     let core = Core::install(index, boards, ring, workers, listeners)?;
     let vectors = core.blocks.vectors();
     if !core.ring.with(|ring| ring.register_blocks(&vectors)) {
-        tracing::warn!("memlock is too low to register upload buffers; uploads cost a little more (raise LimitMEMLOCK)");
+        tracing::warn!(
+            "memlock is too low to register upload buffers; uploads cost a little more (raise LimitMEMLOCK)"
+        );
     }
     Ok(core)
 }
