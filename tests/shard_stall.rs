@@ -18,7 +18,8 @@ fn longest_gap(heartbeat: bool, watch: Duration) -> Duration {
     let stop = Arc::new(AtomicBool::new(false));
     let (counted, stopped) = (Arc::clone(&turns), Arc::clone(&stop));
     let shard = std::thread::spawn(move || {
-        let builder = LocalExecutorBuilder::new(Placement::Unbound).preempt_timer(Duration::from_micros(50));
+        let builder =
+            LocalExecutorBuilder::new(Placement::Unbound).preempt_timer(Duration::from_micros(50));
         builder.make().unwrap().run(async move {
             let ended = Arc::clone(&stopped);
             if heartbeat {
@@ -59,7 +60,10 @@ fn longest_gap(heartbeat: bool, watch: Duration) -> Duration {
 #[test]
 fn the_stall_is_real_and_the_heartbeat_bounds_it() {
     let without = longest_gap(false, Duration::from_secs(30));
-    assert!(without > Duration::from_secs(2), "no stall within 30 s (longest gap {without:?}): is the heartbeat still needed?");
+    assert!(
+        without > Duration::from_secs(2),
+        "no stall within 30 s (longest gap {without:?}): is the heartbeat still needed?"
+    );
     let with = longest_gap(true, Duration::from_secs(5));
     assert!(with < Duration::from_secs(1), "the heartbeat did not bound the stall: {with:?}");
 }
