@@ -40,7 +40,7 @@ pub(super) fn place(
         }
         // This file system cannot: EOPNOTSUPP, or EISDIR from those that never heard of it.
         Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => {
-            named(dir, octets, name, temporary, how)?
+            named(dir, octets, name, temporary, how)?;
         }
         Err(error) => return Err(error.into()),
     }
@@ -91,9 +91,17 @@ fn rename(dir: &OwnedFd, from: &CStr, to: &CStr, replace: bool) -> io::Result<()
     let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
     let renamed = renameat2(dir, from, dir, to, flags);
     if renamed.is_err() {
-        drop(unlinkat(dir, from, UnlinkatFlags::NoRemoveDir));
+        discard(dir, from);
     }
     Ok(renamed?)
+}
+
+/// Removes what did not get its name. The caller has an error to report already; what cannot be
+/// removed now the next start sweeps.
+fn discard(dir: &OwnedFd, temporary: &CStr) {
+    if let Err(error) = unlinkat(dir, temporary, UnlinkatFlags::NoRemoveDir) {
+        tracing::warn!(%error, "a temporary stays until the next start");
+    }
 }
 
 /// With a name from the start.
@@ -113,7 +121,7 @@ fn named(
         if how.durable { file.sync_data() } else { Ok(()) }
     })();
     if let Err(error) = written {
-        drop(unlinkat(dir, temporary, UnlinkatFlags::NoRemoveDir));
+        discard(dir, temporary);
         return Err(error);
     }
     rename(dir, temporary, name, how.replace)
