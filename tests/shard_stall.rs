@@ -5,6 +5,8 @@
 //! shard's answer is a timer that wakes the executor every few milliseconds; this test shows both: the
 //! stall without it, and its bound with it. The day the stall no longer happens the heartbeat can go.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
