@@ -76,9 +76,16 @@ fn rename(dir: &OwnedFd, from: &CStr, to: &CStr, replace: bool) -> io::Result<()
     let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
     let renamed = renameat2(dir, from, dir, to, flags);
     if renamed.is_err() {
-        drop(unlinkat(dir, from, UnlinkatFlags::NoRemoveDir));
+        forget_name(dir, from);
     }
     Ok(renamed?)
+}
+
+/// Removes a temporary name after an error. Should that fail too, the next start sweeps it.
+fn forget_name(dir: &OwnedFd, name: &CStr) {
+    if let Err(error) = unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+        tracing::warn!(%error, "a temporary could not be removed");
+    }
 }
 
 /// With a name from the start.
@@ -91,7 +98,7 @@ fn named(dir: &OwnedFd, octets: &[u8], name: &CStr, temporary: &CStr, how: &Plac
         if how.durable { file.sync_data() } else { Ok(()) }
     })();
     if let Err(error) = written {
-        drop(unlinkat(dir, temporary, UnlinkatFlags::NoRemoveDir));
+        forget_name(dir, temporary);
         return Err(error);
     }
     rename(dir, temporary, name, how.replace)
