@@ -109,7 +109,7 @@ fn list(criterion: &mut Criterion) {
         (
             "LIST",
             ListForm::Long,
-            "-rw-r--r--   1 ftp      ftp           1000000 Sep 02 10:33 package-0000.tar.gz\r\n",
+            "-rw-r--r--   1 ftp      ftp           1000000 Sep  2 10:33 package-0000.tar.gz\r\n",
         ),
         (
             "MLSD",
