@@ -1,18 +1,31 @@
 //! sluicegate – an edge server for bulk file mirrors.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at what it does not expect"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test may stop at what it does not expect")
+)]
 
+pub mod ftp;
 pub mod limits;
 pub mod wire;
-pub mod ftp;
 
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod document;
+#[cfg(feature = "server")]
+pub mod lines;
+#[cfg(feature = "server")]
+pub mod log;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "server")]
 pub mod owner;
 #[cfg(feature = "server")]
 pub mod problem;
 #[cfg(feature = "server")]
-pub mod document;
-#[cfg(feature = "server")]
-pub mod config;
+pub mod server;
 #[cfg(all(feature = "server", not(test)))]
 pub mod shard;
 /// Tests run the server on simulated sockets, disk and clock.
@@ -22,14 +35,4 @@ pub mod shard;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]
-pub mod lines;
-#[cfg(feature = "server")]
-pub mod log;
-#[cfg(feature = "server")]
-pub mod metrics;
-#[cfg(feature = "server")]
 pub mod xferlog;
-#[cfg(feature = "server")]
-pub mod server;
-#[cfg(feature = "server")]
-pub mod cli;

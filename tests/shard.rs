@@ -167,7 +167,11 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
         {
             two = Some(value);
         }
-        if one.is_some() && two.is_some() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if one.is_some() && two.is_some() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     (one.unwrap(), two.unwrap())
@@ -177,7 +181,9 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
 fn a_file_goes_out_by_sendfile_and_comes_in_by_blocks() {
     let equal = on_shard(|| async {
         let folder = tempfile::tempdir().unwrap();
-        let octets: Vec<u8> = (0..3_000_001u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let octets: Vec<u8> = (0..3_000_001u32)
+            .map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
         std::fs::write(folder.path().join("source"), &octets).unwrap();
         let root = Root::open(folder.path(), Links::InRoot).unwrap();
         let passive = Passive::bind("::1".parse().unwrap(), &(40_000..=49_999)).unwrap();
@@ -234,16 +240,32 @@ fn nothing_leaves_the_root() {
         std::os::unix::fs::symlink("dir/file", folder.path().join("relative")).unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("out")).unwrap();
         std::os::unix::fs::symlink("/proc/self/root", folder.path().join("magic")).unwrap();
-        for (links, absolute, relative) in [(Links::InRoot, true, true), (Links::Beneath, false, true), (Links::Deny, false, false)] {
+        for (links, absolute, relative) in [
+            (Links::InRoot, true, true),
+            (Links::Beneath, false, true),
+            (Links::Deny, false, false),
+        ] {
             let root = Root::open(folder.path(), links).unwrap();
             assert_eq!(root.open_file(b"absolute").await.is_ok(), absolute, "{links:?}");
             assert_eq!(root.open_file(b"relative").await.is_ok(), relative, "{links:?}");
-            for path in [&b"out/secret"[..], b"magic/etc/passwd", b"../../../../etc/passwd", b"/etc/passwd", b"dir/../../etc/passwd"] {
+            for path in [
+                &b"out/secret"[..],
+                b"magic/etc/passwd",
+                b"../../../../etc/passwd",
+                b"/etc/passwd",
+                b"dir/../../etc/passwd",
+            ] {
                 assert!(root.open_file(path).await.is_err(), "{links:?} {}", path.escape_ascii());
             }
             assert_eq!(root.stat(b"dir/file").await.unwrap().size, 4);
-            assert_eq!(root.below(b"dir").await.unwrap().stat(b"file").await.unwrap().kind, FileKind::File);
-            assert!(root.below(b"dir").await.unwrap().stat(b"../dir/file").await.is_err() || links == Links::InRoot);
+            assert_eq!(
+                root.below(b"dir").await.unwrap().stat(b"file").await.unwrap().kind,
+                FileKind::File
+            );
+            assert!(
+                root.below(b"dir").await.unwrap().stat(b"../dir/file").await.is_err()
+                    || links == Links::InRoot
+            );
             root.chmod(b"dir/file", 0o640).await.unwrap();
             root.set_modified(b"dir/file", 1_000_000_000).await.unwrap();
             let stat = root.stat(b"dir/file").await.unwrap();
@@ -272,7 +294,11 @@ fn timers_fire_in_order_and_not_early() {
         }
         shard::sleep_until(start.after(Duration::from_millis(60))).await;
         assert_eq!(*order.borrow(), [10, 20, 30, 40]);
-        let never = shard::within(shard::now().after(Duration::from_millis(5)), std::future::pending::<()>()).await;
+        let never = shard::within(
+            shard::now().after(Duration::from_millis(5)),
+            std::future::pending::<()>(),
+        )
+        .await;
         assert!(never.is_none());
         true
     });
@@ -294,7 +320,8 @@ fn a_cold_file_is_fetched_without_stopping_the_shard() {
 
 #[test]
 fn a_panic_off_the_shard_is_an_error_not_a_hang() {
-    let failed = on_shard(|| async { shard::blocking(|| panic!("asked for")).await.map(|()| ()).is_err() });
+    let failed =
+        on_shard(|| async { shard::blocking(|| panic!("asked for")).await.map(|()| ()).is_err() });
     assert!(failed);
 }
 

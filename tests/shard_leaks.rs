@@ -46,7 +46,9 @@ fn dropped_operations_give_everything_back() {
             let (client, server) = (client.unwrap(), server.unwrap());
             let soon = shard::now().after(Duration::from_millis(1));
             // Nothing arrives: the receives are cancelled in flight, with their buffers.
-            assert!(shard::within(soon, client.receive_into(shard::block().await, 0)).await.is_none());
+            assert!(
+                shard::within(soon, client.receive_into(shard::block().await, 0)).await.is_none()
+            );
             assert!(shard::within(soon, server.receive()).await.is_none());
         }
         let deadline = shard::now().after(Duration::from_secs(5));
@@ -75,7 +77,11 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
         {
             two = Some(value);
         }
-        if one.is_some() && two.is_some() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if one.is_some() && two.is_some() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     (one.unwrap(), two.unwrap())

@@ -17,10 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser, Debug)]
-#[command(
-    version,
-    about = "Load generators and comparisons for FTP servers (loopback only)"
-)]
+#[command(version, about = "Load generators and comparisons for FTP servers (loopback only)")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

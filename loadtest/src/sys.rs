@@ -21,11 +21,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const EVENTS_PER_WAIT: usize = 256;
 
 fn check(code: libc::c_int) -> io::Result<libc::c_int> {
-    if code < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(code)
-    }
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(code) }
 }
 
 extern "C" fn note_interrupt(_signal: libc::c_int) {
@@ -54,10 +50,7 @@ pub fn is_root() -> bool {
 
 /// Raises the soft limit of open descriptors to the hard limit and returns it.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the call to fill.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     limit.rlim_cur = limit.rlim_max;
@@ -190,9 +183,7 @@ fn raw_address(address: SocketAddrV4) -> (libc::sockaddr_in, libc::socklen_t) {
     let raw = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from(*address.ip()).to_be(),
-        },
+        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
         sin_zero: [0; 8],
     };
     (raw, size_of::<libc::sockaddr_in>() as libc::socklen_t)
@@ -220,23 +211,13 @@ impl Epoll {
         let raw = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: `raw` was just made and is owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        Ok(Self {
-            fd,
-            events: Vec::with_capacity(EVENTS_PER_WAIT),
-        })
+        Ok(Self { fd, events: Vec::with_capacity(EVENTS_PER_WAIT) })
     }
 
     /// Reports readiness of `socket` to read – or, if `writable`, to write – under `token`.
     pub fn add(&self, socket: &impl AsRawFd, token: u64, writable: bool) -> io::Result<()> {
-        let interest = if writable {
-            libc::EPOLLOUT
-        } else {
-            libc::EPOLLIN
-        };
-        let mut event = libc::epoll_event {
-            events: interest as u32,
-            u64: token,
-        };
+        let interest = if writable { libc::EPOLLOUT } else { libc::EPOLLIN };
+        let mut event = libc::epoll_event { events: interest as u32, u64: token };
         let (epoll, socket) = (self.fd.as_raw_fd(), socket.as_raw_fd());
         // SAFETY: `event` is initialised and only read during the call.
         check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket, &mut event) }).map(drop)

@@ -341,9 +341,10 @@ impl Session {
             // Clients do send `REST`, `PASV`, `RETR`; to forget the offset then would make them
             // append the beginning of a file to its middle.
             Prepared::Restart(_) if between => Prepared::Nothing,
-            Prepared::Nothing | Prepared::Restart(_) | Prepared::RenameFrom(_) | Prepared::Broken => {
-                std::mem::take(&mut self.prepared)
-            }
+            Prepared::Nothing
+            | Prepared::Restart(_)
+            | Prepared::RenameFrom(_)
+            | Prepared::Broken => std::mem::take(&mut self.prepared),
         }
     }
 

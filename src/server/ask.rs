@@ -84,7 +84,9 @@ impl Asked {
                 (path, changed)
             }
             Ask::Rename { from, to } => {
-                let changed = tree.rename(from.relative(), to.relative(), self.view.ftp.durable_uploads).await;
+                let changed = tree
+                    .rename(from.relative(), to.relative(), self.view.ftp.durable_uploads)
+                    .await;
                 self.context.listings.changed(from.relative());
                 (to, changed)
             }

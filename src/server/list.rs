@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+pub(super) use super::lister::Request;
 use super::lister::{Bounds, Lister};
 use super::listing_cache::{Key, LISTING_BYTES_MAX, Look, Stamp};
 use super::transfer::{Ground, Opened};
 use crate::ftp::convert::Encoder;
 use crate::ftp::step::{Channel, Fault, Kind, ListForm, News, Representation, Structure};
 use crate::shard::{self, Stream};
-
-pub(super) use super::lister::Request;
 
 /// A listing on its way.
 struct Sending {

@@ -25,16 +25,15 @@ mod reload;
 mod retrieve;
 mod run;
 mod shared;
-mod sink;
-mod size;
 #[cfg(test)]
 mod sim_tests;
+mod sink;
+mod size;
 mod store;
 mod transfer;
-
-pub use run::{Failure, serve};
 
 use drain::drain_watch;
 use ftp::session;
 use notice::Phase;
+pub use run::{Failure, serve};
 use shared::{Context, Shared};

@@ -64,7 +64,16 @@ impl Sink {
     /// so extents may be reserved.
     pub(super) fn new(at: u64, bulk: bool, bytes_max: u64) -> Self {
         let way = if bulk { Way::Undecided } else { Way::Buffered };
-        Self { file: None, at, way, reserved: 0, padded: false, bytes_max, pending: None, spare: None }
+        Self {
+            file: None,
+            at,
+            way,
+            reserved: 0,
+            padded: false,
+            bytes_max,
+            pending: None,
+            spare: None,
+        }
     }
 
     /// Where the octets go. Comes before the first write.
@@ -169,13 +178,15 @@ impl Sink {
     fn choose_way(&mut self, len: usize, last: bool) -> Result<(), Fault> {
         if self.way == Way::Undecided {
             let bulk = len == BLOCK_BYTES && !last && self.at == 0;
-            self.way = if bulk && self.file()?.set_direct(true) { Way::Direct } else { Way::Buffered };
+            self.way =
+                if bulk && self.file()?.set_direct(true) { Way::Direct } else { Way::Buffered };
         }
         Ok(())
     }
 
     fn buffered(&mut self) {
-        if self.way == Way::Direct && !self.file.as_ref().is_some_and(|file| file.set_direct(false)) {
+        if self.way == Way::Direct && !self.file.as_ref().is_some_and(|file| file.set_direct(false))
+        {
             // It stays direct: unaligned writes will be refused, and say so.
             tracing::debug!("a file could not leave direct writes");
         }

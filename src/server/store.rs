@@ -182,7 +182,9 @@ impl Receiver {
     async fn write(&mut self, block: shard::Block, len: usize, last: bool) -> Result<(), News> {
         if !self.sink.is_open() {
             let file = match &mut self.prepared.target {
-                Target::Whole(upload) => upload.file().await.map_err(|trouble| News::Failed(trouble.into()))?,
+                Target::Whole(upload) => {
+                    upload.file().await.map_err(|trouble| News::Failed(trouble.into()))?
+                }
                 Target::InPlace(file) => file.clone(),
             };
             self.sink.open(file);

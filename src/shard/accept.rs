@@ -45,7 +45,8 @@ impl Listeners {
     /// # Errors
     /// The address that could not be bound, and why.
     pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Self, (SocketAddr, io::Error)> {
-        let mut listeners = Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
+        let mut listeners =
+            Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
         for &wanted in addresses {
             // Without SO_REUSEPORT this fails while anybody listens there: a second server must not
             // take half of the clients. It is closed again before the real ones are bound.
@@ -67,7 +68,8 @@ impl Listeners {
     /// # Errors
     /// When a descriptor is not a listening socket.
     pub fn inherit(inherited: Vec<OwnedFd>, shards: usize) -> io::Result<Self> {
-        let mut listeners = Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
+        let mut listeners =
+            Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
         for fd in inherited {
             let socket = SockRef::from(&fd);
             let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
@@ -152,8 +154,11 @@ pub fn accept(handle: impl Fn(Stream) + 'static) {
 async fn accept_on(listener: Rc<OwnedFd>, handle: impl Fn(Stream)) {
     let mut warned = false;
     loop {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
-        let mut accepting = core(|core| core.ring.start_multi(entry, Keep::Fd(Rc::clone(&listener)), true));
+        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        let mut accepting =
+            core(|core| core.ring.start_multi(entry, Keep::Fd(Rc::clone(&listener)), true));
         while let Some((result, _)) = poll_fn(|context| accepting.poll_next(context)).await {
             match super::ring::outcome(result) {
                 Ok(fd) => place(fd.cast_signed(), &handle),
@@ -176,11 +181,16 @@ async fn accept_on(listener: Rc<OwnedFd>, handle: impl Fn(Stream)) {
 fn place(fd: RawFd, handle: &impl Fn(Stream)) {
     let target = core(|core| {
         let own = core.board.load.load(Ordering::Relaxed);
-        let least = core.boards.iter().enumerate().min_by_key(|(_, board)| board.load.load(Ordering::Relaxed));
+        let least = core
+            .boards
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, board)| board.load.load(Ordering::Relaxed));
         let (index, board) = least?;
         let load = board.load.load(Ordering::Relaxed);
         let far = own > load + own / SPREAD_TOLERANCE;
-        (index != core.index && far).then(|| (Arc::clone(&board.load), board.ring_fd.load(Ordering::Acquire)))
+        (index != core.index && far)
+            .then(|| (Arc::clone(&board.load), board.ring_fd.load(Ordering::Acquire)))
     });
     match target {
         Some((load, ring_fd)) if ring_fd >= 0 => {

@@ -55,7 +55,10 @@ pub(super) async fn drive(core: Rc<Core>, eventfd: OwnedFd, stop: Rc<Cell<bool>>
             glommio::executor().yield_now().await;
         }
     }
-    #[allow(clippy::mem_forget, reason = "closing it here would race with a read glommio may still have queued")]
+    #[allow(
+        clippy::mem_forget,
+        reason = "closing it here would race with a read glommio may still have queued"
+    )]
     std::mem::forget(signal);
 }
 

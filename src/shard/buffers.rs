@@ -51,7 +51,14 @@ impl Arena {
     fn new(len: usize) -> io::Result<Self> {
         // SAFETY: a private anonymous mapping at an address of the kernel's choice touches nothing of ours.
         let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -84,7 +91,14 @@ impl Provided {
         }
         provided.publish();
         // SAFETY: the entries are page aligned (mmap), hold PROVIDED_COUNT of them, and are never unmapped.
-        unsafe { ring.submitter().register_buf_ring_with_flags(provided.entries as u64, PROVIDED_COUNT, PROVIDED_GROUP, 0)? };
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                provided.entries as u64,
+                PROVIDED_COUNT,
+                PROVIDED_GROUP,
+                0,
+            )?
+        };
         Ok(provided)
     }
 
@@ -183,13 +197,20 @@ impl Pool {
     pub(super) fn new() -> io::Result<Self> {
         let arena = Arena::new(BLOCK_COUNT * BLOCK_BYTES)?;
         let count = u16::try_from(BLOCK_COUNT).unwrap_or(u16::MAX);
-        Ok(Self { arena, free: RefCell::new((0..count).rev().collect()), waiting: RefCell::new(VecDeque::new()) })
+        Ok(Self {
+            arena,
+            free: RefCell::new((0..count).rev().collect()),
+            waiting: RefCell::new(VecDeque::new()),
+        })
     }
 
     /// One vector per block, for registration with the ring.
     pub(super) fn vectors(&self) -> Vec<libc::iovec> {
         (0..BLOCK_COUNT)
-            .map(|index| libc::iovec { iov_base: self.arena.at(index * BLOCK_BYTES, BLOCK_BYTES).cast(), iov_len: BLOCK_BYTES })
+            .map(|index| libc::iovec {
+                iov_base: self.arena.at(index * BLOCK_BYTES, BLOCK_BYTES).cast(),
+                iov_len: BLOCK_BYTES,
+            })
             .collect()
     }
 
@@ -265,7 +286,8 @@ pub struct Block {
 
 impl Block {
     fn new(index: u16) -> Self {
-        let start = super::core(|core| core.blocks.arena.at(usize::from(index) * BLOCK_BYTES, BLOCK_BYTES));
+        let start =
+            super::core(|core| core.blocks.arena.at(usize::from(index) * BLOCK_BYTES, BLOCK_BYTES));
         Self { index, start }
     }
 

@@ -77,7 +77,11 @@ impl Dir {
     }
 
     /// Starts an operation on one name; the slot keeps the name and the descriptor.
-    fn start(&self, name: &[u8], build: impl FnOnce(types::Fd, *const libc::c_char) -> io_uring::squeue::Entry) -> io::Result<Op> {
+    fn start(
+        &self,
+        name: &[u8],
+        build: impl FnOnce(types::Fd, *const libc::c_char) -> io_uring::squeue::Entry,
+    ) -> io::Result<Op> {
         let name = component(name)?;
         let entry = build(self.raw(), name.as_ptr());
         Ok(core(|core| core.ring.start(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name))))))
@@ -89,8 +93,10 @@ impl Dir {
     /// EEXIST, ENOSPC, EACCES …
     pub async fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let name = component(name)?;
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let entry = opcode::OpenAt::new(self.raw(), name.as_ptr()).flags(flags.bits()).mode(mode).build();
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let entry =
+            opcode::OpenAt::new(self.raw(), name.as_ptr()).flags(flags.bits()).mode(mode).build();
         let keep = Keep::Any(Box::new((Arc::clone(&self.fd), name)));
         Ok(File::new(core(|core| core.ring.start_fd(entry, keep)).descriptor().await?))
     }
@@ -143,10 +149,18 @@ impl Dir {
     ///
     /// # Errors
     /// EEXIST without `replace`; EISDIR, ENOTEMPTY, EXDEV …
-    pub async fn rename(&self, from: &[u8], target: &Self, to: &[u8], replace: bool) -> io::Result<()> {
+    pub async fn rename(
+        &self,
+        from: &[u8],
+        target: &Self,
+        to: &[u8],
+        replace: bool,
+    ) -> io::Result<()> {
         let (from, to) = (component(from)?, component(to)?);
         let flags = if replace { 0 } else { libc::RENAME_NOREPLACE };
-        let entry = opcode::RenameAt::new(self.raw(), from.as_ptr(), target.raw(), to.as_ptr()).flags(flags).build();
+        let entry = opcode::RenameAt::new(self.raw(), from.as_ptr(), target.raw(), to.as_ptr())
+            .flags(flags)
+            .build();
         let keep = Keep::Any(Box::new((Arc::clone(&self.fd), Arc::clone(&target.fd), from, to)));
         core(|core| core.ring.start(entry, keep)).result().await.map(drop)
     }
@@ -156,14 +170,19 @@ impl Dir {
     /// # Errors
     /// ENOENT, EISDIR, EACCES …
     pub async fn unlink(&self, name: &[u8]) -> io::Result<()> {
-        self.start(name, |fd, name| opcode::UnlinkAt::new(fd, name).build())?.result().await.map(drop)
+        self.start(name, |fd, name| opcode::UnlinkAt::new(fd, name).build())?
+            .result()
+            .await
+            .map(drop)
     }
 
     /// Starts an unlink that nobody waits for.
     pub fn unlink_detached(&self, name: &[u8]) {
         let Ok(name) = component(name) else { return };
         let entry = opcode::UnlinkAt::new(self.raw(), name.as_ptr()).build();
-        core(|core| core.ring.start_detached(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name)))));
+        core(|core| {
+            core.ring.start_detached(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name))))
+        });
     }
 
     /// Makes a directory.
@@ -171,7 +190,10 @@ impl Dir {
     /// # Errors
     /// EEXIST, ENOSPC, EACCES …
     pub async fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> {
-        self.start(name, |fd, name| opcode::MkDirAt::new(fd, name).mode(mode).build())?.result().await.map(drop)
+        self.start(name, |fd, name| opcode::MkDirAt::new(fd, name).mode(mode).build())?
+            .result()
+            .await
+            .map(drop)
     }
 
     /// Removes an empty directory.
@@ -179,7 +201,12 @@ impl Dir {
     /// # Errors
     /// ENOENT, ENOTDIR, ENOTEMPTY …
     pub async fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
-        self.start(name, |fd, name| opcode::UnlinkAt::new(fd, name).flags(libc::AT_REMOVEDIR).build())?.result().await.map(drop)
+        self.start(name, |fd, name| {
+            opcode::UnlinkAt::new(fd, name).flags(libc::AT_REMOVEDIR).build()
+        })?
+        .result()
+        .await
+        .map(drop)
     }
 
     /// Makes a symbolic link that says `target`.
@@ -199,7 +226,10 @@ impl Dir {
     /// ENOENT …
     pub async fn stat(&self, name: &[u8]) -> io::Result<Stat> {
         let (fd, name) = (Arc::clone(&self.fd), component(name)?);
-        let stat = blocking(move || nix::sys::stat::fstatat(&fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)).await??;
+        let stat = blocking(move || {
+            nix::sys::stat::fstatat(&fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+        })
+        .await??;
         Ok(stat.into())
     }
 
@@ -217,7 +247,10 @@ impl Dir {
     /// EIO, ENOSPC.
     pub async fn sync(&self) -> io::Result<()> {
         let entry = opcode::Fsync::new(self.raw()).build();
-        core(|core| core.ring.start(entry, Keep::Any(Box::new(Arc::clone(&self.fd))))).result().await.map(drop)
+        core(|core| core.ring.start(entry, Keep::Any(Box::new(Arc::clone(&self.fd)))))
+            .result()
+            .await
+            .map(drop)
     }
 
     /// The next at most `max` entries with their stat. `None` begins; `None` returned ends. `.` and
@@ -225,7 +258,13 @@ impl Dir {
     ///
     /// # Errors
     /// EIO, ENOENT when the directory was removed.
-    pub async fn read(&self, root: &Root, path: &[u8], cursor: Option<Cursor>, max: usize) -> io::Result<(Vec<Item>, Option<Cursor>)> {
+    pub async fn read(
+        &self,
+        root: &Root,
+        path: &[u8],
+        cursor: Option<Cursor>,
+        max: usize,
+    ) -> io::Result<(Vec<Item>, Option<Cursor>)> {
         let fd = Arc::clone(&self.fd);
         let cursor = match cursor {
             Some(cursor) => Ok(cursor),
@@ -249,7 +288,12 @@ fn open_stream(fd: &OwnedFd) -> io::Result<nix::dir::Dir> {
     Ok(nix::dir::Dir::openat(fd, ".", flags, nix::sys::stat::Mode::empty())?)
 }
 
-fn read_batch(fd: &OwnedFd, path: &[u8], mut cursor: Cursor, max: usize) -> io::Result<(Vec<Item>, Option<Cursor>)> {
+fn read_batch(
+    fd: &OwnedFd,
+    path: &[u8],
+    mut cursor: Cursor,
+    max: usize,
+) -> io::Result<(Vec<Item>, Option<Cursor>)> {
     let mut items = Vec::with_capacity(max.min(1024));
     while items.len() < max {
         let Some(entry) = cursor.stream.next() else { return Ok((items, None)) };
@@ -258,7 +302,10 @@ fn read_batch(fd: &OwnedFd, path: &[u8], mut cursor: Cursor, max: usize) -> io::
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let Ok(stat) = nix::sys::stat::fstatat(fd.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+        let Ok(stat) = nix::sys::stat::fstatat(fd.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        else {
+            continue;
+        };
         let stat = Stat::from(stat);
         let link = (stat.kind == FileKind::Link).then(|| read_link(fd, path, name, &cursor.root));
         items.push(Item { name: name.to_bytes().to_vec(), stat, link });
@@ -266,8 +313,14 @@ fn read_batch(fd: &OwnedFd, path: &[u8], mut cursor: Cursor, max: usize) -> io::
     Ok((items, Some(cursor)))
 }
 
-fn read_link(fd: &OwnedFd, path: &[u8], name: &std::ffi::CStr, root: &DetachedRoot) -> (Vec<u8>, Option<Stat>) {
-    let says = nix::fcntl::readlinkat(fd, name).map(|says| says.as_bytes().to_vec()).unwrap_or_default();
+fn read_link(
+    fd: &OwnedFd,
+    path: &[u8],
+    name: &std::ffi::CStr,
+    root: &DetachedRoot,
+) -> (Vec<u8>, Option<Stat>) {
+    let says =
+        nix::fcntl::readlinkat(fd, name).map(|says| says.as_bytes().to_vec()).unwrap_or_default();
     let mut full = path.to_vec();
     if !full.is_empty() {
         full.push(b'/');

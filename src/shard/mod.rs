@@ -15,7 +15,10 @@
 //! Not here: any protocol. `sim` offers the same names over a simulated machine, for tests.
 //!
 //! Reading order: `ring`, `buffers`, `net`, `file`, `start`.
-#![allow(unsafe_code, reason = "the one folder that talks to the kernel; every block states its contract")]
+#![allow(
+    unsafe_code,
+    reason = "the one folder that talks to the kernel; every block states its contract"
+)]
 
 mod accept;
 mod bridge;
@@ -101,7 +104,13 @@ fn core<T>(work: impl FnOnce(&Rc<Core>) -> T) -> T {
 }
 
 impl Core {
-    fn install(index: usize, boards: Arc<[Board]>, ring: ring::RingHandle, workers: Arc<workers::Queue>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Self>> {
+    fn install(
+        index: usize,
+        boards: Arc<[Board]>,
+        ring: ring::RingHandle,
+        workers: Arc<workers::Queue>,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<Rc<Self>> {
         let mut seed = [0u8; 8];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let board = BoardRef { boards: Arc::clone(&boards), index };

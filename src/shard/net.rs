@@ -140,7 +140,8 @@ impl Stream {
 
     fn received(&self, id: u16, len: u32) -> Received {
         let receiving = self.receiving.borrow();
-        if let Some(multi) = receiving.as_ref().filter(|multi| multi.queued() >= RECEIVED_QUEUE_MAX) {
+        if let Some(multi) = receiving.as_ref().filter(|multi| multi.queued() >= RECEIVED_QUEUE_MAX)
+        {
             // It sends faster than it is read: let TCP hold it back.
             multi.cancel();
         }
@@ -156,7 +157,9 @@ impl Stream {
     /// [`Stream::posted`] before the next.
     pub fn post(&self, bytes: Vec<u8>) {
         let Ok(len) = u32::try_from(bytes.len()) else { return };
-        let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
+        let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), len)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build();
         let op = core(|core| core.ring.start(entry, Keep::Bytes(Rc::clone(&self.fd), bytes)));
         *self.sending.borrow_mut() = Some(op);
     }
@@ -169,7 +172,9 @@ impl Stream {
         poll_fn(|context| {
             let mut sending = self.sending.borrow_mut();
             let Some(op) = sending.as_mut() else { return Poll::Ready(Ok(())) };
-            let Poll::Ready((result, keep)) = Pin::new(op).poll(context) else { return Poll::Pending };
+            let Poll::Ready((result, keep)) = Pin::new(op).poll(context) else {
+                return Poll::Pending;
+            };
             *sending = None;
             let len = match &keep {
                 Some(Keep::Bytes(_, bytes)) => bytes.len(),
@@ -184,7 +189,12 @@ impl Stream {
     pub async fn receive_into(&self, mut block: Block, at: usize) -> (io::Result<usize>, Block) {
         loop {
             let room = &mut block[at.min(BLOCK_BYTES)..];
-            let entry = opcode::Recv::new(self.raw(), room.as_mut_ptr(), u32::try_from(room.len()).unwrap_or(0)).build();
+            let entry = opcode::Recv::new(
+                self.raw(),
+                room.as_mut_ptr(),
+                u32::try_from(room.len()).unwrap_or(0),
+            )
+            .build();
             let op = core(|core| core.ring.start(entry, Keep::Block(Rc::clone(&self.fd), block)));
             let (received, back) = block_back(op).await;
             block = back;
@@ -230,9 +240,13 @@ impl Stream {
     /// # Errors
     /// What the kernel says of the connection.
     pub async fn send_some(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
-        let Ok(count) = u32::try_from(bytes.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let Ok(count) = u32::try_from(bytes.len()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         loop {
-            let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), count).flags(libc::MSG_NOSIGNAL).build();
+            let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), count)
+                .flags(libc::MSG_NOSIGNAL)
+                .build();
             let keep = Keep::Shared(Rc::clone(&self.fd), bytes.clone());
             match core(|core| core.ring.start(entry, keep)).result().await {
                 Ok(sent) => return Ok(sent as usize),
@@ -251,9 +265,15 @@ impl Stream {
     pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
         let mut sent = 0;
         while sent < count {
-            let mut at = i64::try_from(offset + sent as u64).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut at =
+                i64::try_from(offset + sent as u64).map_err(|_| io::ErrorKind::InvalidInput)?;
             let chunk = (count - sent).min(SENDFILE_BYTES);
-            match nix::sys::sendfile::sendfile(self.fd.as_fd(), file.descriptor(), Some(&mut at), chunk) {
+            match nix::sys::sendfile::sendfile(
+                self.fd.as_fd(),
+                file.descriptor(),
+                Some(&mut at),
+                chunk,
+            ) {
                 Ok(0) => break,
                 Ok(moved) => sent += moved,
                 Err(nix::Error::EINTR) => {}
@@ -397,10 +417,20 @@ impl Passive {
                     tracing::debug!(%from, "a stranger on a passive port was turned away");
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let entry = opcode::PollAdd::new(types::Fd(self.socket.as_raw_fd()), u32::from(libc::POLLIN.cast_unsigned())).build();
-                    core(|core| core.ring.start(entry, Keep::Fd(Rc::clone(&self.socket)))).result().await?;
+                    let entry = opcode::PollAdd::new(
+                        types::Fd(self.socket.as_raw_fd()),
+                        u32::from(libc::POLLIN.cast_unsigned()),
+                    )
+                    .build();
+                    core(|core| core.ring.start(entry, Keep::Fd(Rc::clone(&self.socket))))
+                        .result()
+                        .await?;
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -421,7 +451,9 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
     let bound = address(&socket.local_addr()?)?;
     let fd: Rc<OwnedFd> = Rc::new(socket.into());
     let target = Box::new(SockAddr::from(remote));
-    let entry = opcode::Connect::new(types::Fd(fd.as_raw_fd()), target.as_ptr().cast(), target.len()).build();
+    let entry =
+        opcode::Connect::new(types::Fd(fd.as_raw_fd()), target.as_ptr().cast(), target.len())
+            .build();
     let keep = Keep::Any(Box::new((Rc::clone(&fd), target)));
     let (result, keep) = core(|core| core.ring.start(entry, keep)).await;
     drop(keep);

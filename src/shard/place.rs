@@ -23,7 +23,13 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::Placement;
 
-pub(super) fn place(dir: &OwnedFd, octets: &[u8], name: &CStr, temporary: &CStr, how: &Placement) -> io::Result<()> {
+pub(super) fn place(
+    dir: &OwnedFd,
+    octets: &[u8],
+    name: &CStr,
+    temporary: &CStr,
+    how: &Placement,
+) -> io::Result<()> {
     match nameless(dir, how.mode) {
         Ok(mut file) => {
             file.write_all(octets)?;
@@ -33,7 +39,9 @@ pub(super) fn place(dir: &OwnedFd, octets: &[u8], name: &CStr, temporary: &CStr,
             link(dir, &file, name, temporary, how)?;
         }
         // This file system cannot: EOPNOTSUPP, or EISDIR from those that never heard of it.
-        Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => named(dir, octets, name, temporary, how)?,
+        Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => {
+            named(dir, octets, name, temporary, how)?
+        }
         Err(error) => return Err(error.into()),
     }
     if how.durable {
@@ -47,10 +55,17 @@ fn nameless(dir: &OwnedFd, mode: u32) -> nix::Result<File> {
     Ok(openat(dir, ".", flags, Mode::from_bits_truncate(mode))?.into())
 }
 
-fn link(dir: &OwnedFd, file: &File, name: &CStr, temporary: &CStr, how: &Placement) -> io::Result<()> {
+fn link(
+    dir: &OwnedFd,
+    file: &File,
+    name: &CStr,
+    temporary: &CStr,
+    how: &Placement,
+) -> io::Result<()> {
     // Linking the descriptor itself needs a capability; its magic link does not (open(2), O_TMPFILE).
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let to = |target: &CStr| linkat(AT_FDCWD, source.as_str(), dir, target, AtFlags::AT_SYMLINK_FOLLOW);
+    let to =
+        |target: &CStr| linkat(AT_FDCWD, source.as_str(), dir, target, AtFlags::AT_SYMLINK_FOLLOW);
     match to(name) {
         Err(nix::Error::EEXIST) if how.replace => {}
         done => return Ok(done?),
@@ -89,8 +104,15 @@ fn forget_name(dir: &OwnedFd, name: &CStr) {
 }
 
 /// With a name from the start.
-fn named(dir: &OwnedFd, octets: &[u8], name: &CStr, temporary: &CStr, how: &Placement) -> io::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+fn named(
+    dir: &OwnedFd,
+    octets: &[u8],
+    name: &CStr,
+    temporary: &CStr,
+    how: &Placement,
+) -> io::Result<()> {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut file: File = openat(dir, temporary, flags, Mode::from_bits_truncate(how.mode))?.into();
     let written = (|| {
         file.write_all(octets)?;

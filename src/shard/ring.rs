@@ -51,7 +51,10 @@ pub(super) enum Keep {
     /// Octets being sent.
     Bytes(#[allow(dead_code, reason = "owned, not read")] Rc<OwnedFd>, Vec<u8>),
     /// Shared octets being sent.
-    Shared(#[allow(dead_code, reason = "owned, not read")] Rc<OwnedFd>, #[allow(dead_code, reason = "owned, not read")] bytes::Bytes),
+    Shared(
+        #[allow(dead_code, reason = "owned, not read")] Rc<OwnedFd>,
+        #[allow(dead_code, reason = "owned, not read")] bytes::Bytes,
+    ),
     /// A pooled block being filled or written.
     Block(#[allow(dead_code, reason = "owned, not read")] Rc<OwnedFd>, super::buffers::Block),
     /// Anything else (paths, addresses, stat buffers).
@@ -216,7 +219,8 @@ impl Ring {
             const GETEVENTS: u32 = 1;
             let count = u32::try_from(len).unwrap_or(u32::MAX);
             // SAFETY: no argument is passed; queued entries uphold `try_push`'s contract.
-            let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(count, 0, GETEVENTS, None) };
+            let entered =
+                unsafe { self.ring.submitter().enter::<libc::sigset_t>(count, 0, GETEVENTS, None) };
             if let Err(error) = entered {
                 note_enter_error(&error);
             }
@@ -237,7 +241,9 @@ impl Ring {
 
     /// Is nothing queued and nothing completed?
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.backlog.is_empty() && self.ring.submission().is_empty() && self.ring.completion().is_empty()
+        self.backlog.is_empty()
+            && self.ring.submission().is_empty()
+            && self.ring.completion().is_empty()
     }
 
     /// Completions signal the eventfd, or not.
@@ -299,7 +305,13 @@ impl Ring {
         }
     }
 
-    fn complete_orphan(&mut self, index: u32, cqe: &cqueue::Entry, more: bool, dropped: &mut Vec<Keep>) {
+    fn complete_orphan(
+        &mut self,
+        index: u32,
+        cqe: &cqueue::Entry,
+        more: bool,
+        dropped: &mut Vec<Keep>,
+    ) {
         if self.slots[index as usize].yields_fd && cqe.result() >= 0 {
             close_raw(cqe.result());
         }
@@ -496,7 +508,8 @@ impl Multi {
     /// The next completion; `None` when the operation ended and everything was taken.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(i32, u32)>> {
         let mut ring = self.ring.0.borrow_mut();
-        let State::Multi { queue, ended, waker } = &mut ring.slots[self.index as usize].state else {
+        let State::Multi { queue, ended, waker } = &mut ring.slots[self.index as usize].state
+        else {
             return Poll::Ready(None);
         };
         if let Some(completion) = queue.pop_front() {

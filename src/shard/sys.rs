@@ -34,7 +34,8 @@ pub(super) fn pages_cached(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
     let mut stat = CacheStat::default();
     // SAFETY: both structs have the kernel's layout (linux/mman.h) and live across the call; the
     // descriptor is open.
-    let status = unsafe { libc::syscall(SYS_CACHESTAT, fd.as_raw_fd(), &raw const range, &raw mut stat, 0) };
+    let status =
+        unsafe { libc::syscall(SYS_CACHESTAT, fd.as_raw_fd(), &raw const range, &raw mut stat, 0) };
     if status != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -48,7 +49,12 @@ pub(super) fn accept_nonblocking(listener: BorrowedFd<'_>) -> io::Result<(OwnedF
     // one of the address it wrote.
     let accepted = unsafe {
         SockAddr::try_init(|storage, len| {
-            let fd = libc::accept4(listener.as_raw_fd(), storage.cast(), len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+            let fd = libc::accept4(
+                listener.as_raw_fd(),
+                storage.cast(),
+                len,
+                libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            );
             if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
         })
     };
@@ -61,7 +67,8 @@ pub(super) fn readable_now(fd: BorrowedFd<'_>, offset: u64) -> bool {
     let vector = libc::iovec { iov_base: (&raw mut octet).cast(), iov_len: 1 };
     let Ok(offset) = libc::off_t::try_from(offset) else { return true };
     // SAFETY: one vector of one octet that lives across the call.
-    let count = unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
+    let count =
+        unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
     // Anything but EAGAIN (end of file, an old kernel) is for the real read to report.
     count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
 }

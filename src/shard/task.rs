@@ -34,7 +34,10 @@ impl<F: Future<Output = ()>> Future for Isolated<F> {
             Ok(poll) => poll,
             Err(_) => {
                 super::core(|core| core.board.count_panic());
-                tracing::error!(task = this.name, "a task panicked; its connection is closed, the others go on");
+                tracing::error!(
+                    task = this.name,
+                    "a task panicked; its connection is closed, the others go on"
+                );
                 Poll::Ready(())
             }
         }

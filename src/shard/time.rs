@@ -91,7 +91,9 @@ impl Timers {
         let mut fired = false;
         loop {
             let mut waiting = self.waiting.borrow_mut();
-            let Some(entry) = waiting.first_entry().filter(|entry| entry.key().0 <= now.0) else { return fired };
+            let Some(entry) = waiting.first_entry().filter(|entry| entry.key().0 <= now.0) else {
+                return fired;
+            };
             let waker = entry.remove();
             drop(waiting);
             waker.wake();
@@ -146,7 +148,8 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let waker = super::core(|core| core.timers.waiting.borrow_mut().remove(&(self.deadline.0, id)));
+            let waker =
+                super::core(|core| core.timers.waiting.borrow_mut().remove(&(self.deadline.0, id)));
             drop(waker);
         }
     }

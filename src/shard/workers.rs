@@ -64,11 +64,17 @@ impl Queue {
     /// Starts the threads of shard `index`. Called on the main thread, so that they inherit its
     /// processors and not the one a shard is pinned to.
     pub(super) fn start(index: usize) -> io::Result<Arc<Self>> {
-        let queue = Arc::new(Self { slow: Line::default(), quick: Line::default(), done: Mutex::default() });
+        let queue = Arc::new(Self {
+            slow: Line::default(),
+            quick: Line::default(),
+            done: Mutex::default(),
+        });
         for number in 0..THREADS + QUICK_THREADS {
             let queue = Arc::clone(&queue);
             let pace = if number < THREADS { Pace::Slow } else { Pace::Quick };
-            std::thread::Builder::new().name(format!("worker-{index}-{number}")).spawn(move || queue.line(pace).work())?;
+            std::thread::Builder::new()
+                .name(format!("worker-{index}-{number}"))
+                .spawn(move || queue.line(pace).work())?;
         }
         Ok(queue)
     }
@@ -107,7 +113,9 @@ impl Line {
             let job = loop {
                 match jobs.pop_front() {
                     Some(job) => break job,
-                    None => jobs = self.available.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        jobs = self.available.wait(jobs).unwrap_or_else(PoisonError::into_inner)
+                    }
                 }
             };
             drop(jobs);
@@ -202,7 +210,9 @@ impl<T> Drop for Outcome<T> {
 ///
 /// # Errors
 /// When the work panicked.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let (value, _) = start(Pace::Slow, None, work).await;
     caught(value)
 }
@@ -243,7 +253,11 @@ pub(super) async fn with_block<T: Send + 'static>(
     (caught(value), block)
 }
 
-fn start<T: Send + 'static>(pace: Pace, lent: Option<Block>, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+fn start<T: Send + 'static>(
+    pace: Pace,
+    lent: Option<Block>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Outcome<T> {
     let value = Arc::new(Mutex::new(None));
     super::core(|core| {
         let id = core.workers.next.get();

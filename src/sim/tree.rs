@@ -181,10 +181,17 @@ impl Dir {
         .await
     }
 
-    async fn place_steps(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
+    async fn place_steps(
+        &self,
+        block: Block,
+        len: usize,
+        how: Placement,
+    ) -> (io::Result<()>, Block) {
         let kept = match self.stat(&how.name).await {
             Ok(stat) if stat.kind == FileKind::File => stat.mode & 0o777,
-            Ok(stat) if stat.kind == FileKind::Directory => return (Err(error(errno::ISDIR)), block),
+            Ok(stat) if stat.kind == FileKind::Directory => {
+                return (Err(error(errno::ISDIR)), block);
+            }
             Ok(_) | Err(_) => how.mode,
         };
         let file = match self.create(&how.temporary, kept).await {

@@ -11,11 +11,11 @@ mod sweep;
 mod trouble;
 mod upload;
 
-use crate::shard::{Dir, File, FileKind, Root, Stat};
-
 pub use sweep::sweep;
 pub use trouble::Trouble;
 pub use upload::{Upload, is_temporary};
+
+use crate::shard::{Dir, File, FileKind, Root, Stat};
 
 /// Bits of a new file before the umask.
 const FILE_MODE: u32 = 0o666;
@@ -215,7 +215,11 @@ impl Tree {
         let dir = self.root.open_dir(parent).await?;
         // Who may not replace must know before the first octet; for the others a look without the
         // disk is enough here, since the last step looks again.
-        let known = match if self.may_replace() { dir.peek(name) } else { dir.stat(name).await.map(Some) } {
+        let known = match if self.may_replace() {
+            dir.peek(name)
+        } else {
+            dir.stat(name).await.map(Some)
+        } {
             Ok(known) => known,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),

@@ -69,11 +69,7 @@ impl Fleet {
                 self.open(self.sessions.len() - 1, true)?;
             }
             self.turn(deadline)?;
-            held += self
-                .progress
-                .iter()
-                .filter(|(_, p)| matches!(p, Progress::LoggedIn))
-                .count();
+            held += self.progress.iter().filter(|(_, p)| matches!(p, Progress::LoggedIn)).count();
         }
         Ok(())
     }
@@ -176,11 +172,7 @@ impl Fleet {
     fn open(&mut self, index: usize, binary: bool) -> Result<(), String> {
         let source = Some(SOURCES[index % SOURCES.len()]);
         let (epoll, scratch) = (&self.epoll, &mut self.scratch[..]);
-        let context = Context {
-            epoll,
-            target: self.target,
-            scratch,
-        };
+        let context = Context { epoll, target: self.target, scratch };
         let session = Session::open(&context, index as u64 * 2, source, binary)?;
         self.sessions[index] = Some(session);
         Ok(())
@@ -203,11 +195,7 @@ impl Fleet {
                 continue;
             };
             let (epoll, scratch) = (&self.epoll, &mut self.scratch[..]);
-            let mut context = Context {
-                epoll,
-                target: self.target,
-                scratch,
-            };
+            let mut context = Context { epoll, target: self.target, scratch };
             let progress = match token % 2 {
                 0 => session.on_control(&mut context)?,
                 _ => session.on_data(&mut context)?,

@@ -57,15 +57,9 @@ impl Replies {
     /// Removes everything before `end`; the last line of it, `length` long, is the reply.
     fn take(&mut self, end: usize, length: usize) -> Reply {
         let text = &self.buffer[..end];
-        let begin = text[..end - 1]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
+        let begin = text[..end - 1].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let line = &text[begin..begin + length];
-        let reply = Reply {
-            code: code_of(line).unwrap_or(0),
-            line: lossy(line),
-        };
+        let reply = Reply { code: code_of(line).unwrap_or(0), line: lossy(line) };
         self.buffer.drain(..end);
         if self.buffer.is_empty() {
             self.buffer = Vec::new(); // thousands of idle sessions must not hold empty buffers
@@ -77,11 +71,7 @@ impl Replies {
 fn code_of(line: &[u8]) -> Option<u16> {
     let digits = line.get(..3)?;
     let valid = digits.iter().all(u8::is_ascii_digit) && (b'1'..=b'6').contains(&digits[0]);
-    valid.then(|| {
-        digits
-            .iter()
-            .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
-    })
+    valid.then(|| digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0')))
 }
 
 fn lossy(line: &[u8]) -> String {
@@ -115,13 +105,7 @@ mod tests {
                     seen.push((reply.code, reply.line));
                 }
             }
-            assert_eq!(
-                seen,
-                [
-                    (220, "220 ready".to_owned()),
-                    (331, "331 password".to_owned())
-                ]
-            );
+            assert_eq!(seen, [(220, "220 ready".to_owned()), (331, "331 password".to_owned())]);
         }
     }
 
@@ -134,17 +118,9 @@ mod tests {
 
     #[test]
     fn epsv_ports() {
-        assert_eq!(
-            epsv_port("229 Entering Extended Passive Mode (|||6446|)"),
-            Some(6446)
-        );
+        assert_eq!(epsv_port("229 Entering Extended Passive Mode (|||6446|)"), Some(6446));
         assert_eq!(epsv_port("229 ok (!!!21!)."), Some(21));
-        for bad in [
-            "229 ok",
-            "229 (|||0|)",
-            "229 (|||70000|)",
-            "229 (|1|127.0.0.1|21|)",
-        ] {
+        for bad in ["229 ok", "229 (|||0|)", "229 (|||70000|)", "229 (|1|127.0.0.1|21|)"] {
             assert_eq!(epsv_port(bad), None, "{bad}");
         }
     }

@@ -103,28 +103,15 @@ impl Session {
         binary: bool,
     ) -> Result<Self, String> {
         let socket = sys::connect(source, context.target).map_err(|e| format!("connect: {e}"))?;
-        context
-            .epoll
-            .add(&socket, token, false)
-            .map_err(|e| format!("epoll: {e}"))?;
+        context.epoll.add(&socket, token, false).map_err(|e| format!("epoll: {e}"))?;
         let control = TcpStream::from(socket);
         let (replies, stage) = (Replies::default(), Stage::Greeting);
-        Ok(Self {
-            control,
-            replies,
-            token,
-            source,
-            binary,
-            stage,
-        })
+        Ok(Self { control, replies, token, source, binary, stage })
     }
 
     /// Starts a transfer; the session must be ready.
     pub fn start(&mut self, job: Job) -> Result<(), String> {
-        debug_assert!(
-            matches!(self.stage, Stage::Ready),
-            "a job for a busy session"
-        );
+        debug_assert!(matches!(self.stage, Stage::Ready), "a job for a busy session");
         self.send("EPSV", "")?;
         self.stage = Stage::Epsv(Box::new(job));
         Ok(())
@@ -173,10 +160,7 @@ impl Session {
             self.stage = Stage::Closed;
             return Ok(Progress::Closed);
         }
-        Err(format!(
-            "{}: the server closed the connection",
-            self.doing()
-        ))
+        Err(format!("{}: the server closed the connection", self.doing()))
     }
 
     fn on_reply(&mut self, reply: &Reply, context: &Context<'_>) -> Result<Progress, String> {
@@ -205,11 +189,7 @@ impl Session {
                 *answered = true;
                 Ok(Progress::Waiting)
             }
-            _ => Err(format!(
-                "{}: the server said {:?}",
-                self.doing(),
-                reply.line
-            )),
+            _ => Err(format!("{}: the server said {:?}", self.doing(), reply.line)),
         }
     }
 
@@ -252,10 +232,7 @@ impl Session {
         }
         let (bytes, kept) = (transfer.bytes, std::mem::take(&mut transfer.kept));
         if let Some(expected) = transfer.job.bytes.filter(|&expected| expected != bytes) {
-            return Err(format!(
-                "{}: {bytes} bytes moved, not {expected}",
-                self.doing()
-            ));
+            return Err(format!("{}: {bytes} bytes moved, not {expected}", self.doing()));
         }
         self.stage = Stage::Ready;
         Ok(Progress::Done(bytes, kept))
@@ -271,9 +248,7 @@ impl Session {
         let space = if argument.is_empty() { "" } else { " " };
         let line = format!("{verb}{space}{argument}\r\n");
         // A few bytes into an empty send buffer: a short write means that something is wrong.
-        self.control
-            .write_all(line.as_bytes())
-            .map_err(|error| format!("sending {verb}: {error}"))
+        self.control.write_all(line.as_bytes()).map_err(|error| format!("sending {verb}: {error}"))
     }
 
     fn doing(&self) -> String {
@@ -298,11 +273,8 @@ impl Transfer {
         };
         let mut turn = 0;
         while turn < TURN_BYTES {
-            let received = if self.job.keep {
-                data.read(scratch)
-            } else {
-                sys::discard(data, CALL_BYTES)
-            };
+            let received =
+                if self.job.keep { data.read(scratch) } else { sys::discard(data, CALL_BYTES) };
             match received {
                 Ok(0) => {
                     self.data = None;
@@ -333,11 +305,7 @@ impl Transfer {
                 self.data = None; // nothing unread on it: closing sends FIN after the last byte
                 return Ok(());
             }
-            match data.write(pattern::run_at(
-                self.job.seed,
-                self.bytes,
-                total - self.bytes,
-            )) {
+            match data.write(pattern::run_at(self.job.seed, self.bytes, total - self.bytes)) {
                 Ok(count) => {
                     self.bytes += count as u64;
                     turn += count;

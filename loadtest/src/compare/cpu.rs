@@ -24,11 +24,7 @@ use super::processes;
 use crate::sys::{self, Whose};
 
 /// Where control groups may be made, the preferred first.
-pub const ROOTS: [&str; 3] = [
-    "/sys/fs/cgroup/cpuacct",
-    "/sys/fs/cgroup/unified",
-    "/sys/fs/cgroup",
-];
+pub const ROOTS: [&str; 3] = ["/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 /// A control group for one server, removed on drop.
 pub struct Group {
@@ -60,15 +56,11 @@ impl Group {
             }
             let folder = Path::new(root).join(&name);
             fs::create_dir(&folder).ok()?;
-            let members = fs::OpenOptions::new()
-                .write(true)
-                .open(folder.join("cgroup.procs"));
+            let members = fs::OpenOptions::new().write(true).open(folder.join("cgroup.procs"));
             match members {
-                Ok(members) if folder.join(counter).exists() => Some(Self {
-                    folder,
-                    version,
-                    members,
-                }),
+                Ok(members) if folder.join(counter).exists() => {
+                    Some(Self { folder, version, members })
+                }
                 _ => {
                     let _ = fs::remove_dir(&folder);
                     None
@@ -104,10 +96,7 @@ impl Drop for Group {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        eprintln!(
-            "could not remove {}: remove it by hand (rmdir)",
-            self.folder.display()
-        );
+        eprintln!("could not remove {}: remove it by hand (rmdir)", self.folder.display());
     }
 }
 
@@ -126,9 +115,7 @@ pub struct Reading {
 impl Meter {
     /// A meter, with a group if the machine has them.
     pub fn new() -> Self {
-        Self {
-            group: Group::make(),
-        }
+        Self { group: Group::make() }
     }
 
     /// The descriptor through which a child joins the group.
@@ -148,10 +135,7 @@ impl Meter {
     /// Processor time used so far.
     pub fn read(&self) -> Result<Reading, String> {
         let group = self.group.as_ref().map(Group::used).transpose()?;
-        Ok(Reading {
-            group,
-            tree: tree_used()?,
-        })
+        Ok(Reading { group, tree: tree_used()? })
     }
 }
 
@@ -172,9 +156,6 @@ impl Reading {
 
 fn tree_used() -> Result<Duration, String> {
     let reaped = sys::cpu_time(Whose::Reaped).map_err(|error| format!("getrusage: {error}"))?;
-    let ticks: u64 = processes::descendants()
-        .iter()
-        .map(|process| process.ticks)
-        .sum();
+    let ticks: u64 = processes::descendants().iter().map(|process| process.ticks).sum();
     Ok(reaped + Duration::from_secs_f64(ticks as f64 / sys::ticks_per_second() as f64))
 }

@@ -29,15 +29,11 @@ impl Environment {
     pub fn read() -> Self {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu_info
-            .lines()
-            .find_map(|line| line.strip_prefix("model name"));
+        let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name"));
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
             kernel: read("/proc/sys/kernel/osrelease"),
-            cpu: model.map_or_else(unknown, |text| {
-                text.trim_matches([' ', '\t', ':']).to_owned()
-            }),
+            cpu: model.map_or_else(unknown, |text| text.trim_matches([' ', '\t', ':']).to_owned()),
             cpus,
             memory_mib: field(&memory, "MemTotal:") / 1024,
             congestion: "cubic, for every server and the generator",

@@ -132,12 +132,7 @@ impl Figure {
     pub fn meaning(self) -> Meaning {
         use Target::{Above, AtLeast, AtMost, Below, None};
         let (row, unit, decimals, target) = match self {
-            Self::RetrLargeCpu => (
-                Row::RetrLarge,
-                "CPU s per GB",
-                3,
-                Below(1.1, ", stretch 1.0"),
-            ),
+            Self::RetrLargeCpu => (Row::RetrLarge, "CPU s per GB", 3, Below(1.1, ", stretch 1.0")),
             Self::RetrLargeRate => (Row::RetrLarge, "GB/s", 2, Above(0.9)),
             Self::RetrSmallCpu => (Row::RetrSmall, PER_FILE, 0, Below(0.5, ", stretch 40 µs")),
             Self::RetrSmallRate => (Row::RetrSmall, "files/s", 0, None),
@@ -156,13 +151,7 @@ impl Figure {
             Self::HeldRateBefore => (Row::Idle10k, "RETR GB/s before, 8 sessions", 2, None),
             Self::HeldRate => (Row::Idle10k, "RETR, held ÷ before", 2, AtLeast(0.9)),
         };
-        Meaning {
-            row,
-            work: row.work(),
-            unit,
-            target,
-            decimals,
-        }
+        Meaning { row, work: row.work(), unit, target, decimals }
     }
 
     /// Whether more is better.

@@ -12,12 +12,8 @@ use super::figures::{self, Figure, Target};
 use super::report::{Report, Spread, best_peer};
 use super::servers::Server;
 
-const COLUMNS: [Server; 4] = [
-    Server::Sluicegate,
-    Server::Vsftpd,
-    Server::PureFtpd,
-    Server::Proftpd,
-];
+const COLUMNS: [Server; 4] =
+    [Server::Sluicegate, Server::Vsftpd, Server::PureFtpd, Server::Proftpd];
 
 /// Writes `comparison.md` and `comparison.json` into `folder` and prints the table.
 pub fn write(report: &Report, folder: &Path) -> Result<(), String> {
@@ -45,11 +41,7 @@ impl Report {
         text.push_str(METHOD);
         text.push_str("\n## Configurations\n");
         for entrant in &self.entrants {
-            let _ = write!(
-                text,
-                "\n### {}\n\n```\n{}```\n",
-                entrant.name, entrant.config
-            );
+            let _ = write!(text, "\n### {}\n\n```\n{}```\n", entrant.name, entrant.config);
         }
         text
     }
@@ -69,12 +61,7 @@ impl Report {
             for server in COLUMNS {
                 let _ = write!(text, " {} |", self.cell(figure, server));
             }
-            let _ = writeln!(
-                text,
-                " {} | {} |",
-                self.ratio(figure),
-                target(meaning.target)
-            );
+            let _ = writeln!(text, " {} | {} |", self.ratio(figure), target(meaning.target));
         }
         text
     }
@@ -84,21 +71,11 @@ impl Report {
         if self.failure(meaning.row, server).is_some() {
             return "failed".into();
         }
-        let spread = self
-            .summary
-            .get(&figure)
-            .and_then(|servers| servers.get(&server));
-        spread.map_or(
-            "–".into(),
-            |Spread {
-                 median,
-                 least,
-                 greatest,
-             }| {
-                let digits = meaning.decimals;
-                format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
-            },
-        )
+        let spread = self.summary.get(&figure).and_then(|servers| servers.get(&server));
+        spread.map_or("–".into(), |Spread { median, least, greatest }| {
+            let digits = meaning.decimals;
+            format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
+        })
     }
 
     /// sluicegate ÷ best peer, and whether the target is met.
@@ -118,16 +95,8 @@ impl Report {
             (Target::AtLeast(bound), _) => Some(own >= bound),
             _ => None,
         };
-        let verdict = met.map_or("", |met| {
-            if met {
-                ", reached"
-            } else {
-                ", **not reached**"
-            }
-        });
-        ratio.map_or(format!("–{verdict}"), |ratio| {
-            format!("{ratio:.3}{verdict}")
-        })
+        let verdict = met.map_or("", |met| if met { ", reached" } else { ", **not reached**" });
+        ratio.map_or(format!("–{verdict}"), |ratio| format!("{ratio:.3}{verdict}"))
     }
 
     fn failures(&self) -> String {
@@ -142,11 +111,7 @@ impl Report {
                 }
             }
         }
-        if text.is_empty() {
-            text
-        } else {
-            format!("\nNot measured:\n{text}\n")
-        }
+        if text.is_empty() { text } else { format!("\nNot measured:\n{text}\n") }
     }
 
     fn circumstances(&self) -> String {

@@ -58,10 +58,7 @@ pub fn read() -> Reading {
     for (kernel, system) in kernel.iter_mut().zip(&mut system) {
         sleep(SAMPLE_EVERY);
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        *kernel = KERNEL_TABLES
-            .iter()
-            .map(|name| field(&text, name))
-            .sum::<u64>() as f64;
+        *kernel = KERNEL_TABLES.iter().map(|name| field(&text, name)).sum::<u64>() as f64;
         let unused = ["MemFree:", "Buffers:", "Cached:"].map(|name| field(&text, name));
         *system = field(&text, "MemTotal:") as f64 - unused.iter().sum::<u64>() as f64 - own_kib();
     }
@@ -69,10 +66,7 @@ pub fn read() -> Reading {
     system.sort_by(f64::total_cmp);
     // The processes last: looking at them fills slab.
     let server = processes::pss_kib() as f64;
-    Reading {
-        attributed: server + kernel[SAMPLES / 2],
-        system: system[SAMPLES / 2],
-    }
+    Reading { attributed: server + kernel[SAMPLES / 2], system: system[SAMPLES / 2] }
 }
 
 /// Kernel memory of one end of a held connection, KiB.

@@ -81,14 +81,8 @@ fn default_rows() -> Vec<Row> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not a number"))?;
-    if (0.01..=1.0).contains(&share) {
-        Ok(share)
-    } else {
-        Err("not between 0.01 and 1".into())
-    }
+    let share: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.01..=1.0).contains(&share) { Ok(share) } else { Err("not between 0.01 and 1".into()) }
 }
 
 /// Runs the comparison; what went wrong, if it could not be made at all.
@@ -100,20 +94,13 @@ pub fn run(mut options: Options) -> Result<(), String> {
         options.servers = <Server as clap::ValueEnum>::value_variants().to_vec();
     }
     prepare_process(&options)?;
-    let libraries = options
-        .peers
-        .as_ref()
-        .map(|peers| peers.join("lib-of-peers"));
+    let libraries = options.peers.as_ref().map(|peers| peers.join("lib-of-peers"));
     let (mut entrants, mut skipped) = (Vec::new(), Vec::new());
     for &server in &options.servers {
         match server.find(options.sluicegate.as_deref(), options.peers.as_deref()) {
             Some(program) => entrants.push(Entrant::new(server, program, libraries.as_deref())),
             None => {
-                let line = format!(
-                    "{}: not found, skipped ({})",
-                    server.name(),
-                    server.remedy()
-                );
+                let line = format!("{}: not found, skipped ({})", server.name(), server.remedy());
                 eprintln!("{line}");
                 skipped.push(line);
             }
@@ -159,10 +146,7 @@ fn compare(options: &Options, amounts: Amounts, report: &mut Report) -> Result<(
     let congestion = room::Congestion::set("cubic", &options.work)?;
     report.environment.former_congestion = congestion.former().to_owned();
     let work = room::WorkFolder::make(&options.work)?;
-    eprintln!(
-        "preparing the file system and the tree in {}",
-        work.path().display()
-    );
+    eprintln!("preparing the file system and the tree in {}", work.path().display());
     let mount = room::Mount::make_ext4(work.path())?;
     let tree = Tree::make(mount.path())?;
     let _user = room::FtpUser::make(tree.root())?;
@@ -172,10 +156,7 @@ fn compare(options: &Options, amounts: Amounts, report: &mut Report) -> Result<(
     let launcher = Launcher {
         folder: &folder,
         root: tree.root(),
-        libraries: options
-            .peers
-            .as_ref()
-            .map(|peers| peers.join("lib-of-peers")),
+        libraries: options.peers.as_ref().map(|peers| peers.join("lib-of-peers")),
         pin: options.pin.then_some(0),
     };
     verify_all(&launcher, &tree, report)?;
@@ -208,11 +189,7 @@ fn verify_all(launcher: &Launcher<'_>, tree: &Tree, report: &mut Report) -> Resu
         stop_if_interrupted()?;
     }
     report.leave_out(&unfit);
-    if report.entrants.is_empty() {
-        Err("no server passed".into())
-    } else {
-        Ok(())
-    }
+    if report.entrants.is_empty() { Err("no server passed".into()) } else { Ok(()) }
 }
 
 /// One row of one run: every server in turn, another one first in each run.
@@ -239,11 +216,7 @@ fn round(
         stop_if_interrupted()?;
         let line = report::sample_line(&outcome);
         let (of, took) = (report.runs, begin.elapsed().as_secs_f64());
-        eprintln!(
-            "run {}/{of} {row} {}: {line} [{took:.1} s]",
-            run + 1,
-            server.name()
-        );
+        eprintln!("run {}/{of} {row} {}: {line} [{took:.1} s]", run + 1, server.name());
         report.add(row, server, outcome);
     }
     Ok(())
@@ -259,21 +232,9 @@ fn one(
 ) -> Result<Sample, String> {
     tree.empty_uploads()?;
     let running = launcher.start(server, program)?;
-    rows::measure(
-        row,
-        &Bench {
-            server,
-            running: &running,
-            tree,
-            amounts,
-        },
-    )
+    rows::measure(row, &Bench { server, running: &running, tree, amounts })
 }
 
 fn stop_if_interrupted() -> Result<(), String> {
-    if sys::interrupted() {
-        Err("interrupted".into())
-    } else {
-        Ok(())
-    }
+    if sys::interrupted() { Err("interrupted".into()) } else { Ok(()) }
 }

@@ -20,15 +20,10 @@ pub struct Process {
 /// Every process below this one.
 pub fn descendants() -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
-    for process in fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            parse(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
-        })
-    {
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        parse(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
+    }) {
         children.entry(process.parent).or_default().push(process);
     }
     let mut found = Vec::new();
@@ -54,8 +49,7 @@ pub fn pss_kib() -> u64 {
 /// The number after `name` in a file of `Name:  123 kB` lines; 0 if it is not there.
 pub fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Parses `/proc/PID/stat`; the name in parentheses may hold anything, so count from its end.

@@ -32,14 +32,7 @@ impl Entrant {
     pub fn new(server: Server, program: PathBuf, libraries: Option<&Path>) -> Self {
         let version = server.version(&program, libraries);
         let name = server.name();
-        Self {
-            server,
-            name,
-            version,
-            program,
-            method: "",
-            config: String::new(),
-        }
+        Self { server, name, version, program, method: "", config: String::new() }
     }
 }
 
@@ -81,36 +74,19 @@ impl Report {
         skipped: Vec<String>,
     ) -> Self {
         let (results, summary) = (BTreeMap::new(), BTreeMap::new());
-        Self {
-            environment,
-            runs,
-            amounts,
-            entrants,
-            skipped,
-            complete: false,
-            results,
-            summary,
-        }
+        Self { environment, runs, amounts, entrants, skipped, complete: false, results, summary }
     }
 
     /// Leaves out servers that failed their verification.
     pub fn leave_out(&mut self, unfit: &BTreeMap<Server, String>) {
-        self.entrants
-            .retain(|entrant| !unfit.contains_key(&entrant.server));
-        let lines = unfit
-            .iter()
-            .map(|(server, why)| format!("{}: left out: {why}", server.name()));
+        self.entrants.retain(|entrant| !unfit.contains_key(&entrant.server));
+        let lines = unfit.iter().map(|(server, why)| format!("{}: left out: {why}", server.name()));
         self.skipped.extend(lines);
     }
 
     /// Keeps what one row of one run yielded.
     pub fn add(&mut self, row: Row, server: Server, outcome: Result<Sample, String>) {
-        let results = self
-            .results
-            .entry(row)
-            .or_default()
-            .entry(server)
-            .or_default();
+        let results = self.results.entry(row).or_default().entry(server).or_default();
         match outcome {
             Ok(sample) => results.samples.push(sample),
             Err(why) => results.failure = Some(why),
@@ -126,20 +102,13 @@ impl Report {
     pub fn finish(&mut self) {
         self.environment.finish();
         for figure in figures::ALL {
-            for (&server, results) in self
-                .results
-                .get(&figure.meaning().row)
-                .into_iter()
-                .flatten()
+            for (&server, results) in self.results.get(&figure.meaning().row).into_iter().flatten()
             {
                 if results.failure.is_some() {
                     continue;
                 }
                 if let Some(spread) = spread(figure, &results.samples) {
-                    self.summary
-                        .entry(figure)
-                        .or_default()
-                        .insert(server, spread);
+                    self.summary.entry(figure).or_default().insert(server, spread);
                 }
             }
         }
@@ -170,13 +139,7 @@ pub fn sample_line(outcome: &Result<Sample, String>) -> String {
 }
 
 fn spread(figure: Figure, samples: &[Sample]) -> Option<Spread> {
-    let of = |sample: &Sample| {
-        sample
-            .figures
-            .iter()
-            .find(|(name, _)| *name == figure)
-            .map(|f| f.1)
-    };
+    let of = |sample: &Sample| sample.figures.iter().find(|(name, _)| *name == figure).map(|f| f.1);
     let mut values: Vec<f64> = samples.iter().filter_map(of).collect();
     values.sort_by(f64::total_cmp);
     let (&least, &greatest) = (values.first()?, values.last()?);
@@ -185,18 +148,12 @@ fn spread(figure: Figure, samples: &[Sample]) -> Option<Spread> {
         1 => values[middle],
         _ => f64::midpoint(values[middle - 1], values[middle]),
     };
-    Some(Spread {
-        median,
-        least,
-        greatest,
-    })
+    Some(Spread { median, least, greatest })
 }
 
 /// The best median among the peers.
 pub fn best_peer(figure: Figure, servers: &BTreeMap<Server, Spread>) -> Option<f64> {
-    let peers = servers
-        .iter()
-        .filter(|(server, _)| **server != Server::Sluicegate);
+    let peers = servers.iter().filter(|(server, _)| **server != Server::Sluicegate);
     let medians = peers.map(|(_, spread)| spread.median);
     if figure.more_is_better() {
         medians.max_by(f64::total_cmp)
@@ -231,11 +188,7 @@ mod tests {
 
     #[test]
     fn the_best_peer_depends_on_the_figure() {
-        let at = |median| Spread {
-            median,
-            least: median,
-            greatest: median,
-        };
+        let at = |median| Spread { median, least: median, greatest: median };
         let servers = BTreeMap::from([
             (Server::Sluicegate, at(1.0)),
             (Server::Vsftpd, at(3.0)),

@@ -28,11 +28,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "{program} {}: {}",
-        arguments.join(" "),
-        text.trim()
-    ))
+    Err(format!("{program} {}: {}", arguments.join(" "), text.trim()))
 }
 
 /// Congestion control for the time of the run.
@@ -79,18 +75,12 @@ fn left_behind() -> Result<Option<String>, String> {
     };
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.trim() == "loadtest" {
-        return Err(format!(
-            "another comparison is running (process {pid}); wait for it"
-        ));
+        return Err(format!("another comparison is running (process {pid}); wait for it"));
     }
     eprintln!("clearing up after process {pid}, which was killed");
     let work = Path::new(parent).join(format!("{PREFIX}{pid}"));
     let user = run("getent", &["passwd", "ftp"]).unwrap_or_default();
-    if user
-        .split(':')
-        .nth(5)
-        .is_some_and(|home| Path::new(home).starts_with(&work))
-    {
+    if user.split(':').nth(5).is_some_and(|home| Path::new(home).starts_with(&work)) {
         run("userdel", &["ftp"])?;
     }
     let _ = fs::remove_dir_all(work);
@@ -144,20 +134,7 @@ impl Mount {
         made.map_err(|error| format!("{}: {error}", image.display()))?;
         let eager = "lazy_itable_init=0,lazy_journal_init=0"; // no background work while we measure
         let image = text(&image)?;
-        run(
-            "mkfs.ext4",
-            &[
-                "-q",
-                "-F",
-                "-O",
-                "has_journal",
-                "-E",
-                eager,
-                "-N",
-                "200000",
-                image,
-            ],
-        )?;
+        run("mkfs.ext4", &["-q", "-F", "-O", "has_journal", "-E", eager, "-N", "200000", image])?;
         let path = folder.join("tree");
         fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         run("mount", &["-o", "loop,noatime", image, text(&path)?])?;
@@ -167,9 +144,7 @@ impl Mount {
     /// Shows the folder `source` at `target` too.
     pub fn bind(source: &Path, target: &Path) -> Result<Self, String> {
         run("mount", &["--bind", text(source)?, text(target)?])?;
-        Ok(Self {
-            path: target.to_owned(),
-        })
+        Ok(Self { path: target.to_owned() })
     }
 
     /// Where it is mounted.
@@ -203,29 +178,15 @@ impl FtpUser {
         let Ok(entry) = run("getent", &["passwd", "ftp"]) else {
             let home = text(root)?;
             let shell = ["--shell", "/usr/sbin/nologin"];
-            let home = [
-                "--system",
-                "--home-dir",
-                home,
-                "--no-create-home",
-                "--user-group",
-            ];
+            let home = ["--system", "--home-dir", home, "--no-create-home", "--user-group"];
             run("useradd", &[&home[..], &shell[..], &["ftp"]].concat())?;
-            return Ok(Self {
-                made: true,
-                _home: None,
-            });
+            return Ok(Self { made: true, _home: None });
         };
         let home = entry.trim().split(':').nth(5).unwrap_or_default();
         if home.is_empty() || home == "/" || !Path::new(home).is_dir() {
-            return Err(format!(
-                "the user ftp has the home {home:?}; it must be a folder not /"
-            ));
+            return Err(format!("the user ftp has the home {home:?}; it must be a folder not /"));
         }
-        Ok(Self {
-            made: false,
-            _home: Some(Mount::bind(root, Path::new(home))?),
-        })
+        Ok(Self { made: false, _home: Some(Mount::bind(root, Path::new(home))?) })
     }
 }
 
@@ -241,6 +202,5 @@ impl Drop for FtpUser {
 
 /// The path as text; the helper programs are given nothing else.
 pub fn text(path: &Path) -> Result<&str, String> {
-    path.to_str()
-        .ok_or_else(|| format!("{}: not UTF-8", path.display()))
+    path.to_str().ok_or_else(|| format!("{}: not UTF-8", path.display()))
 }

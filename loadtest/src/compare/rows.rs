@@ -87,14 +87,7 @@ struct Cost {
 
 /// Does `row` and returns its figures.
 pub fn measure(row: Row, bench: &Bench<'_>) -> Result<Sample, String> {
-    let Amounts {
-        retr_large,
-        retr_small,
-        stor_large,
-        stor_small,
-        lists,
-        ..
-    } = bench.amounts;
+    let Amounts { retr_large, retr_small, stor_large, stor_small, lists, .. } = bench.amounts;
     let (cpu, rate) = figures_of(row);
     match row {
         Row::RetrLarge => {
@@ -104,26 +97,18 @@ pub fn measure(row: Row, bench: &Bench<'_>) -> Result<Sample, String> {
         Row::StorLarge => {
             let make = &mut |index| store(index, STOR_LARGE_BYTES);
             let cost = bench.transfers(8, 16, stor_large, make)?;
-            bench
-                .tree
-                .check_uploads(stor_large + 16, STOR_LARGE_BYTES)?;
+            bench.tree.check_uploads(stor_large + 16, STOR_LARGE_BYTES)?;
             Ok(per_gigabyte(cost, cpu, rate))
         }
         Row::RetrSmall => {
             let warm = retr_small / 10;
-            Ok(per_unit(
-                bench.transfers(32, warm, retr_small, &mut small)?,
-                cpu,
-                rate,
-            ))
+            Ok(per_unit(bench.transfers(32, warm, retr_small, &mut small)?, cpu, rate))
         }
         Row::StorSmall => {
             let warm = stor_small / 10;
             let make = &mut |index| store(index, STOR_SMALL_BYTES);
             let cost = bench.transfers(16, warm, stor_small, make)?;
-            bench
-                .tree
-                .check_uploads(stor_small + warm, STOR_SMALL_BYTES)?;
+            bench.tree.check_uploads(stor_small + warm, STOR_SMALL_BYTES)?;
             Ok(per_unit(cost, cpu, rate))
         }
         Row::List => {
@@ -162,8 +147,7 @@ impl Bench<'_> {
         const AT_ONCE: usize = 16;
         let settle = || {
             let idle = Duration::from_secs(3);
-            self.running
-                .wait_for_processes(self.running.processes_at_rest, idle);
+            self.running.wait_for_processes(self.running.processes_at_rest, idle);
         };
         self.fleet()?.cycle(self.amounts.logins / 10 + 1, AT_ONCE)?;
         settle();
@@ -207,10 +191,7 @@ impl Bench<'_> {
         let each = memory::read().rise(&before, count);
         fleet.quit()?;
         let figures = vec![
-            (
-                Figure::IdleAttributed,
-                each.attributed - bare_end.attributed,
-            ),
+            (Figure::IdleAttributed, each.attributed - bare_end.attributed),
             (Figure::IdleSystem, each.system - bare_end.system),
         ];
         Ok(Sample::of_memory(figures, count))
@@ -291,65 +272,35 @@ fn figures_of(row: Row) -> (Figure, Figure) {
 fn per_gigabyte(cost: Cost, cpu: Figure, rate: Figure) -> Sample {
     let gigabytes = cost.totals.bytes as f64 / 1e9;
     let speed = gigabytes / cost.totals.elapsed.as_secs_f64();
-    Sample::of_cost(
-        vec![(cpu, cost.cpu.as_secs_f64() / gigabytes), (rate, speed)],
-        &cost,
-    )
+    Sample::of_cost(vec![(cpu, cost.cpu.as_secs_f64() / gigabytes), (rate, speed)], &cost)
 }
 
 fn per_unit(cost: Cost, cpu: Figure, rate: Figure) -> Sample {
     let units = cost.totals.jobs as f64;
     let speed = units / cost.totals.elapsed.as_secs_f64();
-    Sample::of_cost(
-        vec![(cpu, cost.cpu.as_secs_f64() * 1e6 / units), (rate, speed)],
-        &cost,
-    )
+    Sample::of_cost(vec![(cpu, cost.cpu.as_secs_f64() * 1e6 / units), (rate, speed)], &cost)
 }
 
 /// RETR of the large file.
 fn large() -> Job {
     let (path, bytes) = (tree::LARGE_PATH.into(), Some(tree::LARGE_BYTES));
-    Job {
-        verb: Verb::Retr,
-        path,
-        bytes,
-        seed: tree::LARGE_SEED,
-        keep: false,
-    }
+    Job { verb: Verb::Retr, path, bytes, seed: tree::LARGE_SEED, keep: false }
 }
 
 /// RETR of the small file number `index`.
 fn small(index: u64) -> Job {
     let (path, seed) = tree::small(index);
-    Job {
-        verb: Verb::Retr,
-        path,
-        bytes: Some(tree::SMALL_BYTES),
-        seed,
-        keep: false,
-    }
+    Job { verb: Verb::Retr, path, bytes: Some(tree::SMALL_BYTES), seed, keep: false }
 }
 
 /// STOR under a name of its own.
 fn store(index: u64, bytes: u64) -> Job {
     let path = format!("/incoming/u{index:06}.bin");
-    Job {
-        verb: Verb::Stor,
-        path,
-        bytes: Some(bytes),
-        seed: index,
-        keep: false,
-    }
+    Job { verb: Verb::Stor, path, bytes: Some(bytes), seed: index, keep: false }
 }
 
 /// LIST of the big folder.
 fn list(bytes: u64) -> Job {
     let path = tree::LIST_PATH.into();
-    Job {
-        verb: Verb::List,
-        path,
-        bytes: Some(bytes),
-        seed: 0,
-        keep: false,
-    }
+    Job { verb: Verb::List, path, bytes: Some(bytes), seed: 0, keep: false }
 }

@@ -53,30 +53,15 @@ impl Launcher<'_> {
         let made = fs::create_dir_all(folder.join("empty"));
         made.map_err(|error| format!("{}: {error}", folder.display()))?;
         let (port, passive) = free_ports()?;
-        let config = server.config(&Place {
-            program,
-            folder: &folder,
-            root: self.root,
-            port,
-            passive,
-        })?;
+        let config =
+            server.config(&Place { program, folder: &folder, root: self.root, port, passive })?;
         let errors = folder.join("stderr");
         let meter = Meter::new();
         let pid = self.spawn(program, &config, &folder, &errors, &meter)?;
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        let text = format!(
-            "{} {}\n\n{}",
-            program.display(),
-            config.arguments.join(" "),
-            config.text
-        );
-        let mut running = Running {
-            address,
-            meter,
-            config: text,
-            processes_at_rest: 1,
-            pid,
-        };
+        let text =
+            format!("{} {}\n\n{}", program.display(), config.arguments.join(" "), config.text);
+        let mut running = Running { address, meter, config: text, processes_at_rest: 1, pid };
         running.wait_until_ready(server, &errors).map_err(|why| {
             let said = fs::read_to_string(&errors).unwrap_or_default();
             format!("{why}; it said: {:?}", said.trim())
@@ -109,10 +94,7 @@ impl Launcher<'_> {
         }
         sys::prepare_server(&mut command, meter.door(), self.pin);
         // The child is reaped by `Running`, together with its descendants.
-        command
-            .spawn()
-            .map(|child| child.id().cast_signed())
-            .map_err(context)
+        command.spawn().map(|child| child.id().cast_signed()).map_err(context)
     }
 }
 
@@ -121,10 +103,7 @@ impl Running {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline && !sys::interrupted() {
             sleep(Duration::from_millis(10));
-            if !processes::descendants()
-                .iter()
-                .any(|p| p.pid == self.pid && !p.zombie)
-            {
+            if !processes::descendants().iter().any(|p| p.pid == self.pid && !p.zombie) {
                 return Err("ended right after its start".into());
             }
             if server == Server::Sluicegate {
@@ -132,9 +111,7 @@ impl Running {
                 if !said.lines().any(|line| line == "ready") {
                     continue;
                 }
-                let line = said
-                    .lines()
-                    .find_map(|line| line.strip_prefix("listening ftp "));
+                let line = said.lines().find_map(|line| line.strip_prefix("listening ftp "));
                 let address = line.and_then(|address| address.trim().parse().ok());
                 self.address = address.ok_or("is ready but named no `listening ftp` address")?;
             }
@@ -192,14 +169,10 @@ impl Drop for Running {
 
 /// A free control port and a range of passive ports, both below the range of ephemeral ports.
 fn free_ports() -> Result<(u16, (u16, u16)), String> {
-    let clock = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut seed = u64::from(clock.subsec_nanos()) ^ clock.as_secs();
     for _ in 0..200 {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let port = 10_000 + ((seed >> 33) % 17_000) as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok((port, (port + 1, port + PASSIVE_PORTS)));

@@ -75,23 +75,16 @@ impl Server {
         if let (Self::Sluicegate, Some(given)) = (self, given) {
             return given.is_file().then(|| given.to_owned());
         }
-        let beside = std::env::current_exe()
-            .ok()
-            .and_then(|exe| Some(exe.parent()?.to_owned()));
+        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = peers
-            .map(|peers| peers.join("usr/sbin"))
-            .into_iter()
-            .collect();
+        let mut folders: Vec<PathBuf> =
+            peers.map(|peers| peers.join("usr/sbin")).into_iter().collect();
         if self == Self::Sluicegate {
             folders.extend(beside);
         }
         folders.extend(std::env::split_paths(&path));
         folders.push("/usr/sbin".into());
-        folders
-            .into_iter()
-            .map(|folder| folder.join(self.program()))
-            .find(|file| file.is_file())
+        folders.into_iter().map(|folder| folder.join(self.program())).find(|file| file.is_file())
     }
 
     /// How to get the program.
@@ -129,21 +122,13 @@ impl Server {
         let Ok(errors) = question.try_clone() else {
             return "unknown".into();
         };
-        command
-            .arg(flag)
-            .stdin(input)
-            .stdout(question)
-            .stderr(errors);
+        command.arg(flag).stdin(input).stdout(question).stderr(errors);
         let done = command.status();
         drop(command);
         let mut text = Vec::new();
         let read = std::io::Read::read_to_end(&mut answer, &mut text);
         let text = String::from_utf8_lossy(&text).into_owned();
-        match (
-            done,
-            read,
-            text.lines().find(|line| !line.trim().is_empty()),
-        ) {
+        match (done, read, text.lines().find(|line| !line.trim().is_empty())) {
             (Ok(_), Ok(_), Some(line)) => line.trim().to_owned(),
             _ => "unknown".into(),
         }
@@ -180,14 +165,8 @@ fn sluicegate(place: &Place<'_>) -> Result<Config, String> {
          passive_ports = \"{first}-{last}\"\n"
     );
     let file = "sluicegate.toml";
-    let arguments = ["serve", "--config", &format!("{folder}/{file}")]
-        .map(str::to_owned)
-        .to_vec();
-    Ok(Config {
-        file,
-        text,
-        arguments,
-    })
+    let arguments = ["serve", "--config", &format!("{folder}/{file}")].map(str::to_owned).to_vec();
+    Ok(Config { file, text, arguments })
 }
 
 /// `seccomp_sandbox=NO`: the filter of 3.0.3 ends a session that uses system calls of newer C
@@ -199,14 +178,8 @@ fn vsftpd(place: &Place<'_>) -> Result<Config, String> {
     let (port, (first, last)) = (place.port, place.passive);
     let name = "reverse_lookup_enable";
     let program = std::fs::read(place.program).map_err(|e| format!("vsftpd: {e}"))?;
-    let known = program
-        .windows(name.len())
-        .any(|window| window == name.as_bytes());
-    let no_lookup = if known {
-        format!("{name}=NO\n")
-    } else {
-        String::new()
-    };
+    let known = program.windows(name.len()).any(|window| window == name.as_bytes());
+    let no_lookup = if known { format!("{name}=NO\n") } else { String::new() };
     let text = format!(
         "listen=YES\n\
          background=NO\n\
@@ -234,11 +207,7 @@ fn vsftpd(place: &Place<'_>) -> Result<Config, String> {
          {no_lookup}"
     );
     let file = "vsftpd.conf";
-    Ok(Config {
-        file,
-        text,
-        arguments: vec![format!("{folder}/{file}")],
-    })
+    Ok(Config { file, text, arguments: vec![format!("{folder}/{file}")] })
 }
 
 /// No `-B`: it stays in the foreground. `-c`: its default of 50 clients would refuse the idle row.
@@ -251,11 +220,7 @@ fn pure_ftpd(place: &Place<'_>) -> Result<Config, String> {
          {folder}/pure-ftpd.pid"
     );
     let arguments = arguments.split(' ').map(str::to_owned).collect();
-    Ok(Config {
-        file: "",
-        text: String::new(),
-        arguments,
-    })
+    Ok(Config { file: "", text: String::new(), arguments })
 }
 
 /// `DelayEngine off`: it slows logins down on purpose. `RequireValidShell off`: `ftp` has none.
@@ -295,12 +260,6 @@ fn proftpd(place: &Place<'_>) -> Result<Config, String> {
          </Anonymous>\n"
     );
     let file = "proftpd.conf";
-    let arguments = ["-n", "-q", "-c", &format!("{folder}/{file}")]
-        .map(str::to_owned)
-        .to_vec();
-    Ok(Config {
-        file,
-        text,
-        arguments,
-    })
+    let arguments = ["-n", "-q", "-c", &format!("{folder}/{file}")].map(str::to_owned).to_vec();
+    Ok(Config { file, text, arguments })
 }

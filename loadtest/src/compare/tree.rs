@@ -89,15 +89,9 @@ impl Tree {
         let mut found = 0;
         let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         for entry in entries.flatten() {
-            let length = entry
-                .metadata()
-                .map_err(|e| format!("{}: {e}", folder.display()))?
-                .len();
+            let length = entry.metadata().map_err(|e| format!("{}: {e}", folder.display()))?.len();
             if length != bytes {
-                return Err(format!(
-                    "{:?} holds {length} bytes, not {bytes}",
-                    entry.file_name()
-                ));
+                return Err(format!("{:?} holds {length} bytes, not {bytes}", entry.file_name()));
             }
             found += 1;
         }
@@ -121,10 +115,7 @@ impl Tree {
 /// Name and seed of the small file number `index` (taken round and round).
 pub fn small(index: u64) -> (String, u64) {
     let file = index % SMALL_FILES;
-    (
-        format!("/pub/small/d{:02}/f{file:04}.bin", file % SMALL_FOLDERS),
-        file + 1,
-    )
+    (format!("/pub/small/d{:02}/f{file:04}.bin", file % SMALL_FOLDERS), file + 1)
 }
 
 /// Name of the entry number `index` of the listed folder.

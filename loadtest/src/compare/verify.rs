@@ -17,12 +17,7 @@ const STORED: [(u64, u64); 4] = [(0, 901), (1, 902), (64 << 10, 903), ((8 << 20)
 
 /// Checks contents in both directions and the listing.
 pub fn verify(address: SocketAddrV4, tree: &Tree) -> Result<(), String> {
-    retrieved(
-        address,
-        tree::LARGE_PATH,
-        tree::LARGE_SEED,
-        tree::LARGE_BYTES,
-    )?;
+    retrieved(address, tree::LARGE_PATH, tree::LARGE_SEED, tree::LARGE_BYTES)?;
     let step = tree::SMALL_FILES / SMALL_CHECKED;
     for index in (0..tree::SMALL_FILES).step_by(step as usize) {
         let (path, seed) = tree::small(index);
@@ -30,16 +25,7 @@ pub fn verify(address: SocketAddrV4, tree: &Tree) -> Result<(), String> {
     }
     for (bytes, seed) in STORED {
         let path = format!("/incoming/check-{seed}.bin");
-        one(
-            address,
-            Job {
-                verb: Verb::Stor,
-                path,
-                bytes: Some(bytes),
-                seed,
-                keep: false,
-            },
-        )?;
+        one(address, Job { verb: Verb::Stor, path, bytes: Some(bytes), seed, keep: false })?;
         tree.check_contents(&format!("check-{seed}.bin"), seed, bytes)?;
     }
     listing(address).map(drop)
@@ -48,42 +34,21 @@ pub fn verify(address: SocketAddrV4, tree: &Tree) -> Result<(), String> {
 /// Checks the listing of the big folder; the number of its bytes.
 pub fn listing(address: SocketAddrV4) -> Result<u64, String> {
     let path = tree::LIST_PATH.into();
-    let text = one(
-        address,
-        Job {
-            verb: Verb::List,
-            path,
-            bytes: None,
-            seed: 0,
-            keep: true,
-        },
-    )?;
+    let text = one(address, Job { verb: Verb::List, path, bytes: None, seed: 0, keep: true })?;
     let listing = String::from_utf8_lossy(&text);
-    let mut names: Vec<&str> = listing
-        .lines()
-        .filter_map(|line| line.split_whitespace().last())
-        .collect();
+    let mut names: Vec<&str> =
+        listing.lines().filter_map(|line| line.split_whitespace().last()).collect();
     names.retain(|name| name.starts_with("entry-"));
     names.sort_unstable();
     let expected = (0..tree::LIST_ENTRIES).map(tree::listed);
     if !expected.eq(names.iter().map(|&name| name.to_owned())) {
-        return Err(format!(
-            "LIST named {} of {} entries",
-            names.len(),
-            tree::LIST_ENTRIES
-        ));
+        return Err(format!("LIST named {} of {} entries", names.len(), tree::LIST_ENTRIES));
     }
     Ok(text.len() as u64)
 }
 
 fn retrieved(address: SocketAddrV4, path: &str, seed: u64, bytes: u64) -> Result<(), String> {
-    let job = Job {
-        verb: Verb::Retr,
-        path: path.into(),
-        bytes: Some(bytes),
-        seed,
-        keep: true,
-    };
+    let job = Job { verb: Verb::Retr, path: path.into(), bytes: Some(bytes), seed, keep: true };
     if pattern::matches(seed, 0, &one(address, job)?) {
         return Ok(());
     }

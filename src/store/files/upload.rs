@@ -62,7 +62,13 @@ struct Begun {
 }
 
 impl Upload {
-    pub(super) fn new(dir: Dir, name: &[u8], start: u64, mode: u32, replace: bool) -> Result<Self, Trouble> {
+    pub(super) fn new(
+        dir: Dir,
+        name: &[u8],
+        start: u64,
+        mode: u32,
+        replace: bool,
+    ) -> Result<Self, Trouble> {
         // What can be known now is refused now, not after the last octet.
         if name.len() > crate::limits::NAME_BYTES_MAX {
             return Err(Trouble::BadName);
@@ -81,7 +87,11 @@ impl Upload {
         {
             self.mode = old.mode & 0o777;
         }
-        let mut guard = Guard { dir: self.dir.clone(), name: temporary_name(self.start), state: State::Beginning };
+        let mut guard = Guard {
+            dir: self.dir.clone(),
+            name: temporary_name(self.start),
+            state: State::Beginning,
+        };
         let file = match guard.dir.create(&guard.name, self.mode).await {
             Ok(file) => file,
             Err(error) => {
