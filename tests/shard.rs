@@ -28,7 +28,11 @@ where
             let _ = sender.send(value);
         })
     };
-    let plan = Plan { cpus: vec![cpus()[0]], listeners: Listeners::bind(&[], 1).unwrap(), preempt: shard::PREEMPT };
+    let plan = Plan {
+        cpus: vec![cpus()[0]],
+        listeners: Listeners::bind(&[], 1).unwrap(),
+        preempt: shard::PREEMPT,
+    };
     let _shards = Shards::start(plan, Arc::new(main)).unwrap();
     receiver.recv_timeout(Duration::from_secs(30)).expect("the shard answers")
 }
@@ -65,7 +69,11 @@ fn echo(count: usize) -> (SocketAddr, Arc<[AtomicUsize]>, Shards) {
     let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], count).unwrap();
     let address = listeners.addresses()[0];
     let all = cpus();
-    let plan = Plan { cpus: (0..count).map(|index| all[index % all.len()]).collect(), listeners, preempt: shard::PREEMPT };
+    let plan = Plan {
+        cpus: (0..count).map(|index| all[index % all.len()]).collect(),
+        listeners,
+        preempt: shard::PREEMPT,
+    };
     (address, counts, Shards::start(plan, Arc::new(main)).unwrap())
 }
 

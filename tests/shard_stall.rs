@@ -58,7 +58,10 @@ fn glommio_alone_sleeps_with_runnable_tasks() {
     });
     let gap = longest_gap(&turns, Duration::from_secs(60), Duration::from_secs(2));
     stop.store(true, Ordering::Relaxed);
-    assert!(gap >= Duration::from_secs(2), "no stall within 60 s (longest {gap:?}): are heartbeat and pacemaker still needed?");
+    assert!(
+        gap >= Duration::from_secs(2),
+        "no stall within 60 s (longest {gap:?}): are heartbeat and pacemaker still needed?"
+    );
 }
 
 #[test]

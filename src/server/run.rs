@@ -171,12 +171,8 @@ fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Listeners, Failure> {
     Listeners::bind(addresses, shards).map_err(|(address, error)| {
         #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
         let remedy = match error.kind() {
-            ErrorKind::AddrInUse => {
-                "address in use: stop the other server, or listen elsewhere"
-            }
-            ErrorKind::PermissionDenied => {
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-            }
+            ErrorKind::AddrInUse => "address in use: stop the other server, or listen elsewhere",
+            ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
             ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
             _ => "see bind(2)",
         };

@@ -154,7 +154,9 @@ impl Root {
         }
         let flags = u64::from(flags.bits().cast_unsigned());
         let how = Box::new(types::OpenHow::new().flags(flags).resolve(self.resolve.bits()));
-        let entry = opcode::OpenAt2::new(types::Fd(self.fd.as_raw_fd()), path.as_ptr(), &raw const *how).build();
+        let entry =
+            opcode::OpenAt2::new(types::Fd(self.fd.as_raw_fd()), path.as_ptr(), &raw const *how)
+                .build();
         let keep = Keep::Any(Box::new((Rc::clone(&self.fd), path, how)));
         core(|core| core.ring.start_fd(entry, keep)).descriptor().await
     }
@@ -199,8 +201,14 @@ impl Root {
     /// As for [`Root::open_file`].
     pub async fn access(&self, path: &[u8], mode: u32) -> io::Result<bool> {
         let fd = self.resolve(path, OFlag::O_PATH).await?;
-        let mode = nix::unistd::AccessFlags::from_bits_truncate(i32::try_from(mode & 7).unwrap_or(0));
-        let allowed = nix::unistd::faccessat(&fd, "", mode, nix::fcntl::AtFlags::AT_EMPTY_PATH | nix::fcntl::AtFlags::AT_EACCESS);
+        let mode =
+            nix::unistd::AccessFlags::from_bits_truncate(i32::try_from(mode & 7).unwrap_or(0));
+        let allowed = nix::unistd::faccessat(
+            &fd,
+            "",
+            mode,
+            nix::fcntl::AtFlags::AT_EMPTY_PATH | nix::fcntl::AtFlags::AT_EACCESS,
+        );
         Ok(allowed.is_ok())
     }
 
@@ -214,7 +222,12 @@ impl Root {
             let mode = Mode::from_bits_truncate(mode & 0o7777);
             // fchmod refuses O_PATH descriptors; the magic link names the same object without a second walk.
             let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            nix::sys::stat::fchmodat(nix::fcntl::AT_FDCWD, name.as_str(), mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
+            nix::sys::stat::fchmodat(
+                nix::fcntl::AT_FDCWD,
+                name.as_str(),
+                mode,
+                nix::sys::stat::FchmodatFlags::FollowSymlink,
+            )
         })
         .await?
         .map_err(io::Error::from)
@@ -315,7 +328,12 @@ impl File {
 
     // ADDED (made public)
     /// Like [`File::read_at`], but at most `len` octets.
-    pub async fn read_some(&self, mut block: Block, len: usize, offset: u64) -> (io::Result<usize>, Block) {
+    pub async fn read_some(
+        &self,
+        mut block: Block,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<usize>, Block) {
         let count = u32::try_from(len.min(BLOCK_BYTES)).unwrap_or(0);
         let target = block.as_mut_ptr();
         let entry = if core(|core| core.ring.with(|ring| ring.is_fixed(&block))) {
@@ -329,7 +347,12 @@ impl File {
 
     /// Starts writing `block[..len]` at `offset` at once (not when first polled) and completes when
     /// all of it is written. Short writes are continued.
-    pub fn write_at(&self, block: Block, len: usize, offset: u64) -> impl Future<Output = (io::Result<()>, Block)> + use<> {
+    pub fn write_at(
+        &self,
+        block: Block,
+        len: usize,
+        offset: u64,
+    ) -> impl Future<Output = (io::Result<()>, Block)> + use<> {
         let file = self.clone();
         let first = file.start_write(block, 0, len, offset);
         async move {
@@ -357,7 +380,9 @@ impl File {
         let octets = &block[from..to.min(BLOCK_BYTES)];
         let count = u32::try_from(octets.len()).unwrap_or(0);
         let entry = if core(|core| core.ring.with(|ring| ring.is_fixed(&block))) {
-            opcode::WriteFixed::new(self.raw(), octets.as_ptr(), count, block.index()).offset(offset).build()
+            opcode::WriteFixed::new(self.raw(), octets.as_ptr(), count, block.index())
+                .offset(offset)
+                .build()
         } else {
             opcode::Write::new(self.raw(), octets.as_ptr(), count).offset(offset).build()
         };
@@ -368,7 +393,9 @@ impl File {
     /// 4096. False where the file system refuses.
     #[must_use]
     pub fn set_direct(&self, on: bool) -> bool {
-        let Ok(flags) = nix::fcntl::fcntl(&*self.fd, nix::fcntl::FcntlArg::F_GETFL) else { return false };
+        let Ok(flags) = nix::fcntl::fcntl(&*self.fd, nix::fcntl::FcntlArg::F_GETFL) else {
+            return false;
+        };
         let mut flags = OFlag::from_bits_truncate(flags);
         flags.set(OFlag::O_DIRECT, on);
         nix::fcntl::fcntl(&*self.fd, nix::fcntl::FcntlArg::F_SETFL(flags)).is_ok()

@@ -68,7 +68,11 @@ pub(super) fn arm(pulse: &Arc<Pulse>) {
                     if std::mem::replace(&mut armed, true) {
                         return Poll::Ready(());
                     }
-                    pulse.alarms.lock().unwrap_or_else(PoisonError::into_inner).push(context.waker().clone());
+                    pulse
+                        .alarms
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(context.waker().clone());
                     Poll::Pending
                 })
                 .await;

@@ -167,14 +167,33 @@ fn descriptors(shards: usize, connections: usize) -> (Finding, usize) {
 
 fn memlock(shards: usize) -> Finding {
     let limit = raise(Resource::RLIMIT_MEMLOCK);
-    let needed = if nix::unistd::geteuid().is_root() { MEMLOCK_BYTES_MIN } else { MEMLOCK_BYTES_MIN * shards as u64 };
+    let needed = if nix::unistd::geteuid().is_root() {
+        MEMLOCK_BYTES_MIN
+    } else {
+        MEMLOCK_BYTES_MIN * shards as u64
+    };
     if limit < needed {
-        let what = format!("only {} KiB may be locked in memory, {} KiB are needed for {shards} shards", limit >> 10, needed >> 10);
-        return Finding::bad(Level::Failure, what, "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) or lower [server] shards");
+        let what = format!(
+            "only {} KiB may be locked in memory, {} KiB are needed for {shards} shards",
+            limit >> 10,
+            needed >> 10
+        );
+        return Finding::bad(
+            Level::Failure,
+            what,
+            "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) or lower [server] shards",
+        );
     }
     if registrable_blocks(shards) * BLOCK_BYTES * shards < super::buffers::arena_bytes() * shards {
-        let what = format!("{} KiB may be locked in memory, not enough to register every upload buffer", limit >> 10);
-        return Finding::bad(Level::Shortfall, what, "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) for cheaper uploads");
+        let what = format!(
+            "{} KiB may be locked in memory, not enough to register every upload buffer",
+            limit >> 10
+        );
+        return Finding::bad(
+            Level::Shortfall,
+            what,
+            "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) for cheaper uploads",
+        );
     }
     Finding::good("enough memory may be locked".to_owned())
 }

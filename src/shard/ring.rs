@@ -132,7 +132,8 @@ impl Ring {
     pub(super) fn register_blocks(&mut self, vectors: &[libc::iovec]) {
         // SAFETY: the vectors describe the block pool's arena, which lives as long as the process
         // (it is never unmapped), so the kernel's pins never outlive the memory.
-        let registered = !vectors.is_empty() && unsafe { self.ring.submitter().register_buffers(vectors) }.is_ok();
+        let registered = !vectors.is_empty()
+            && unsafe { self.ring.submitter().register_buffers(vectors) }.is_ok();
         self.registered_blocks = if registered { vectors.len() } else { 0 };
     }
 

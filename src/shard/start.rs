@@ -144,13 +144,26 @@ impl Shards {
     /// # Errors
     /// What the first shard that could not start said.
     pub fn start(mut plan: Plan, main: Arc<Main>) -> io::Result<Self> {
-        let boards: Arc<[Board]> = plan.cpus.iter().map(|_| Board::new()).collect::<io::Result<_>>()?;
+        let boards: Arc<[Board]> =
+            plan.cpus.iter().map(|_| Board::new()).collect::<io::Result<_>>()?;
         let (ready, readiness) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, &cpu) in plan.cpus.iter().enumerate() {
-            let seat = Seat { index, cpu, preempt: plan.preempt, boards: Arc::clone(&boards), workers: Queue::start(index)?, listeners: plan.listeners.take(index), ready: ready.clone() };
+            let seat = Seat {
+                index,
+                cpu,
+                preempt: plan.preempt,
+                boards: Arc::clone(&boards),
+                workers: Queue::start(index)?,
+                listeners: plan.listeners.take(index),
+                ready: ready.clone(),
+            };
             let main = Arc::clone(&main);
-            threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || run(seat, &main))?);
+            threads.push(
+                std::thread::Builder::new()
+                    .name(format!("shard-{index}"))
+                    .spawn(move || run(seat, &main))?,
+            );
         }
         drop(ready);
         pacemaker::start(Arc::clone(&boards))?;
@@ -205,8 +218,11 @@ fn run(seat: Seat, main: &Arc<Main>) {
         .preempt_timer(seat.preempt)
         .io_memory(GLOMMIO_IO_BYTES);
     // glommio panics where the kernel refuses it a ring; preflight should have seen that before.
-    let made = std::panic::catch_unwind(AssertUnwindSafe(|| builder.make().map_err(|error| error.to_string())));
-    let executor = match made.unwrap_or_else(|_| Err("glommio could not make its rings".to_owned())) {
+    let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        builder.make().map_err(|error| error.to_string())
+    }));
+    let executor = match made.unwrap_or_else(|_| Err("glommio could not make its rings".to_owned()))
+    {
         Ok(executor) => executor,
         Err(error) => {
             let _ = ready.send(Err(io::Error::other(format!("processor {}: {error}", seat.cpu))));
@@ -250,7 +266,12 @@ async fn live(seat: Seat, main: Arc<Main>) {
     stop.set(true);
 }
 
-fn prepare(index: usize, boards: Arc<[Board]>, workers: Arc<Queue>, listeners: Vec<OwnedFd>) -> io::Result<Rc<Core>> {
+fn prepare(
+    index: usize,
+    boards: Arc<[Board]>,
+    workers: Arc<Queue>,
+    listeners: Vec<OwnedFd>,
+) -> io::Result<Rc<Core>> {
     use std::os::fd::AsRawFd;
     let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
     let core = Core::install(index, boards, ring, workers, listeners)?;
