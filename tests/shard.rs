@@ -352,3 +352,13 @@ fn every_shard_beats_while_idle() {
         }
     }
 }
+
+#[test]
+fn both_wildcards_can_be_listened_on() {
+    let port = Listeners::bind(&["[::]:0".parse().unwrap()], 1).unwrap().addresses()[0].port();
+    let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+    let both: Vec<SocketAddr> = both.iter().map(|address| address.parse().unwrap()).collect();
+    let listeners =
+        Listeners::bind(&both, 2).map_err(|(address, error)| format!("{address}: {error}"));
+    assert_eq!(listeners.unwrap().addresses(), both);
+}

@@ -391,10 +391,10 @@ impl RingHandle {
         ring.push(entry.user_data(data));
     }
 
-    /// Posts a descriptor to another shard's ring.
-    pub(super) fn hand_over(&self, ring_fd: RawFd, fd: RawFd) {
+    /// Posts a descriptor to another shard's ring. The result says whether it got there.
+    pub(super) fn hand_over(&self, ring_fd: RawFd, fd: RawFd) -> Op {
         let entry = opcode::MsgRingData::new(types::Fd(ring_fd), fd, HANDOVER, None).build();
-        self.0.borrow_mut().push(entry.user_data(NOBODY));
+        self.start(entry, Keep::Any(Box::new(())))
     }
 
     /// The next descriptor handed over to this shard.
