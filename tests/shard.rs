@@ -31,7 +31,11 @@ where
             drop(sender.send(value));
         })
     };
-    let plan = Plan { cpus: vec![cpus()[0]], listeners: Listeners::bind(&[], 1).unwrap() };
+    let plan = Plan {
+        cpus: vec![cpus()[0]],
+        listeners: Listeners::bind(&[], 1).unwrap(),
+        preempt: shard::PREEMPT,
+    };
     let _shards = Shards::start(plan, Arc::new(main)).unwrap();
     receiver.recv_timeout(Duration::from_secs(30)).expect("the shard answers")
 }
@@ -68,7 +72,11 @@ fn echo(count: usize) -> (SocketAddr, Arc<[AtomicUsize]>, Shards) {
     let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], count).unwrap();
     let address = listeners.addresses()[0];
     let all = cpus();
-    let plan = Plan { cpus: (0..count).map(|index| all[index % all.len()]).collect(), listeners };
+    let plan = Plan {
+        cpus: (0..count).map(|index| all[index % all.len()]).collect(),
+        listeners,
+        preempt: shard::PREEMPT,
+    };
     (address, counts, Shards::start(plan, Arc::new(main)).unwrap())
 }
 
@@ -348,4 +356,14 @@ fn every_shard_beats_while_idle() {
             assert!(Instant::now() < deadline, "no beat");
         }
     }
+}
+
+#[test]
+fn both_wildcards_can_be_listened_on() {
+    let port = Listeners::bind(&["[::]:0".parse().unwrap()], 1).unwrap().addresses()[0].port();
+    let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+    let both: Vec<SocketAddr> = both.iter().map(|address| address.parse().unwrap()).collect();
+    let listeners =
+        Listeners::bind(&both, 2).map_err(|(address, error)| format!("{address}: {error}"));
+    assert_eq!(listeners.unwrap().addresses(), both);
 }

@@ -28,7 +28,11 @@ where
             drop(sender.send(value));
         })
     };
-    let plan = Plan { cpus: vec![cpus()[0]], listeners: Listeners::bind(&[], 1).unwrap() };
+    let plan = Plan {
+        cpus: vec![cpus()[0]],
+        listeners: Listeners::bind(&[], 1).unwrap(),
+        preempt: shard::PREEMPT,
+    };
     let _shards = Shards::start(plan, Arc::new(main)).unwrap();
     receiver.recv_timeout(Duration::from_secs(30)).expect("the shard answers")
 }

@@ -9,7 +9,7 @@
 //! Not here: reading configuration (`config`), sessions (`ftp`).
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -79,7 +79,9 @@ pub fn serve(
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| Failure::Running(format!("signals: {error}")))?;
     drop_privileges(&config)?;
+    begin_logs(xferlog.as_ref())?;
 
+    let embedded = config.embedded;
     let users_file = config.users_file();
     let accounts_seen = Accounts::fingerprint(&users_file);
     let accounts = Accounts::load(&users_file).map_err(usage)?;
@@ -97,14 +99,34 @@ pub fn serve(
         reload: Box::new(reload),
         stopping: None,
     };
+    watch_logs(&supervisor.shared, &supervisor.metrics);
     let shards = start(cpus, listeners, &supervisor.shared)?;
     let metrics_address = endpoint.as_ref().map(Endpoint::address);
     if let Some(endpoint) = endpoint {
         let started = endpoint.start(Arc::clone(&supervisor.metrics));
         started.map_err(|error| Failure::Running(format!("metrics: {error}")))?;
     }
-    announce(&addresses, metrics_address);
+    announce(&addresses, metrics_address, embedded);
     supervisor.run(&shards, signals)
+}
+
+/// Starts the threads that write logs, now that the process is the user it stays.
+fn begin_logs(xferlog: Option<&Xferlog>) -> Result<(), Failure> {
+    crate::log::begin();
+    match xferlog.map(Xferlog::begin) {
+        Some(Err(error)) => Err(Failure::Running(format!("[log] xferlog: {error}"))),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+/// Lines that found a log's queue full are counted.
+fn watch_logs(shared: &Shared, metrics: &Metrics) {
+    if let Some(dropped) = crate::log::dropped() {
+        metrics.watch_dropped("log", dropped);
+    }
+    if let Some(xferlog) = shared.xferlog() {
+        metrics.watch_dropped("xferlog", xferlog.dropped());
+    }
 }
 
 fn usage(problem: Problem) -> Failure {
@@ -149,13 +171,9 @@ fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Listeners, Failure> {
     Listeners::bind(addresses, shards).map_err(|(address, error)| {
         #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
         let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "address in use: stop the other server, or listen elsewhere"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-            }
-            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+            ErrorKind::AddrInUse => "address in use: stop the other server, or listen elsewhere",
+            ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
             _ => "see bind(2)",
         };
         Failure::Running(format!("[ftp] listen: {address}: {error} ({remedy})"))
@@ -192,8 +210,18 @@ fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result
     let main = move |_: usize| -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(live(Arc::clone(&shared)))
     };
-    Shards::start(Plan { cpus, listeners }, Arc::new(main))
-        .map_err(|error| Failure::Running(format!("shard: {error}")))
+    let plan = Plan { cpus, listeners, preempt: shard::PREEMPT };
+    Shards::start(plan, Arc::new(main)).map_err(|error| {
+        if error.kind() == ErrorKind::OutOfMemory {
+            Failure::Usage(
+                "shard: no memory may be locked for its rings any more (raise LimitMEMLOCK= or \
+                 ulimit -l; all processes of a user share it)"
+                    .to_owned(),
+            )
+        } else {
+            Failure::Running(format!("shard: {error}"))
+        }
+    })
 }
 
 /// What one shard does from start to stop.
@@ -229,7 +257,7 @@ async fn sweep_all(context: Rc<Context>) {
 }
 
 /// One line per listener, then `ready`, then what to try next.
-fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>) {
+fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>, embedded: bool) {
     let mut text = String::new();
     for address in addresses {
         text.push_str(&format!("listening ftp {address}\n"));
@@ -238,7 +266,7 @@ fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>) {
         text.push_str(&format!("listening metrics {address}\n"));
     }
     text.push_str("ready\n");
-    if let Some(address) = addresses.first().filter(|address| address.ip().is_loopback()) {
+    if let Some(address) = addresses.first().filter(|_| embedded) {
         text.push_str(&format!(
             "try:  curl ftp://{address}/pub/\n      curl -O ftp://{address}/pub/welcome.txt\n      curl -T FILE ftp://{address}/incoming/\n"
         ));

@@ -48,14 +48,15 @@ impl Listeners {
         let mut listeners =
             Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
         for &wanted in addresses {
+            // An IPv6 wildcard takes IPv4 as well, unless somebody in the list does that.
+            let six_only = addresses.iter().any(|other| {
+                other.is_ipv4() && other.port() == wanted.port() && wanted.port() != 0
+            });
             // Without SO_REUSEPORT this fails while anybody listens there: a second server must not
             // take half of the clients. It is closed again before the real ones are bound.
-            let probe = socket(wanted, false).map_err(|error| (wanted, error))?;
-            let bound = probe.local_addr().map_err(|error| (wanted, error))?;
-            let bound = bound.as_socket().unwrap_or(wanted);
-            drop(probe);
+            let bound = probe(wanted, six_only).map_err(|error| (wanted, error))?;
             for sockets in &mut listeners.sockets {
-                let socket = socket(bound, true).map_err(|error| (wanted, error))?;
+                let socket = listener(bound, six_only).map_err(|error| (wanted, error))?;
                 sockets.push(socket.into());
             }
             listeners.addresses.push(bound);
@@ -93,20 +94,29 @@ impl Listeners {
     }
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+/// Binds for a moment, without SO_REUSEPORT; the address that was bound.
+fn probe(address: SocketAddr, six_only: bool) -> io::Result<SocketAddr> {
+    let socket = socket(address, six_only)?;
+    socket.bind(&address.into())?;
+    Ok(socket.local_addr()?.as_socket().unwrap_or(address))
+}
+
+/// One shard's own socket among those that share the address.
+fn listener(address: SocketAddr, six_only: bool) -> io::Result<Socket> {
+    let socket = socket(address, six_only)?;
+    socket.set_reuse_port(true)?;
+    prepare(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn socket(address: SocketAddr, six_only: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier run may linger in TIME_WAIT; a listener still excludes us.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    if shared {
-        socket.set_reuse_port(true)?;
-        prepare(&SockRef::from(&socket))?;
-    }
-    socket.bind(&address.into())?;
-    if shared {
-        socket.listen(BACKLOG)?;
+        socket.set_only_v6(six_only || !address.ip().is_unspecified())?;
     }
     Ok(socket)
 }
@@ -135,23 +145,26 @@ impl Drop for Load {
     }
 }
 
+/// What begins a connection.
+type Handle = Rc<dyn Fn(Stream)>;
+
 /// Accepts on this shard's listeners until the shard ends, and takes what others hand over.
 pub fn accept(handle: impl Fn(Stream) + 'static) {
-    let handle = Rc::new(handle);
+    let handle: Handle = Rc::new(handle);
     let listeners = core(|core| std::mem::take(&mut *core.listeners.borrow_mut()));
     for listener in listeners {
         let handle = Rc::clone(&handle);
-        super::spawn("accept", accept_on(Rc::new(listener), move |stream| handle(stream)));
+        super::spawn("accept", accept_on(Rc::new(listener), handle));
     }
     super::spawn("handover", async move {
         loop {
             let fd = poll_fn(|context| core(|core| core.ring.poll_handed(context))).await;
-            begin(fd, handle.as_ref());
+            begin(fd, &handle);
         }
     });
 }
 
-async fn accept_on(listener: Rc<OwnedFd>, handle: impl Fn(Stream)) {
+async fn accept_on(listener: Rc<OwnedFd>, handle: Handle) {
     let mut warned = false;
     loop {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
@@ -178,7 +191,7 @@ async fn accept_on(listener: Rc<OwnedFd>, handle: impl Fn(Stream)) {
 }
 
 /// Begins a connection here or hands it to the least loaded shard.
-fn place(fd: RawFd, handle: &impl Fn(Stream)) {
+fn place(fd: RawFd, handle: &Handle) {
     let target = core(|core| {
         let own = core.board.load.load(Ordering::Relaxed);
         let least = core
@@ -195,16 +208,26 @@ fn place(fd: RawFd, handle: &impl Fn(Stream)) {
     match target {
         Some((load, ring_fd)) if ring_fd >= 0 => {
             load.fetch_add(1, Ordering::Relaxed);
-            core(|core| core.ring.hand_over(ring_fd, fd));
+            let handed = core(|core| core.ring.hand_over(ring_fd, fd));
+            let handle = Rc::clone(handle);
+            super::spawn("hand-over", async move {
+                if let Err(error) = handed.result().await {
+                    tracing::debug!(%error, "another shard takes no connection");
+                    load.fetch_sub(1, Ordering::Relaxed);
+                    keep(fd, &handle);
+                }
+            });
         }
-        _ => {
-            core(|core| core.board.load.fetch_add(1, Ordering::Relaxed));
-            begin(fd, handle);
-        }
+        _ => keep(fd, handle),
     }
 }
 
-fn begin(fd: RawFd, handle: &impl Fn(Stream)) {
+fn keep(fd: RawFd, handle: &Handle) {
+    core(|core| core.board.load.fetch_add(1, Ordering::Relaxed));
+    begin(fd, handle);
+}
+
+fn begin(fd: RawFd, handle: &Handle) {
     // SAFETY: the descriptor comes from an accept of this process (ours or one handed over), and
     // nobody else closes it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };

@@ -65,6 +65,7 @@ pub(super) async fn drive(core: Rc<Core>, eventfd: OwnedFd, stop: Rc<Cell<bool>>
 /// Handles completions and timers and lets every runnable task run once. False when there was nothing
 /// to do, for the ring or for any task.
 async fn turn(core: &Rc<Core>) -> bool {
+    core.board.pulse.turned();
     let reaped = core.ring.reap();
     let fired = core.timers.fire();
     let before = core.polls();

@@ -31,8 +31,8 @@ pub const BLOCK_BYTES: usize = 256 * 1024;
 /// Blocks of one shard.
 const BLOCK_COUNT: usize = 24;
 /// Octets of one shard's blocks.
-pub(super) const fn arena_bytes() -> u64 {
-    (BLOCK_COUNT * BLOCK_BYTES) as u64
+pub(super) const fn arena_bytes() -> usize {
+    BLOCK_COUNT * BLOCK_BYTES
 }
 
 /// Page size on every machine io_uring is met on; arenas are aligned to it.

@@ -335,8 +335,7 @@ impl File {
     ) -> (io::Result<usize>, Block) {
         let count = u32::try_from(len.min(BLOCK_BYTES)).unwrap_or(0);
         let target = block.as_mut_ptr();
-        let registered = core(|core| core.ring.with(|ring| ring.registered_blocks));
-        let entry = if registered {
+        let entry = if core(|core| core.ring.with(|ring| ring.is_fixed(&block))) {
             opcode::ReadFixed::new(self.raw(), target, count, block.index()).offset(offset).build()
         } else {
             opcode::Read::new(self.raw(), target, count).offset(offset).build()
@@ -383,8 +382,7 @@ impl File {
     fn start_write(&self, block: Block, from: usize, to: usize, offset: u64) -> super::ring::Op {
         let octets = &block[from..to.min(BLOCK_BYTES)];
         let count = u32::try_from(octets.len()).unwrap_or(0);
-        let registered = core(|core| core.ring.with(|ring| ring.registered_blocks));
-        let entry = if registered {
+        let entry = if core(|core| core.ring.with(|ring| ring.is_fixed(&block))) {
             opcode::WriteFixed::new(self.raw(), octets.as_ptr(), count, block.index())
                 .offset(offset)
                 .build()

@@ -11,7 +11,9 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// glommio refuses to start with less, per executor.
+use super::BLOCK_BYTES;
+
+/// Rings and their queues of one shard, glommio's three included, which refuses to start with less.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Descriptors for a server that serves anybody: rings, logs, roots, and a few sessions.
 const DESCRIPTORS_MIN: u64 = 128;
@@ -165,24 +167,27 @@ fn descriptors(shards: usize, connections: usize) -> (Finding, usize) {
 
 fn memlock(shards: usize) -> Finding {
     let limit = raise(Resource::RLIMIT_MEMLOCK);
-    if limit < MEMLOCK_BYTES_MIN {
+    let needed = if nix::unistd::geteuid().is_root() {
+        MEMLOCK_BYTES_MIN
+    } else {
+        MEMLOCK_BYTES_MIN * shards as u64
+    };
+    if limit < needed {
         let what = format!(
-            "only {} KiB may be locked in memory, {} KiB are needed",
+            "only {} KiB may be locked in memory, {} KiB are needed for {shards} shards",
             limit >> 10,
-            MEMLOCK_BYTES_MIN >> 10
+            needed >> 10
         );
         return Finding::bad(
             Level::Failure,
             what,
-            "raise the hard limit: ulimit -Hl, LimitMEMLOCK=",
+            "raise the hard limit (ulimit -Hl, LimitMEMLOCK=) or lower [server] shards",
         );
     }
-    let wanted = super::buffers::arena_bytes() * shards as u64;
-    if limit < wanted && !nix::unistd::geteuid().is_root() {
+    if registrable_blocks(shards) * BLOCK_BYTES * shards < super::buffers::arena_bytes() * shards {
         let what = format!(
-            "{} KiB may be locked in memory, {} KiB would register every upload buffer",
-            limit >> 10,
-            wanted >> 10
+            "{} KiB may be locked in memory, not enough to register every upload buffer",
+            limit >> 10
         );
         return Finding::bad(
             Level::Shortfall,
@@ -191,6 +196,17 @@ fn memlock(shards: usize) -> Finding {
         );
     }
     Finding::good("enough memory may be locked".to_owned())
+}
+
+/// Blocks that each of `shards` shards may register with its ring. Half of what rings leave: the limit
+/// is shared by all processes of a user.
+pub(super) fn registrable_blocks(shards: usize) -> usize {
+    if nix::unistd::geteuid().is_root() {
+        return usize::MAX / BLOCK_BYTES / shards.max(1);
+    }
+    let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
+    let left = limit.saturating_sub(MEMLOCK_BYTES_MIN * shards as u64) / 2;
+    usize::try_from(left / shards.max(1) as u64).unwrap_or(usize::MAX) / BLOCK_BYTES
 }
 
 /// Raises a soft limit to its hard one; the value now in force.

@@ -91,7 +91,7 @@ pub(super) struct Ring {
     /// Descriptors handed over by other shards, and who waits for them.
     handed: VecDeque<RawFd>,
     hand_waker: Option<Waker>,
-    pub(super) registered_blocks: bool,
+    registered_blocks: usize,
 }
 
 const NO_SLOT: u32 = u32::MAX;
@@ -119,7 +119,7 @@ impl Ring {
             provided,
             handed: VecDeque::new(),
             hand_waker: None,
-            registered_blocks: false,
+            registered_blocks: 0,
         })
     }
 
@@ -127,13 +127,19 @@ impl Ring {
         self.ring.as_raw_fd()
     }
 
-    /// Registers the arena of the block pool as fixed buffers, one per block. False where memlock
-    /// does not allow it: then blocks are ordinary memory.
-    pub(super) fn register_blocks(&mut self, vectors: &[libc::iovec]) -> bool {
+    /// Registers blocks of the pool's arena as fixed buffers, from the first on. Where locked memory is
+    /// used up already (by other processes of this user) none is: they are ordinary memory then.
+    pub(super) fn register_blocks(&mut self, vectors: &[libc::iovec]) {
         // SAFETY: the vectors describe the block pool's arena, which lives as long as the process
-        // (it is leaked on purpose), so the kernel's pins never outlive the memory.
-        self.registered_blocks = unsafe { self.ring.submitter().register_buffers(vectors) }.is_ok();
-        self.registered_blocks
+        // (it is never unmapped), so the kernel's pins never outlive the memory.
+        let registered = !vectors.is_empty()
+            && unsafe { self.ring.submitter().register_buffers(vectors) }.is_ok();
+        self.registered_blocks = if registered { vectors.len() } else { 0 };
+    }
+
+    /// Is this block one of the ring's fixed buffers?
+    pub(super) fn is_fixed(&self, block: &super::Block) -> bool {
+        usize::from(block.index()) < self.registered_blocks
     }
 
     fn allocate(&mut self, state: State, yields_fd: bool, keep: Keep) -> (u32, u64) {
@@ -385,10 +391,10 @@ impl RingHandle {
         ring.push(entry.user_data(data));
     }
 
-    /// Posts a descriptor to another shard's ring.
-    pub(super) fn hand_over(&self, ring_fd: RawFd, fd: RawFd) {
+    /// Posts a descriptor to another shard's ring. The result says whether it got there.
+    pub(super) fn hand_over(&self, ring_fd: RawFd, fd: RawFd) -> Op {
         let entry = opcode::MsgRingData::new(types::Fd(ring_fd), fd, HANDOVER, None).build();
-        self.0.borrow_mut().push(entry.user_data(NOBODY));
+        self.start(entry, Keep::Any(Box::new(())))
     }
 
     /// The next descriptor handed over to this shard.

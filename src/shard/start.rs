@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::accept::Listeners;
 use super::bridge::drive;
+use super::pacemaker::{self, Pulse};
 use super::ring::{Keep, Ring, RingHandle};
 use super::workers::Queue;
 use super::{Core, now};
@@ -43,6 +45,7 @@ pub struct Board {
     panics: AtomicU64,
     beat_ns: AtomicU64,
     notices: AtomicU64,
+    pub(super) pulse: Arc<Pulse>,
     /// The ring's completions signal it while the driver is parked.
     wake: EventFd,
     /// Other threads write to it; the ring reads it.
@@ -57,6 +60,7 @@ impl Board {
             panics: AtomicU64::new(0),
             beat_ns: AtomicU64::new(now().nanos()),
             notices: AtomicU64::new(0),
+            pulse: Arc::default(),
             // Blocking: the executor reads it through its ring, and O_NONBLOCK would turn that into EAGAIN.
             wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
             knock: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
@@ -67,6 +71,12 @@ impl Board {
     #[must_use]
     pub fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// How often its executor had to be woken from a sleep with runnable tasks.
+    #[must_use]
+    pub fn rescues(&self) -> u64 {
+        self.pulse.rescues()
     }
 
     /// Panics caught in its tasks.
@@ -114,7 +124,13 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// Bound for as many shards.
     pub listeners: Listeners,
+    /// After how long glommio looks at its own rings while tasks run. Short ones provoke its sleep
+    /// with runnable tasks: for tests.
+    pub preempt: Duration,
 }
+
+/// glommio's own default, and nothing here waits for it.
+pub const PREEMPT: Duration = Duration::from_millis(100);
 
 /// Running shards.
 pub struct Shards {
@@ -139,6 +155,7 @@ impl Shards {
             let seat = Seat {
                 index,
                 cpu,
+                preempt: plan.preempt,
                 boards: Arc::clone(&boards),
                 workers: Queue::start(index)?,
                 listeners: plan.listeners.take(index),
@@ -152,6 +169,7 @@ impl Shards {
             );
         }
         drop(ready);
+        pacemaker::start(Arc::clone(&boards))?;
         for _ in 0..plan.cpus.len() {
             match readiness.recv() {
                 Ok(Ok(())) => {}
@@ -185,6 +203,7 @@ impl Shards {
 struct Seat {
     index: usize,
     cpu: usize,
+    preempt: Duration,
     boards: Arc<[Board]>,
     workers: Arc<Queue>,
     listeners: Vec<OwnedFd>,
@@ -199,8 +218,14 @@ fn run(seat: Seat, main: &Arc<Main>) {
     }
     let builder = LocalExecutorBuilder::new(Placement::Fixed(seat.cpu))
         .name(&format!("shard-{}", seat.index))
+        .preempt_timer(seat.preempt)
         .io_memory(GLOMMIO_IO_BYTES);
-    let executor = match builder.make() {
+    // glommio panics where the kernel refuses it a ring; preflight should have seen that before.
+    let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        builder.make().map_err(|error| error.to_string())
+    }));
+    let executor = match made.unwrap_or_else(|_| Err("glommio could not make its rings".to_owned()))
+    {
         Ok(executor) => executor,
         Err(error) => {
             let error = io::Error::other(format!("processor {}: {error}", seat.cpu));
@@ -233,6 +258,7 @@ async fn live(seat: Seat, main: Arc<Main>) {
     let stop = Rc::new(Cell::new(false));
     let turning = Rc::clone(&core);
     glommio::spawn_local(drive(turning, eventfd, Rc::clone(&stop))).detach();
+    pacemaker::arm(&core.board.pulse);
     super::spawn("knock", answer(Rc::clone(&core)));
     boards[index].ring_fd.store(core.ring.with(|ring| ring.raw_fd()), Ordering::Release);
     super::spawn("beat", beat(Rc::clone(&core)));
@@ -252,11 +278,8 @@ fn prepare(
     let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
     let core = Core::install(index, boards, ring, workers, listeners)?;
     let vectors = core.blocks.vectors();
-    if !core.ring.with(|ring| ring.register_blocks(&vectors)) {
-        tracing::warn!(
-            "memlock is too low to register upload buffers; uploads cost a little more (raise LimitMEMLOCK)"
-        );
-    }
+    let count = super::preflight::registrable_blocks(core.boards.len()).min(vectors.len());
+    core.ring.with(|ring| ring.register_blocks(&vectors[..count]));
     Ok(core)
 }
 

@@ -13,7 +13,7 @@ use super::world;
 pub const BLOCK_BYTES: usize = 8 * 1024;
 
 /// Octets that blocks and small buffers of one real shard lock.
-pub fn arena_bytes() -> u64 {
+pub fn arena_bytes() -> usize {
     32 << 20
 }
 

@@ -39,7 +39,12 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// Bound for as many shards.
     pub listeners: Listeners,
+    /// Of no use here.
+    pub preempt: Duration,
 }
+
+/// As on a real machine.
+pub const PREEMPT: Duration = Duration::from_millis(100);
 
 /// What one shard shows to others.
 pub struct Board(Infallible);
@@ -47,6 +52,11 @@ pub struct Board(Infallible);
 impl Board {
     /// Panics of tasks.
     pub fn panics(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Wake-ups from a wrong sleep.
+    pub fn rescues(&self) -> u64 {
         match self.0 {}
     }
 
