@@ -36,11 +36,17 @@ pub(super) fn place(
             if how.durable {
                 file.sync_data()?;
             }
-            link(dir, &file, name, temporary, how)?;
+            match link(dir, &file, name, temporary, how) {
+                // Without /proc there is no way from a nameless file to a name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    named(dir, octets, name, temporary, how)?;
+                }
+                linked => linked?,
+            }
         }
         // This file system cannot: EOPNOTSUPP, or EISDIR from those that never heard of it.
         Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => {
-            named(dir, octets, name, temporary, how)?
+            named(dir, octets, name, temporary, how)?;
         }
         Err(error) => return Err(error.into()),
     }
