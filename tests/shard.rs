@@ -1,5 +1,7 @@
 //! The real shard against the real kernel: sockets, files, timers, isolation, spreading.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,7 +27,8 @@ where
         let work = work();
         Box::pin(async move {
             let value = work.await;
-            let _ = sender.send(value);
+            // Nobody listens any more when the test gave up.
+            drop(sender.send(value));
         })
     };
     let plan = Plan {
@@ -104,7 +107,8 @@ fn a_panic_ends_its_connection_only_and_is_counted() {
     let mut doomed = TcpStream::connect(address).unwrap();
     doomed.write_all(b"panic!").unwrap();
     let mut end = Vec::new();
-    doomed.read_to_end(&mut end).ok();
+    // The end or a reset, whichever the kernel makes of it.
+    drop(doomed.read_to_end(&mut end));
     assert!(end.is_empty());
     other.write_all(b"still here").unwrap();
     let mut back = [0; 10];
@@ -147,7 +151,8 @@ fn more_operations_than_the_queue_holds_all_complete() {
             let (root, completed) = (root.clone(), std::rc::Rc::clone(&completed));
             shard::spawn("sync", async move {
                 let file = root.open_in_place(b"file").await.unwrap();
-                file.allocate(4096).await.ok();
+                // Not every file system can; that it completes is what counts.
+                drop(file.allocate(4096).await);
                 completed.set(completed.get() + 1);
             });
         }
@@ -329,7 +334,7 @@ fn a_cold_file_is_fetched_without_stopping_the_shard() {
 #[test]
 fn a_panic_off_the_shard_is_an_error_not_a_hang() {
     let failed =
-        on_shard(|| async { shard::blocking(|| panic!("asked for")).await.map(|()| ()).is_err() });
+        on_shard(|| async { shard::blocking::<()>(|| panic!("asked for")).await.is_err() });
     assert!(failed);
 }
 

@@ -6,6 +6,8 @@
 //! the sleepers. The first test shows that the stall is real; the second that a shard under the same
 //! provocation never stands still. The day the first one fails both can go.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::TcpStream;

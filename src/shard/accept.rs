@@ -164,7 +164,7 @@ async fn accept_on(listener: Rc<OwnedFd>, handle: Handle) {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build();
-        let mut accepting =
+        let accepting =
             core(|core| core.ring.start_multi(entry, Keep::Fd(Rc::clone(&listener)), true));
         while let Some((result, _)) = poll_fn(|context| accepting.poll_next(context)).await {
             match super::ring::outcome(result) {

@@ -97,8 +97,8 @@ impl Provided {
                 PROVIDED_COUNT,
                 PROVIDED_GROUP,
                 0,
-            )?
-        };
+            )
+        }?;
         Ok(provided)
     }
 
@@ -106,9 +106,11 @@ impl Provided {
         let offset = usize::from(id) * PROVIDED_BYTES;
         let address = self.memory.at(offset, PROVIDED_BYTES) as u64;
         let index = usize::from(self.tail & (PROVIDED_COUNT - 1));
-        // SAFETY: `index` is below PROVIDED_COUNT, the number of entries in the mapping; the kernel
-        // reads an entry only after `publish` moved the tail past it.
-        let entry = unsafe { &mut *self.entries.add(index) };
+        // SAFETY: `index` is below PROVIDED_COUNT, the number of entries in the mapping.
+        let entry = unsafe { self.entries.add(index) };
+        // SAFETY: the entry lies in the mapping, is aligned and initialised (anonymous memory is zero),
+        // and nobody else has a reference; the kernel reads it only after `publish` moved the tail past it.
+        let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(u32::try_from(PROVIDED_BYTES).unwrap_or(0));
         entry.set_bid(id);

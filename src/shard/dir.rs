@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use io_uring::{opcode, types};
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, openat2};
 
 use super::file::{DetachedRoot, c_path};
 use super::ring::{Keep, Op};
@@ -106,7 +106,6 @@ impl Dir {
     /// # Errors
     /// ENOENT when it is known that there is no such entry.
     pub fn peek(&self, name: &[u8]) -> io::Result<Option<Stat>> {
-        use nix::fcntl::{OpenHow, openat2};
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(super::file::RESOLVE_CACHED);
         match openat2(&self.fd, component(name)?.as_c_str(), how) {
@@ -181,7 +180,7 @@ impl Dir {
         let Ok(name) = component(name) else { return };
         let entry = opcode::UnlinkAt::new(self.raw(), name.as_ptr()).build();
         core(|core| {
-            core.ring.start_detached(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name))))
+            core.ring.start_detached(entry, Keep::Any(Box::new((Arc::clone(&self.fd), name))));
         });
     }
 

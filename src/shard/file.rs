@@ -326,7 +326,6 @@ impl File {
         self.read_some(block, BLOCK_BYTES, offset).await
     }
 
-    // ADDED (made public)
     /// Like [`File::read_at`], but at most `len` octets.
     pub async fn read_some(
         &self,
@@ -370,7 +369,11 @@ impl File {
                     return (Ok(()), block);
                 }
                 // The rest of a short direct write may be unaligned: write it through the page cache.
-                let _ = file.set_direct(false);
+                if !file.set_direct(false) {
+                    tracing::warn!(
+                        "O_DIRECT cannot be cleared; the rest of a write may be refused"
+                    );
+                }
                 op = file.start_write(block, written, len, offset + written as u64);
             }
         }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Promises: no submission is lost when the queue is full or the kernel is out of memory for a moment
-//! (a backlog keeps it); an orphan
-//! that yields a descriptor has it closed, one that took a provided buffer gives it back.
+//! (a backlog keeps it); an orphan that yields a descriptor has it closed, one that took a provided
+//! buffer gives it back.
 //! Not here: who drives it (`bridge`), what the operations mean (`net`, `file`, `dir`).
 
 use std::any::Any;
@@ -196,7 +196,7 @@ impl Ring {
     }
 
     /// Hands queued entries to the kernel. EAGAIN, EBUSY and EINTR leave them queued for the next turn.
-    fn submit(&mut self) {
+    fn submit(&self) {
         if let Err(error) = self.ring.submit() {
             note_enter_error(&error);
         }
@@ -259,7 +259,7 @@ impl Ring {
     }
 
     /// Blocks this thread until something completes or `patience` is over.
-    pub(super) fn wait(&mut self, patience: Duration) {
+    pub(super) fn wait(&self, patience: Duration) {
         let limit = types::Timespec::from(patience);
         let args = types::SubmitArgs::new().timespec(&limit);
         match self.ring.submitter().submit_with_args(1, &args) {
@@ -398,7 +398,7 @@ impl RingHandle {
     }
 
     /// The next descriptor handed over to this shard.
-    pub(super) fn poll_handed(&self, context: &mut Context<'_>) -> Poll<RawFd> {
+    pub(super) fn poll_handed(&self, context: &Context<'_>) -> Poll<RawFd> {
         let mut ring = self.0.borrow_mut();
         if let Some(fd) = ring.handed.pop_front() {
             return Poll::Ready(fd);
@@ -507,7 +507,7 @@ pub(super) struct Multi {
 
 impl Multi {
     /// The next completion; `None` when the operation ended and everything was taken.
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(i32, u32)>> {
+    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Option<(i32, u32)>> {
         let mut ring = self.ring.0.borrow_mut();
         let State::Multi { queue, ended, waker } = &mut ring.slots[self.index as usize].state
         else {

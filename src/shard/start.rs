@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -95,8 +95,12 @@ impl Board {
         self.beat_ns.store(now().nanos(), Ordering::Relaxed);
     }
 
-    pub(super) fn knock(&self) -> &EventFd {
-        &self.knock
+    /// Makes the shard look for what other threads have for it. From any thread.
+    pub(super) fn knock(&self) {
+        // A full counter (2^64 - 2 wake-ups unread) is the only reason not to, and then it is awake.
+        if let Err(error) = self.knock.write(1) {
+            tracing::error!(%error, "cannot wake a shard");
+        }
     }
 
     pub(super) fn count_panic(&self) {
@@ -110,8 +114,7 @@ impl Board {
     /// Makes [`super::noticed`] return on that shard.
     pub fn notify(&self) {
         self.notices.fetch_add(1, Ordering::AcqRel);
-        // A full counter (2^64 - 2 wake-ups unread) is the only failure, and then it is awake.
-        drop(self.knock.write(1));
+        self.knock();
     }
 }
 
@@ -225,8 +228,8 @@ fn run(seat: Seat, main: &Arc<Main>) {
     {
         Ok(executor) => executor,
         Err(error) => {
-            let _ = ready.send(Err(io::Error::other(format!("processor {}: {error}", seat.cpu))));
-            return;
+            let error = io::Error::other(format!("processor {}: {error}", seat.cpu));
+            return report(&ready, Err(error));
         }
     };
     executor.run(live(seat, Arc::clone(main)));
@@ -236,21 +239,21 @@ fn run(seat: Seat, main: &Arc<Main>) {
     std::mem::forget(executor);
 }
 
+/// Tells whoever starts the shards how this one's start went. Nobody listens any more when another
+/// could not start; the process ends then.
+fn report(ready: &mpsc::Sender<io::Result<()>>, outcome: io::Result<()>) {
+    drop(ready.send(outcome));
+}
+
 async fn live(seat: Seat, main: Arc<Main>) {
     let Seat { index, boards, workers, listeners, ready, .. } = seat;
     let core = match prepare(index, Arc::clone(&boards), workers, listeners) {
         Ok(core) => core,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
+        Err(error) => return report(&ready, Err(error)),
     };
     let eventfd = match boards[index].wake.as_fd().try_clone_to_owned() {
         Ok(eventfd) => eventfd,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
+        Err(error) => return report(&ready, Err(error)),
     };
     let stop = Rc::new(Cell::new(false));
     let turning = Rc::clone(&core);
@@ -260,7 +263,7 @@ async fn live(seat: Seat, main: Arc<Main>) {
     boards[index].ring_fd.store(core.ring.with(|ring| ring.raw_fd()), Ordering::Release);
     super::spawn("beat", beat(Rc::clone(&core)));
     let life = main(index);
-    let _ = ready.send(Ok(()));
+    report(&ready, Ok(()));
     life.await;
     farewell(&core).await;
     stop.set(true);
@@ -272,7 +275,6 @@ fn prepare(
     workers: Arc<Queue>,
     listeners: Vec<OwnedFd>,
 ) -> io::Result<Rc<Core>> {
-    use std::os::fd::AsRawFd;
     let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
     let core = Core::install(index, boards, ring, workers, listeners)?;
     let vectors = core.blocks.vectors();
@@ -283,7 +285,6 @@ fn prepare(
 
 /// Takes what other threads have for this shard whenever they knock.
 async fn answer(core: Rc<Core>) {
-    use std::os::fd::AsRawFd;
     let knock = types::Fd(core.board.knock.as_fd().as_raw_fd());
     loop {
         let mut count = Box::new(0u64);

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use socket2::SockAddr;
+use socket2::{SockAddr, SockAddrStorage};
 
 /// `cachestat(2)`, the same number on every architecture.
 const SYS_CACHESTAT: libc::c_long = 451;
@@ -45,20 +45,19 @@ pub(super) fn pages_cached(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
 
 /// Accepts a waiting connection as a non-blocking socket, with its address, in one call.
 pub(super) fn accept_nonblocking(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
-    // SAFETY: the storage and its length are what accept4(2) fills in; the length it leaves is the
-    // one of the address it wrote.
-    let accepted = unsafe {
-        SockAddr::try_init(|storage, len| {
-            let fd = libc::accept4(
-                listener.as_raw_fd(),
-                storage.cast(),
-                len,
-                libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-            );
-            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
-        })
+    let accept = |storage: *mut SockAddrStorage, len: *mut libc::socklen_t| {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: `try_init` gives a storage for any address, and its length, both live across the call;
+        // the descriptor is open.
+        let fd = unsafe { libc::accept4(listener.as_raw_fd(), storage.cast(), len, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: accept4 just made this descriptor; nothing else knows its number.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     };
-    accepted
+    // SAFETY: after a success the storage holds the address accept4 wrote, and the length is its length.
+    unsafe { SockAddr::try_init(accept) }
 }
 
 /// Can the octet at `offset` be read without waiting? Starts reading it ahead when not.

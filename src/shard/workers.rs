@@ -20,9 +20,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use nix::sys::eventfd::EventFd;
-
-use super::Block;
+use super::{Block, Board};
 
 /// Threads per shard for work that may take long: passwords, directory reading, syncs.
 const THREADS: usize = 4;
@@ -86,14 +84,13 @@ impl Queue {
         }
     }
 
-    fn finished(&self, id: u64, knock: &EventFd) {
+    fn finished(&self, id: u64, board: &Board) {
         let mut done = lock(&self.done);
         done.push(id);
         let first = done.len() == 1;
         drop(done);
         if first {
-            // Fails only when 2^64 - 2 knocks are unread, and then the shard is awake.
-            drop(knock.write(1));
+            board.knock();
         }
     }
 }
@@ -114,7 +111,7 @@ impl Line {
                 match jobs.pop_front() {
                     Some(job) => break job,
                     None => {
-                        jobs = self.available.wait(jobs).unwrap_or_else(PoisonError::into_inner)
+                        jobs = self.available.wait(jobs).unwrap_or_else(PoisonError::into_inner);
                     }
                 }
             };
@@ -269,7 +266,7 @@ fn start<T: Send + 'static>(
             let outcome = catch_unwind(AssertUnwindSafe(work));
             *lock(&slot) = Some(outcome);
             drop(slot);
-            queue.finished(id, boards[index].knock());
+            queue.finished(id, &boards[index]);
         });
         core.workers.queue.line(pace).push(job);
         Outcome { id, value }

@@ -160,9 +160,10 @@ fn compare(options: &Options, amounts: Amounts, report: &mut Report) -> Result<(
         pin: options.pin.then_some(0),
     };
     verify_all(&launcher, &tree, report)?;
+    let ground = Ground { amounts, launcher: &launcher, tree: &tree };
     for run in 0..options.runs {
         for &row in &options.rows {
-            round(run, row, amounts, &launcher, &tree, report)?;
+            round(run, row, &ground, report)?;
         }
     }
     Ok(())
@@ -192,15 +193,15 @@ fn verify_all(launcher: &Launcher<'_>, tree: &Tree, report: &mut Report) -> Resu
     if report.entrants.is_empty() { Err("no server passed".into()) } else { Ok(()) }
 }
 
-/// One row of one run: every server in turn, another one first in each run.
-fn round(
-    run: u32,
-    row: Row,
+/// What every server is measured on.
+struct Ground<'a> {
     amounts: Amounts,
-    launcher: &Launcher<'_>,
-    tree: &Tree,
-    report: &mut Report,
-) -> Result<(), String> {
+    launcher: &'a Launcher<'a>,
+    tree: &'a Tree,
+}
+
+/// One row of one run: every server in turn, another one first in each run.
+fn round(run: u32, row: Row, ground: &Ground<'_>, report: &mut Report) -> Result<(), String> {
     let count = report.entrants.len();
     for turn in 0..count {
         let entrant = &report.entrants[(turn + run as usize) % count];
@@ -212,7 +213,7 @@ fn round(
             continue;
         }
         let begin = Instant::now();
-        let outcome = one(row, server, &program, amounts, launcher, tree);
+        let outcome = one(row, server, &program, ground);
         stop_if_interrupted()?;
         let line = report::sample_line(&outcome);
         let (of, took) = (report.runs, begin.elapsed().as_secs_f64());
@@ -222,14 +223,8 @@ fn round(
     Ok(())
 }
 
-fn one(
-    row: Row,
-    server: Server,
-    program: &Path,
-    amounts: Amounts,
-    launcher: &Launcher<'_>,
-    tree: &Tree,
-) -> Result<Sample, String> {
+fn one(row: Row, server: Server, program: &Path, ground: &Ground<'_>) -> Result<Sample, String> {
+    let Ground { amounts, launcher, tree } = *ground;
     tree.empty_uploads()?;
     let running = launcher.start(server, program)?;
     rows::measure(row, &Bench { server, running: &running, tree, amounts })

@@ -19,6 +19,8 @@ use crate::sys;
 const START_LIMIT: Duration = Duration::from_secs(15);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const PASSIVE_PORTS: u16 = 4_000;
+/// What a server says, in its private folder.
+const ERRORS: &str = "stderr";
 
 /// How to start servers in this run.
 pub struct Launcher<'a> {
@@ -55,9 +57,9 @@ impl Launcher<'_> {
         let (port, passive) = free_ports()?;
         let config =
             server.config(&Place { program, folder: &folder, root: self.root, port, passive })?;
-        let errors = folder.join("stderr");
+        let errors = folder.join(ERRORS);
         let meter = Meter::new();
-        let pid = self.spawn(program, &config, &folder, &errors, &meter)?;
+        let pid = self.spawn(program, &config, &folder, &meter)?;
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let text =
             format!("{} {}\n\n{}", program.display(), config.arguments.join(" "), config.text);
@@ -74,14 +76,13 @@ impl Launcher<'_> {
         program: &Path,
         config: &Config,
         folder: &Path,
-        errors: &Path,
         meter: &Meter,
     ) -> Result<i32, String> {
         let context = |error: std::io::Error| format!("{}: {error}", program.display());
         if !config.file.is_empty() {
             fs::write(folder.join(config.file), &config.text).map_err(context)?;
         }
-        let output = fs::File::create(errors).map_err(context)?;
+        let output = fs::File::create(folder.join(ERRORS)).map_err(context)?;
         let copy = output.try_clone().map_err(context)?;
         let mut command = Command::new(program);
         command.args(&config.arguments).current_dir(folder);
