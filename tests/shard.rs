@@ -367,3 +367,49 @@ fn both_wildcards_can_be_listened_on() {
         Listeners::bind(&both, 2).map_err(|(address, error)| format!("{address}: {error}"));
     assert_eq!(listeners.unwrap().addresses(), both);
 }
+
+#[test]
+fn small_files_are_placed_whole_or_not_at_all() {
+    on_shard(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path(), Links::InRoot).unwrap();
+        let dir = root.open_dir(b"").await.unwrap();
+        let place = async |name: &str, octets: &[u8], replace: bool| {
+            let mut block = shard::block().await;
+            block[..octets.len()].copy_from_slice(octets);
+            let how = shard::Placement {
+                name: name.as_bytes().to_vec(),
+                temporary: b".temporary".to_vec(),
+                mode: 0o640,
+                replace,
+                durable: true,
+            };
+            dir.place(block, octets.len(), how).await.0
+        };
+        place("new", b"first", false).await.unwrap();
+        let path = folder.path().join("new");
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        let taken = place("new", b"second", false).await.unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o604))
+            .unwrap();
+        place("new", b"third", true).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"third");
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(&path).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o604, "a replaced file keeps its mode");
+        std::fs::create_dir(folder.path().join("dir")).unwrap();
+        let directory = place("dir", b"x", true).await.unwrap_err();
+        assert_eq!(directory.kind(), std::io::ErrorKind::IsADirectory);
+        std::os::unix::fs::symlink("new", folder.path().join("link")).unwrap();
+        place("link", b"", true).await.unwrap();
+        assert!(std::fs::symlink_metadata(folder.path().join("link")).unwrap().is_file());
+        assert_eq!(std::fs::read(&path).unwrap(), b"third", "the link was replaced, not followed");
+        let left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left.len(), 3, "{left:?}");
+    });
+}

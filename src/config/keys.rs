@@ -159,7 +159,7 @@ const FTP: &[Key] = &[
     ),
     key("max_upload_bytes", "0", &["Largest upload in bytes; 0 = no limit."]),
     key("listing_depth", "5", &["Depth of a recursive listing (LIST -R)."]),
-    key("listing_entries", "100000", &["Entries of one listing; it ends there."]),
+    key("listing_entries", "100000", &["Entries of one listing; a longer one ends in 451."]),
     key("ebcdic", r#""cp1047""#, &["Code page of TYPE E: \"cp1047\" or \"cp037\"."]),
 ];
 

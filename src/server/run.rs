@@ -210,18 +210,17 @@ fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result
     let main = move |_: usize| -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(live(Arc::clone(&shared)))
     };
-    let plan = Plan { cpus, listeners, preempt: shard::PREEMPT };
-    Shards::start(plan, Arc::new(main)).map_err(|error| {
-        if error.kind() == ErrorKind::OutOfMemory {
-            Failure::Usage(
-                "shard: no memory may be locked for its rings any more (raise LimitMEMLOCK= or \
-                 ulimit -l; all processes of a user share it)"
-                    .to_owned(),
-            )
-        } else {
+    Shards::start(Plan { cpus, listeners, preempt: shard::PREEMPT }, Arc::new(main)).map_err(
+        |error| {
+            if error.kind() == ErrorKind::OutOfMemory {
+                let remedy = "raise LimitMEMLOCK= or ulimit -l; all processes of a user share it";
+                return Failure::Usage(format!(
+                    "shard: no memory may be locked any more ({remedy})"
+                ));
+            }
             Failure::Running(format!("shard: {error}"))
-        }
-    })
+        },
+    )
 }
 
 /// What one shard does from start to stop.

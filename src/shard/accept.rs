@@ -49,14 +49,18 @@ impl Listeners {
             Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
         for &wanted in addresses {
             // An IPv6 wildcard takes IPv4 as well, unless somebody in the list does that.
-            let six_only = addresses.iter().any(|other| {
+            let taken = addresses.iter().any(|other| {
                 other.is_ipv4() && other.port() == wanted.port() && wanted.port() != 0
             });
+            let wildcard = if taken { Takes::SixOnly } else { Takes::Both };
             // Without SO_REUSEPORT this fails while anybody listens there: a second server must not
             // take half of the clients. It is closed again before the real ones are bound.
-            let bound = probe(wanted, six_only).map_err(|error| (wanted, error))?;
+            let probe = socket(wanted, wildcard, false).map_err(|error| (wanted, error))?;
+            let bound = probe.local_addr().map_err(|error| (wanted, error))?;
+            let bound = bound.as_socket().unwrap_or(wanted);
+            drop(probe);
             for sockets in &mut listeners.sockets {
-                let socket = listener(bound, six_only).map_err(|error| (wanted, error))?;
+                let socket = socket(bound, wildcard, true).map_err(|error| (wanted, error))?;
                 sockets.push(socket.into());
             }
             listeners.addresses.push(bound);
@@ -94,29 +98,30 @@ impl Listeners {
     }
 }
 
-/// Binds for a moment, without SO_REUSEPORT; the address that was bound.
-fn probe(address: SocketAddr, six_only: bool) -> io::Result<SocketAddr> {
-    let socket = socket(address, six_only)?;
-    socket.bind(&address.into())?;
-    Ok(socket.local_addr()?.as_socket().unwrap_or(address))
+/// What an IPv6 wildcard listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// IPv4 as well.
+    Both,
+    /// IPv6 alone.
+    SixOnly,
 }
 
-/// One shard's own socket among those that share the address.
-fn listener(address: SocketAddr, six_only: bool) -> io::Result<Socket> {
-    let socket = socket(address, six_only)?;
-    socket.set_reuse_port(true)?;
-    prepare(&SockRef::from(&socket))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-fn socket(address: SocketAddr, six_only: bool) -> io::Result<Socket> {
+/// `wildcard`: what an IPv6 one takes.
+fn socket(address: SocketAddr, wildcard: Takes, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier run may linger in TIME_WAIT; a listener still excludes us.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(six_only || !address.ip().is_unspecified())?;
+        socket.set_only_v6(wildcard == Takes::SixOnly || !address.ip().is_unspecified())?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+        prepare(&SockRef::from(&socket))?;
+    }
+    socket.bind(&address.into())?;
+    if shared {
+        socket.listen(BACKLOG)?;
     }
     Ok(socket)
 }

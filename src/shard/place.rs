@@ -36,7 +36,13 @@ pub(super) fn place(
             if how.durable {
                 file.sync_data()?;
             }
-            link(dir, &file, name, temporary, how)?;
+            match link(dir, &file, name, temporary, how) {
+                // Without /proc there is no way from a nameless file to a name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    named(dir, octets, name, temporary, how)?;
+                }
+                linked => linked?,
+            }
         }
         // This file system cannot: EOPNOTSUPP, or EISDIR from those that never heard of it.
         Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => {
@@ -91,15 +97,16 @@ fn rename(dir: &OwnedFd, from: &CStr, to: &CStr, replace: bool) -> io::Result<()
     let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
     let renamed = renameat2(dir, from, dir, to, flags);
     if renamed.is_err() {
-        forget_name(dir, from);
+        discard(dir, from);
     }
     Ok(renamed?)
 }
 
-/// Removes a temporary name after an error. Should that fail too, the next start sweeps it.
-fn forget_name(dir: &OwnedFd, name: &CStr) {
-    if let Err(error) = unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
-        tracing::warn!(%error, "a temporary could not be removed");
+/// Removes what did not get its name. The caller has an error to report already; what cannot be
+/// removed now the next start sweeps.
+fn discard(dir: &OwnedFd, temporary: &CStr) {
+    if let Err(error) = unlinkat(dir, temporary, UnlinkatFlags::NoRemoveDir) {
+        tracing::warn!(%error, "a temporary stays until the next start");
     }
 }
 
@@ -120,7 +127,7 @@ fn named(
         if how.durable { file.sync_data() } else { Ok(()) }
     })();
     if let Err(error) = written {
-        forget_name(dir, temporary);
+        discard(dir, temporary);
         return Err(error);
     }
     rename(dir, temporary, name, how.replace)
