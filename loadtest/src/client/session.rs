@@ -55,6 +55,9 @@ pub enum Progress {
     Closed,
 }
 
+/// How often a session may be refused a passive port before that is an error of the server.
+const REFUSED_PORTS_MAX: u32 = 100;
+
 /// What a session needs of its surroundings for one event.
 pub struct Context<'a> {
     pub epoll: &'a Epoll,
@@ -70,6 +73,8 @@ pub struct Session {
     source: Option<Ipv4Addr>,
     binary: bool,
     stage: Stage,
+    /// EPSV refused for now, over the whole session.
+    refused_ports: u32,
 }
 
 enum Stage {
@@ -106,7 +111,7 @@ impl Session {
         context.epoll.add(&socket, token, false).map_err(|e| format!("epoll: {e}"))?;
         let control = TcpStream::from(socket);
         let (replies, stage) = (Replies::default(), Stage::Greeting);
-        Ok(Self { control, replies, token, source, binary, stage })
+        Ok(Self { control, replies, token, source, binary, stage, refused_ports: 0 })
     }
 
     /// Starts a transfer; the session must be ready.
@@ -173,6 +178,13 @@ impl Session {
                 Ok(Progress::LoggedIn)
             }
             (Stage::Epsv(_), 229) => self.on_passive(reply, context),
+            // No port free at the moment (Pure-FTPd, when two sessions try the same one): a client
+            // asks again.
+            (Stage::Epsv(_), 425) if self.refused_ports < REFUSED_PORTS_MAX => {
+                self.refused_ports += 1;
+                self.send("EPSV", "")?;
+                Ok(Progress::Waiting)
+            }
             (Stage::Transfer(transfer), 125 | 150) if !transfer.opened => {
                 transfer.opened = true;
                 if let (Verb::Stor, Some(data)) = (transfer.job.verb, &transfer.data) {
