@@ -524,3 +524,33 @@ fn the_command_line_answers() {
     assert!(stdout(&run(&["completions", "bash"])).contains("sluicegate"));
     assert!(run(&["man"]).status.success());
 }
+
+/// A shard that no longer turns: its thread is held in a system call from outside.
+#[test]
+fn a_shard_that_stops_ends_the_process() {
+    if !installed("strace") {
+        eprintln!("skipped: strace is missing");
+        return;
+    }
+    let mut server = Setup::new().server("shards = 1").start();
+    let mut client = server.anonymous();
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let shard = threads
+        .map(|thread| thread.unwrap().path())
+        .find(|thread| std::fs::read_to_string(thread.join("comm")).unwrap().trim() == "shard-0")
+        .expect("a thread named shard-0");
+    let mut holder = std::process::Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", "trace=io_uring_enter"])
+        .args(["-e", "inject=io_uring_enter:delay_enter=60s", "-p"])
+        .arg(shard.file_name().unwrap())
+        .spawn()
+        .unwrap();
+    eventually_within(Duration::from_secs(40), "the supervisor notices", || {
+        server.log().contains("shard 0: has not moved for 10 s").then_some(())
+    });
+    // The held thread cannot end before it is let go.
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
+    client.expect_end();
+}

@@ -413,3 +413,61 @@ fn small_files_are_placed_whole_or_not_at_all() {
         assert_eq!(left.len(), 3, "{left:?}");
     });
 }
+
+/// A server that echoes, but never again reads from a connection that says `s`.
+fn stallable(count: usize) -> (SocketAddr, Shards) {
+    let main = move |_: usize| -> Life {
+        Box::pin(async move {
+            shard::accept(move |stream: Stream| {
+                shard::spawn("echo", async move {
+                    while let Ok(octets) = stream.receive().await {
+                        if octets.is_empty() || stream.posted().await.is_err() {
+                            break;
+                        }
+                        if octets.first() == Some(&b's') {
+                            std::future::pending::<()>().await;
+                        }
+                        stream.post(octets.to_vec());
+                    }
+                });
+            });
+            std::future::pending::<()>().await;
+        })
+    };
+    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], count).unwrap();
+    let address = listeners.addresses()[0];
+    let plan = Plan { cpus: vec![cpus()[0]; count], listeners, preempt: shard::PREEMPT };
+    (address, Shards::start(plan, Arc::new(main)).unwrap())
+}
+
+#[test]
+fn floods_that_nobody_reads_make_nobody_deaf() {
+    let (address, _shards) = stallable(1);
+    let mut other = TcpStream::connect(address).unwrap();
+    other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    other.write_all(b"a").unwrap();
+    other.read_exact(&mut [0]).unwrap();
+    // More of them than the shard has provided buffers for.
+    let mut floods = Vec::new();
+    for _ in 0..64 {
+        let mut flood = TcpStream::connect(address).unwrap();
+        flood.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        flood.write_all(b"s").unwrap();
+        let mut sent = 0;
+        while let Ok(count) = flood.write(&[b's'; 65_536]) {
+            sent += count;
+            assert!(sent < 64 << 20, "a flood is not held back");
+        }
+        floods.push(flood);
+    }
+    for round in 0..100u8 {
+        other.write_all(&[b'b', round]).unwrap();
+        let mut back = [0; 2];
+        other.read_exact(&mut back).unwrap();
+        assert_eq!(back, [b'b', round]);
+    }
+    let mut new = TcpStream::connect(address).unwrap();
+    new.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    new.write_all(b"new").unwrap();
+    new.read_exact(&mut [0; 3]).unwrap();
+}

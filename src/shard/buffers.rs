@@ -21,7 +21,7 @@ use std::task::{Poll, Waker};
 use io_uring::{IoUring, types};
 
 /// Octets of one provided buffer: several command lines.
-const PROVIDED_BYTES: usize = 2048;
+pub(super) const PROVIDED_BYTES: usize = 2048;
 /// Provided buffers of one shard; a power of two (io_uring_setup_buf_ring(3)).
 const PROVIDED_COUNT: u16 = 512;
 /// The one buffer group of a shard's ring.
@@ -78,14 +78,13 @@ pub(super) struct Provided {
     entries: *mut types::BufRingEntry,
     memory: Arena,
     tail: u16,
-    free: u16,
 }
 
 impl Provided {
     pub(super) fn register(ring: &IoUring) -> io::Result<Self> {
         let entries = Arena::new(usize::from(PROVIDED_COUNT) * size_of::<types::BufRingEntry>())?;
         let memory = Arena::new(usize::from(PROVIDED_COUNT) * PROVIDED_BYTES)?;
-        let mut provided = Self { entries: entries.base.cast(), memory, tail: 0, free: 0 };
+        let mut provided = Self { entries: entries.base.cast(), memory, tail: 0 };
         for id in 0..PROVIDED_COUNT {
             provided.add(id);
         }
@@ -115,7 +114,6 @@ impl Provided {
         entry.set_len(u32::try_from(PROVIDED_BYTES).unwrap_or(0));
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
-        self.free += 1;
     }
 
     fn publish(&self) {
@@ -132,11 +130,6 @@ impl Provided {
         self.publish();
     }
 
-    /// Notes that the kernel used one.
-    pub(super) fn taken(&mut self) {
-        self.free = self.free.saturating_sub(1);
-    }
-
     fn slice(&self, id: u16, len: usize) -> &[u8] {
         let len = len.min(PROVIDED_BYTES);
         let start = self.memory.at(usize::from(id) * PROVIDED_BYTES, len);
@@ -146,21 +139,28 @@ impl Provided {
     }
 }
 
-/// Octets of one receive; the buffer goes back to the kernel when this is dropped.
-pub struct Received {
-    id: Option<u16>,
-    len: usize,
-    start: *const u8,
+/// Octets of one receive; a provided buffer goes back to the kernel when this is dropped.
+pub struct Received(Octets);
+
+enum Octets {
+    /// Of a provided buffer, never unmapped.
+    Provided { id: u16, len: usize, start: *const u8 },
+    /// Of their own memory, while no provided buffer was free.
+    Own { octets: Vec<u8>, len: usize },
 }
 
 impl Received {
     pub(super) fn end() -> Self {
-        Self { id: None, len: 0, start: std::ptr::NonNull::dangling().as_ptr() }
+        Self::own(Vec::new(), 0)
+    }
+
+    pub(super) fn own(octets: Vec<u8>, len: usize) -> Self {
+        Self(Octets::Own { octets, len })
     }
 
     pub(super) fn buffer(provided: &Provided, id: u16, len: usize) -> Self {
         let octets = provided.slice(id, len);
-        Self { id: Some(id), len: octets.len(), start: octets.as_ptr() }
+        Self(Octets::Provided { id, len: octets.len(), start: octets.as_ptr() })
     }
 }
 
@@ -168,15 +168,20 @@ impl Deref for Received {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` and `len` come from a slice of a provided buffer (never unmapped) that the
-        // kernel leaves alone until `drop` gives it back; or they describe an empty slice.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+        match &self.0 {
+            // SAFETY: `start` and `len` come from a slice of a provided buffer (never unmapped) that
+            // the kernel leaves alone until `drop` gives it back.
+            Octets::Provided { len, start, .. } => unsafe {
+                std::slice::from_raw_parts(*start, *len)
+            },
+            Octets::Own { octets, len } => &octets[..*len],
+        }
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
+        if let Octets::Provided { id, .. } = self.0 {
             super::core(|core| core.ring.with(|ring| ring.provided.give_back(id)));
         }
     }
@@ -217,7 +222,8 @@ impl Pool {
     }
 
     fn give_back(&self, index: u16) {
-        while let Some(ticket) = self.waiting.borrow_mut().pop_front() {
+        loop {
+            let Some(ticket) = self.waiting.borrow_mut().pop_front() else { break };
             let previous = std::mem::replace(&mut *ticket.borrow_mut(), Ticket::Granted(index));
             match previous {
                 Ticket::Waiting(waker) => {

@@ -164,6 +164,7 @@ impl Core {
             while core.board.load() > 0 || !core.timers.is_empty() {
                 glommio::timer::sleep(HEARTBEAT).await;
                 core.timers.fire();
+                core.ring.with(ring::Ring::nudge);
             }
             core.beating.set(false);
         })

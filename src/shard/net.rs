@@ -22,12 +22,10 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, types};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::buffers::{BLOCK_BYTES, Block, PROVIDED_GROUP, Received};
+use super::buffers::{BLOCK_BYTES, Block, PROVIDED_BYTES, PROVIDED_GROUP, Received};
 use super::ring::{Keep, Multi, Op};
 use super::{File, core, now, within};
 
-/// Completions of a multishot receive that may wait unread before it is ended.
-const RECEIVED_QUEUE_MAX: usize = 4;
 /// Octets moved by one `sendfile`: beyond 256 KiB there is little to gain (§1.2 of the measurements).
 const SENDFILE_BYTES: usize = 512 * 1024;
 /// How often the end of a data connection is looked at while octets are unacknowledged.
@@ -44,6 +42,7 @@ pub struct Stream {
     local: SocketAddr,
     peer: SocketAddr,
     receiving: RefCell<Option<Multi>>,
+    receiving_alone: RefCell<Option<Op>>,
     sending: RefCell<Option<Op>>,
     /// Data connections are non-blocking for `sendfile`; the ring is asked for readiness then.
     /// Control connections are not: the ring itself waits for them.
@@ -68,6 +67,7 @@ impl Stream {
             local,
             peer,
             receiving: RefCell::new(None),
+            receiving_alone: RefCell::new(None),
             sending: RefCell::new(None),
             data: false,
             load: None,
@@ -104,29 +104,35 @@ impl Stream {
 
     /// The next octets of a control connection; empty at its end. Dropping the future loses nothing.
     ///
+    /// Received by one multishot operation into the shard's provided buffers. When others have taken
+    /// all of those, by one operation into memory of its own: a flood on some connections makes none
+    /// of the others deaf.
+    ///
     /// # Errors
     /// What the kernel says of the connection (ECONNRESET, ETIMEDOUT …).
     pub async fn receive(&self) -> io::Result<Received> {
         loop {
+            if self.receiving_alone.borrow().is_some() {
+                return self.received_alone().await;
+            }
             let next = poll_fn(|context| {
                 let mut receiving = self.receiving.borrow_mut();
                 receiving.get_or_insert_with(|| self.arm()).poll_next(context)
             })
             .await;
             let Some((result, flags)) = next else {
-                // It ended (buffers ran out, or it was held back): arm it again.
+                // It ended (no buffer was free, or it was held back): arm it again.
                 *self.receiving.borrow_mut() = None;
                 continue;
             };
             match super::ring::outcome(result) {
-                Ok(len) => match cqueue::buffer_select(flags) {
-                    Some(id) => return Ok(self.received(id, len)),
-                    None => return Ok(Received::end()),
-                },
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    // Every provided buffer is in use: others must be read first.
-                    super::yield_now().await;
+                Ok(len) => {
+                    return Ok(match cqueue::buffer_select(flags) {
+                        Some(id) => received(id, len),
+                        None => Received::end(),
+                    });
                 }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.receive_alone(),
                 Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
                 Err(error) => return Err(error),
             }
@@ -138,19 +144,29 @@ impl Stream {
         core(|core| core.ring.start_multi(entry, self.keep(), false))
     }
 
-    fn received(&self, id: u16, len: u32) -> Received {
-        let receiving = self.receiving.borrow();
-        if let Some(multi) = receiving.as_ref().filter(|multi| multi.queued() >= RECEIVED_QUEUE_MAX)
-        {
-            // It sends faster than it is read: let TCP hold it back.
-            multi.cancel();
-        }
-        core(|core| {
-            core.ring.with(|ring| {
-                ring.provided.taken();
-                Received::buffer(&ring.provided, id, len as usize)
-            })
+    /// Starts one receive into memory of its own. The multishot operation has ended.
+    fn receive_alone(&self) {
+        let mut octets = vec![0; PROVIDED_BYTES];
+        let count = u32::try_from(octets.len()).unwrap_or(0);
+        let entry = opcode::Recv::new(self.raw(), octets.as_mut_ptr(), count).build();
+        let op = core(|core| core.ring.start(entry, Keep::Bytes(Rc::clone(&self.fd), octets)));
+        *self.receiving_alone.borrow_mut() = Some(op);
+    }
+
+    async fn received_alone(&self) -> io::Result<Received> {
+        poll_fn(|context| {
+            let mut receiving = self.receiving_alone.borrow_mut();
+            let Some(op) = receiving.as_mut() else { return Poll::Pending };
+            let Poll::Ready((result, keep)) = Pin::new(op).poll(context) else {
+                return Poll::Pending;
+            };
+            *receiving = None;
+            Poll::Ready(result.map(|len| match keep {
+                Some(Keep::Bytes(_, octets)) => Received::own(octets, len as usize),
+                _ => Received::end(),
+            }))
         })
+        .await
     }
 
     /// Starts sending all of `bytes` and returns at once. One post may be in flight: await
@@ -327,6 +343,10 @@ impl Stream {
         let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
         if status == 0 { usize::try_from(octets).unwrap_or(0) } else { 0 }
     }
+}
+
+fn received(id: u16, len: u32) -> Received {
+    core(|core| core.ring.with(|ring| Received::buffer(&ring.provided, id, len as usize)))
 }
 
 fn whole(result: io::Result<u32>, len: usize) -> io::Result<()> {

@@ -39,6 +39,9 @@ const REAP_BATCH: usize = 256;
 /// Bounded and unbounded io-wq workers per shard (file operations that the kernel cannot start
 /// without waiting). More threads than this only fight for the same disk.
 const IOWQ_WORKERS: [u32; 2] = [8, 16];
+/// Completions of a multishot operation that may wait to be taken before it is ended. The kernel may
+/// deliver a few more (32 in a row) before it hears of that.
+const UNTAKEN_MAX: usize = 4;
 /// User data of completions nobody waits for (cancellations).
 const NOBODY: u64 = u64::MAX;
 /// High half of user data of a descriptor handed over by another shard; the result is the descriptor.
@@ -65,7 +68,7 @@ enum State {
     Free(u32),
     Waiting(Option<Waker>),
     Done(i32),
-    Multi { queue: VecDeque<(i32, u32)>, ended: bool, waker: Option<Waker> },
+    Multi { queue: VecDeque<(i32, u32)>, ended: bool, cancelled: bool, waker: Option<Waker> },
     Orphan,
 }
 
@@ -240,6 +243,20 @@ impl Ring {
         count
     }
 
+    /// Sends what an earlier, failed attempt left queued while the driver slept.
+    pub(super) fn nudge(&mut self) {
+        if self.parked && !(self.backlog.is_empty() && self.ring.submission().is_empty()) {
+            self.flush();
+        }
+    }
+
+    /// Takes the descriptors that were handed over and that nobody will begin with any more.
+    pub(super) fn forsake_handed(&mut self) {
+        while let Some(fd) = self.handed.pop_front() {
+            close_raw(fd);
+        }
+    }
+
     /// Is nothing queued and nothing completed?
     pub(super) fn is_quiet(&mut self) -> bool {
         self.backlog.is_empty()
@@ -286,6 +303,11 @@ impl Ring {
         let index = u32::try_from(data & 0xffff_ffff).unwrap_or(NO_SLOT);
         let more = cqueue::more(cqe.flags());
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        debug_assert_eq!(
+            u64::from(slot.generation),
+            data >> 32,
+            "a completion of an earlier operation"
+        );
         match &mut slot.state {
             State::Waiting(waker) => {
                 let waker = waker.take();
@@ -294,11 +316,18 @@ impl Ring {
                     waker.wake();
                 }
             }
-            State::Multi { queue, ended, waker } => {
+            State::Multi { queue, ended, cancelled, waker } => {
                 queue.push_back((cqe.result(), cqe.flags()));
                 *ended |= !more;
+                // Nobody takes what comes: end it, and let TCP hold the peer back. It would empty the
+                // shard's provided buffers otherwise.
+                let hold = queue.len() >= UNTAKEN_MAX && !*ended && !*cancelled;
+                *cancelled |= hold;
                 if let Some(waker) = waker.take() {
                     waker.wake();
+                }
+                if hold {
+                    self.cancel(index);
                 }
             }
             State::Orphan => self.complete_orphan(index, cqe, more, dropped),
@@ -378,7 +407,8 @@ impl RingHandle {
     /// Starts an operation that completes many times.
     pub(super) fn start_multi(&self, entry: squeue::Entry, keep: Keep, yields_fd: bool) -> Multi {
         let mut ring = self.0.borrow_mut();
-        let state = State::Multi { queue: VecDeque::new(), ended: false, waker: None };
+        let state =
+            State::Multi { queue: VecDeque::new(), ended: false, cancelled: false, waker: None };
         let (index, data) = ring.allocate(state, yields_fd, keep);
         ring.push(entry.user_data(data));
         Multi { ring: self.clone(), index }
@@ -509,7 +539,7 @@ impl Multi {
     /// The next completion; `None` when the operation ended and everything was taken.
     pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Option<(i32, u32)>> {
         let mut ring = self.ring.0.borrow_mut();
-        let State::Multi { queue, ended, waker } = &mut ring.slots[self.index as usize].state
+        let State::Multi { queue, ended, waker, .. } = &mut ring.slots[self.index as usize].state
         else {
             return Poll::Ready(None);
         };
@@ -527,22 +557,6 @@ impl Multi {
             *waker = Some(context.waker().clone());
         }
         Poll::Pending
-    }
-
-    /// Completions that wait to be taken.
-    pub(super) fn queued(&self) -> usize {
-        match &self.ring.0.borrow().slots[self.index as usize].state {
-            State::Multi { queue, .. } => queue.len(),
-            State::Free(_) | State::Waiting(_) | State::Done(_) | State::Orphan => 0,
-        }
-    }
-
-    /// Asks the kernel to end it; what is queued can still be taken.
-    pub(super) fn cancel(&self) {
-        let mut ring = self.ring.0.borrow_mut();
-        if matches!(&ring.slots[self.index as usize].state, State::Multi { ended: false, .. }) {
-            ring.cancel(self.index);
-        }
     }
 }
 

@@ -265,6 +265,7 @@ async fn live(seat: Seat, main: Arc<Main>) {
     let life = main(index);
     report(&ready, Ok(()));
     life.await;
+    boards[index].ring_fd.store(-1, Ordering::Release);
     farewell(&core).await;
     stop.set(true);
 }
@@ -316,5 +317,6 @@ async fn farewell(core: &Rc<Core>) {
     let idle = 2 + core.listening.get();
     while core.ring.in_flight() > idle && now() < deadline {
         super::yield_now().await;
+        core.ring.with(Ring::forsake_handed);
     }
 }
