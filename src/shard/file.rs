@@ -404,12 +404,14 @@ impl File {
         nix::fcntl::fcntl(&*self.fd, nix::fcntl::FcntlArg::F_SETFL(flags)).is_ok()
     }
 
-    /// Reserves extents up to `len` without changing the size.
+    /// Reserves extents up to `len` and makes the file that long: direct writes inside its size need
+    /// neither the inode's exclusive lock nor a thread of the kernel's (a write that extends the file
+    /// does, even into reserved extents). Whoever writes less sets the size in the end.
     ///
     /// # Errors
     /// ENOSPC; EOPNOTSUPP where the file system cannot, which may be ignored.
     pub async fn allocate(&self, len: u64) -> io::Result<()> {
-        let entry = opcode::Fallocate::new(self.raw(), len).mode(libc::FALLOC_FL_KEEP_SIZE).build();
+        let entry = opcode::Fallocate::new(self.raw(), len).build();
         core(|core| core.ring.start(entry, self.keep())).result().await.map(drop)
     }
 

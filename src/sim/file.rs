@@ -200,7 +200,7 @@ impl File {
         operate(what, move |world| work(world, file.descriptor.ino)).await
     }
 
-    /// Reserves extents up to `len` without changing the size.
+    /// Reserves extents up to `len`; the size stays, which nobody may rely on.
     pub async fn allocate(&self, len: u64) -> io::Result<()> {
         let reserve = move |world: &World, _| {
             if len > world.disk.space.get() { Err(error(errno::NOSPC)) } else { Ok(()) }
