@@ -471,3 +471,19 @@ fn floods_that_nobody_reads_make_nobody_deaf() {
     new.write_all(b"new").unwrap();
     new.read_exact(&mut [0; 3]).unwrap();
 }
+
+#[test]
+fn a_burst_of_connections_is_accepted_whole() {
+    let (address, counts, _shards) = echo(2);
+    for round in 1..=5 {
+        let burst: Vec<TcpStream> =
+            (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for mut client in burst {
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+        }
+        let seen: usize = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        assert_eq!(seen, round * 200);
+    }
+}

@@ -187,7 +187,10 @@ async fn accept_on(listener: Rc<OwnedFd>, handle: Handle) {
                         }
                         sleep_until(now().after(EXHAUSTED_PAUSE)).await;
                     }
-                    Some(libc::ECANCELED | libc::EBADF | libc::EINVAL) => return,
+                    Some(libc::EBADF | libc::EINVAL) => {
+                        tracing::error!(%error, "a listener does not accept any more");
+                        return;
+                    }
                     _ => {}
                 },
             }

@@ -39,7 +39,7 @@ const REAP_BATCH: usize = 256;
 /// Bounded and unbounded io-wq workers per shard (file operations that the kernel cannot start
 /// without waiting). More threads than this only fight for the same disk.
 const IOWQ_WORKERS: [u32; 2] = [8, 16];
-/// Completions of a multishot operation that may wait to be taken before it is ended. The kernel may
+/// Receives of a multishot operation that may wait to be taken before it is ended. The kernel may
 /// deliver a few more (32 in a row) before it hears of that.
 const UNTAKEN_MAX: usize = 4;
 /// User data of completions nobody waits for (cancellations).
@@ -320,8 +320,9 @@ impl Ring {
                 queue.push_back((cqe.result(), cqe.flags()));
                 *ended |= !more;
                 // Nobody takes what comes: end it, and let TCP hold the peer back. It would empty the
-                // shard's provided buffers otherwise.
-                let hold = queue.len() >= UNTAKEN_MAX && !*ended && !*cancelled;
+                // shard's provided buffers otherwise. (Accepted connections take none.)
+                let buffered = cqueue::buffer_select(cqe.flags()).is_some();
+                let hold = buffered && queue.len() >= UNTAKEN_MAX && !*ended && !*cancelled;
                 *cancelled |= hold;
                 if let Some(waker) = waker.take() {
                     waker.wake();
