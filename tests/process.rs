@@ -534,12 +534,12 @@ fn a_shard_that_stops_ends_the_process() {
     }
     let mut server = Setup::new().server("shards = 1").start();
     let mut client = server.anonymous();
-    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let shard = threads
         .map(|thread| thread.unwrap().path())
-        .find(|thread| std::fs::read_to_string(thread.join("comm")).unwrap().trim() == "shard-0")
+        .find(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim() == "shard-0")
         .expect("a thread named shard-0");
-    let mut holder = std::process::Command::new("strace")
+    let mut holder = Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "-e", "trace=io_uring_enter"])
         .args(["-e", "inject=io_uring_enter:delay_enter=60s", "-p"])
         .arg(shard.file_name().unwrap())
