@@ -94,6 +94,7 @@ fn entries() -> Vec<Entry> {
         writable: false,
         readable: true,
         creatable: false,
+        managed: false,
     };
     (0..ENTRIES).map(entry).collect()
 }

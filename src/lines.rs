@@ -232,6 +232,12 @@ fn reply(answer: &SyncSender<io::Result<()>>, outcome: io::Result<()>) {
     }
 }
 
+/// Characters that break lines, reverse text or show nothing: a log must read as it was written.
+pub(crate) fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

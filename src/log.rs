@@ -18,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt as text, reload};
 
 use crate::limits::LOG_LINE_BYTES_MAX;
-use crate::lines::Lines;
+use crate::lines::{Lines, misleads};
 use crate::problem::Problem;
 
 /// What the client sent, for people: quoted strings stay quoted, one line stays one line.
@@ -31,6 +31,8 @@ impl fmt::Display for Printable<'_> {
             for character in chunk.valid().chars() {
                 match character {
                     '"' | '\\' => write!(f, "\\{character}")?,
+                    // A value must not look like several fields: people and programs search for those.
+                    ' ' | '=' => write!(f, "\\x{:02x}", u32::from(character))?,
                     '\n' => f.write_str("\\n")?,
                     '\r' => f.write_str("\\r")?,
                     '\t' => f.write_str("\\t")?,
@@ -47,12 +49,6 @@ impl fmt::Display for Printable<'_> {
         }
         Ok(())
     }
-}
-
-/// Characters that break lines, reverse text or show nothing: a log must read as it was written.
-fn misleads(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Flushes the log when dropped.
@@ -200,7 +196,9 @@ mod tests {
     #[test]
     fn printable_shows_everything_on_one_line() {
         let shown = Printable(b"USER \"a\"\\\r\n\x1b[2J\xff\xc3\xa4\t\x00\x7f").to_string();
-        assert_eq!(shown, "USER \\\"a\\\"\\\\\\r\\n\\x1b[2J\\xffä\\t\\x00\\x7f");
+        assert_eq!(shown, "USER\\x20\\\"a\\\"\\\\\\r\\n\\x1b[2J\\xffä\\t\\x00\\x7f");
+        // No value looks like another field.
+        assert_eq!(Printable(b"x peer=9.9.9.9").to_string(), "x\\x20peer\\x3d9.9.9.9");
         assert_eq!(
             Printable("a\u{202e}b\u{85}\u{2028}".as_bytes()).to_string(),
             "a\\u{202e}b\\u{85}\\u{2028}"

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU64;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::lines::Lines;
+use crate::lines::{Lines, misleads};
 use crate::problem::Problem;
 
 /// Which way the octets went.
@@ -89,11 +89,16 @@ fn name(line: &mut Vec<u8>, octets: &[u8]) {
     if octets.is_empty() {
         line.push(b'?');
     }
-    line.extend(octets.iter().map(|octet| match octet {
-        b' ' => b'_',
-        0..=0x1f | 0x7f => b'?',
-        _ => *octet,
-    }));
+    for chunk in octets.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                ' ' => line.push(b'_'),
+                _ if misleads(character) => line.push(b'?'),
+                _ => line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        line.extend(chunk.invalid().iter().map(|_| b'?'));
+    }
 }
 
 /// The open log. Clones write to the same file.

@@ -554,3 +554,45 @@ fn a_shard_that_stops_ends_the_process() {
     assert_eq!(server.wait().code(), Some(1), "{}", server.log());
     client.expect_end();
 }
+
+/// A password check takes 19 MiB for a moment. It must not stay.
+#[test]
+fn logins_leave_no_memory_behind() {
+    let server = Setup::new().server("shards = 2").user().start();
+    let resident = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    for _ in 0..40 {
+        server.login().expect("QUIT", 221);
+    }
+    eventually("less than 100 MiB are resident", || (resident() < 100).then_some(()));
+    server.stop();
+}
+
+/// While one shard still drains, whoever connects is told so, wherever the kernel puts him.
+#[test]
+fn a_draining_server_answers_421() {
+    let server = Setup::new()
+        .server("shards = 2")
+        .server("drain_seconds = 20")
+        .file("pub/large", &pattern(LARGE_BYTES))
+        .start();
+    let mut client = server.anonymous();
+    let mut data = client.data();
+    client.expect("RETR /pub/large", 150);
+    data.read_exact(&mut [0; 1000]).unwrap();
+    let mut idle = server.anonymous();
+    server.signal(Signal::SIGTERM);
+    idle.expect_reply(421);
+    for _ in 0..20 {
+        let mut late = Client::raw(server.v4());
+        late.expect_reply(421);
+        late.expect_end();
+    }
+    server.signal(Signal::SIGTERM);
+    // Broken off, and told so.
+    client.expect_reply(426);
+    client.expect_reply(421);
+}

@@ -448,13 +448,14 @@ fn floods_that_nobody_reads_make_nobody_deaf() {
     other.write_all(b"a").unwrap();
     other.read_exact(&mut [0]).unwrap();
     // More of them than the shard has provided buffers for.
+    let octets = vec![b's'; 65_536];
     let mut floods = Vec::new();
     for _ in 0..64 {
         let mut flood = TcpStream::connect(address).unwrap();
         flood.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
         flood.write_all(b"s").unwrap();
         let mut sent = 0;
-        while let Ok(count) = flood.write(&[b's'; 65_536]) {
+        while let Ok(count) = flood.write(&octets) {
             sent += count;
             assert!(sent < 64 << 20, "a flood is not held back");
         }

@@ -229,6 +229,7 @@ impl Driver {
                 writable: true,
                 readable: true,
                 creatable: false,
+                managed: false,
             })),
             Ask::Lines(..) => Answer::Lines(
                 b"-rw-r--r-- 1 ftp ftp 1 Jan  1  1970 f\r\n".repeat(usize::from(choice)),

@@ -33,7 +33,7 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         findings.push(port("metrics", "[server] metrics_listen", address));
     }
     match &config.ftp {
-        None => findings.push(Finding::warn(
+        None => findings.push(Finding::fail(
             "no [ftp] section: nothing would be served",
             "add [ftp]; see `sluicegate config default`",
         )),

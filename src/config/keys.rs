@@ -158,7 +158,11 @@ const FTP: &[Key] = &[
         &["Bytes per second a transfer must keep up, measured over stall_seconds; 0 = off."],
     ),
     key("max_upload_bytes", "0", &["Largest upload in bytes; 0 = no limit."]),
-    key("listing_depth", "5", &["Depth of a recursive listing (LIST -R)."]),
+    key(
+        "listing_depth",
+        "5",
+        &["Depth of a recursive listing (LIST -R); a deeper tree ends in 451."],
+    ),
     key("listing_entries", "100000", &["Entries of one listing; a longer one ends in 451."]),
     key("ebcdic", r#""cp1047""#, &["Code page of TYPE E: \"cp1047\" or \"cp037\"."]),
 ];

@@ -146,7 +146,7 @@ fn permissions(entry: &Entry, out: &mut Vec<u8>) {
         // a: APPE, d: DELE, f: RNFR, r: RETR, w: STOR.
         EntryKind::File => (b"r", b"adfw", b""),
         // e: CWD, l: LIST, d: RMD, f: RNFR, c: STOR, m: MKD, p: DELE inside.
-        EntryKind::Directory | EntryKind::Current | EntryKind::Parent => (b"el", b"df", b"cmp"),
+        EntryKind::Directory | EntryKind::Current | EntryKind::Parent => (b"el", b"df", b"c"),
         EntryKind::Link | EntryKind::Other => (b"", b"df", b""),
     };
     for (may, letters) in
@@ -155,6 +155,9 @@ fn permissions(entry: &Entry, out: &mut Vec<u8>) {
         if may {
             out.extend_from_slice(letters);
         }
+    }
+    if entry.managed && !makes.is_empty() {
+        out.extend_from_slice(b"mp");
     }
     out.push(b';');
 }
@@ -190,6 +193,7 @@ mod tests {
             writable: false,
             readable: true,
             creatable: false,
+            managed: false,
         }
     }
 
@@ -233,6 +237,7 @@ mod tests {
             mode: 0o755,
             writable: true,
             creatable: true,
+            managed: true,
             ..entry()
         };
         assert_eq!(

@@ -354,8 +354,10 @@ pub struct Entry {
     pub writable: bool,
     /// May this account read or enter it (r, or e and l)?
     pub readable: bool,
-    /// May this account make new names in it (c, m, p of a directory)?
+    /// May this account store files in it (c of a directory)?
     pub creatable: bool,
+    /// May this account make directories and remove names in it (m, p of a directory)?
+    pub managed: bool,
 }
 
 /// What an [`Entry`] is.

@@ -68,8 +68,7 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Sessions at this moment.
-    #[cfg(test)]
+    /// Sessions at this moment, on all shards.
     pub(super) fn count(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }

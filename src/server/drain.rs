@@ -26,7 +26,10 @@ pub(super) async fn drain_watch(context: Rc<Context>) {
     enter(&context, Phase::Draining).await;
     loop {
         let stopping = context.notice.phase() == Phase::Stopping;
-        if context.sessions.get() == 0 || (stopping && shard::now() >= deadline) {
+        // Not before the sessions of other shards are gone as well: until then this one tells those
+        // who still connect that the server goes down.
+        let alone = context.sessions.get() == 0 && context.shared.admission.count() == 0;
+        if alone || (stopping && shard::now() >= deadline) {
             return;
         }
         let now = shard::now();

@@ -43,6 +43,7 @@ pub(super) fn of_stat(tree: &Tree, path: &[u8], stat: &Stat) -> Entry {
         writable: writable(tree, path, directory),
         readable: bits && (directory || tree.may_read(path)),
         creatable: directory && tree.may_store_in(path),
+        managed: directory && tree.may_change(),
     }
 }
 

@@ -173,7 +173,8 @@ impl Control {
                     }
                     Event::Change(change) => self.changed(change),
                     Event::Deadline => self.dialogue.timeout(&mut self.out),
-                    Event::Phase(Phase::Stopping) | Event::Gone => return,
+                    Event::Gone => return,
+                    Event::Phase(Phase::Stopping) => return Box::pin(self.stop()).await,
                     Event::Phase(phase) => {
                         self.phase = phase;
                         self.dialogue.drain(&mut self.out);
@@ -190,6 +191,16 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// The time to drain is over: what runs is broken off, and the client is told.
+    async fn stop(&mut self) {
+        if self.running.take().is_some() {
+            self.context().counters().transferred(self.verb, Ending::Aborted);
+            self.dialogue.transfer(News::Broken, &mut self.out);
+        }
+        self.dialogue.drain(&mut self.out);
+        farewell(&self.stream, self.out.take()).await;
     }
 
     /// Flushes and waits; but first looks whether there is anything to wait for.

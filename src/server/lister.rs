@@ -50,6 +50,8 @@ pub(super) struct Lister {
     single: Option<Single>,
     /// Directories still to be read, the next one last.
     waiting: Vec<Place>,
+    /// What the end of the listing says when something was left out.
+    cut: Option<Fault>,
 }
 
 /// A directory to be listed.
@@ -98,6 +100,7 @@ impl Lister {
             reading: None,
             single: None,
             waiting: Vec::new(),
+            cut: None,
         };
         let relative = path.relative();
         match lister.tree.open_dir(relative).await {
@@ -131,7 +134,7 @@ impl Lister {
             return Ok(false);
         }
         let Some(mut reading) = self.next_reading(lines).await else {
-            return Ok(false);
+            return self.cut.map_or(Ok(false), Err);
         };
         if !reading.begun {
             self.begin(&reading, lines).await;
@@ -154,7 +157,10 @@ impl Lister {
             self.reading = Some(reading);
             return Ok(true);
         }
-        Ok(!self.waiting.is_empty())
+        if !self.waiting.is_empty() {
+            return Ok(true);
+        }
+        self.cut.map_or(Ok(false), Err)
     }
 
     /// The directory to go on with; one that vanished or may not be read is left out.
@@ -200,6 +206,10 @@ impl Lister {
         let descends = self.recursive && place.depth < self.bounds.depth;
         let before = self.waiting.len();
         for item in items {
+            // What lies too deep is left out, and the end of the listing says so.
+            if self.recursive && !descends && item.stat.kind == shard::FileKind::Directory {
+                self.cut = Some(Fault::TooLarge);
+            }
             // Never through a link: they make loops.
             if descends && item.stat.kind == shard::FileKind::Directory {
                 let mut prefix = place.prefix.clone();

@@ -60,6 +60,7 @@ pub fn serve(
     mut config: Config,
     reload: impl Fn() -> Result<Config, Vec<Problem>> + Send + Sync + 'static,
 ) -> Result<(), Failure> {
+    shard::give_memory_back();
     let cpus = look_at_machine(&mut config)?;
     let ftp = config.ftp.clone().ok_or_else(|| {
         Failure::Usage(

@@ -51,6 +51,7 @@ pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
 pub use net::{Passive, Stream, connect};
 pub use start::{Board, HEARTBEAT, Main, PREEMPT, Plan, Shards};
+pub use sys::give_memory_back;
 pub use task::{spawn, yield_now};
 pub use time::{Instant, now, sleep_until, wall, within};
 pub use workers::blocking;

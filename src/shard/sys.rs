@@ -71,3 +71,18 @@ pub(super) fn readable_now(fd: BorrowedFd<'_>, offset: u64) -> bool {
     // Anything but EAGAIN (end of file, an old kernel) is for the real read to report.
     count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
 }
+
+/// Large blocks are given back to the kernel when they are freed. Left alone, glibc learns from the
+/// first 19 MiB block of a password check to keep such blocks in the heaps of every worker thread:
+/// sixty logins then leave a gigabyte behind.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        const THRESHOLD_BYTES: libc::c_int = 1 << 20;
+        // SAFETY: mallopt(3) changes a parameter of the allocator, and is called before any thread exists.
+        let done = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD_BYTES) };
+        if done != 1 {
+            tracing::warn!("the allocator keeps large blocks: memory grows with failed logins");
+        }
+    }
+}

@@ -115,6 +115,7 @@ fn answer(ask: &Ask) -> Answer {
             writable: true,
             readable: true,
             creatable: false,
+            managed: false,
         })),
         Ask::Lines(..) => Answer::Lines(b"213 End of nothing\r\n".to_vec()),
         Ask::Enter(_)

@@ -344,6 +344,7 @@ fn entry(words: &str) -> Entry {
         writable: true,
         readable: true,
         creatable: true,
+        managed: true,
     }
 }
 
