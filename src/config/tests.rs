@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 fn machine() -> Machine {
-    Machine { hostname: "edge.example.org".into(), cores: 4, directory: "/work".into() }
+    Machine { hostname: "edge.example.org".into(), cores: 4, directory: "/home/op".into() }
 }
 
 fn parse(text: &str) -> Result<Config, Vec<Problem>> {
@@ -37,7 +37,7 @@ fn the_default_text_is_the_defaults() {
         config.server,
         Server {
             hostname: "edge.example.org".into(),
-            data_dir: "/work/sluicegate-data".into(),
+            data_dir: "/home/op/sluicegate-data".into(),
             shards: 4,
             cpus: vec![],
             metrics_listen: Some("127.0.0.1:9180".parse().unwrap()),
@@ -52,7 +52,7 @@ fn the_default_text_is_the_defaults() {
         config.ftp.unwrap(),
         Ftp {
             listen: vec!["127.0.0.1:2121".parse().unwrap()],
-            root: "/work/sluicegate-data/ftp".into(),
+            root: "/home/op/sluicegate-data/ftp".into(),
             anonymous: Anonymous::Read,
             upload_dirs: vec!["/incoming".into()],
             anonymous_overwrite: false,
@@ -87,11 +87,11 @@ fn an_absent_section_is_off() {
 fn the_embedded_default() {
     let config = Config::embedded(&machine(), Some(Path::new("d"))).unwrap();
     assert!(config.embedded);
-    assert_eq!(config.server.data_dir, PathBuf::from("/work/d"));
+    assert_eq!(config.server.data_dir, PathBuf::from("/home/op/d"));
     let ftp = config.ftp.unwrap();
     assert_eq!(ftp.anonymous, Anonymous::Upload);
     assert!(ftp.anonymous_overwrite && ftp.uploads_readable);
-    assert_eq!(ftp.root, PathBuf::from("/work/d/ftp"));
+    assert_eq!(ftp.root, PathBuf::from("/home/op/d/ftp"));
 }
 
 #[test]
