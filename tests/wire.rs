@@ -11,7 +11,7 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
 use common::{
     Client, PASSWORD, Setup, USER, closed, connect_from, only_left, patient, pattern, reset,
@@ -593,5 +593,74 @@ fn thirty_sessions_at_once_get_their_own_octets() {
             });
         }
     });
+    server.stop();
+}
+
+/// RFC 959 §3.2, RFC 1123 §4.1.2.12: data leaves from the address the client reached.
+#[test]
+fn active_data_leaves_from_the_control_address() {
+    let server = Setup::new().ftp("listen = [\"0.0.0.0:0\"]").file("pub/file", b"contents").start();
+    let port = server.v4().port();
+    for last in [1, 3, 7] {
+        let reached = Ipv4Addr::new(127, 0, 0, last);
+        let mut client = Client::connect(SocketAddr::from((reached, port)));
+        client.login("anonymous", "guest");
+        let own = client.stream.local_addr().unwrap().ip();
+        let listener = TcpListener::bind((own, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        client.expect(&format!("EPRT |1|{own}|{port}|"), 200);
+        client.send("RETR /pub/file\r\n");
+        let (mut data, from) = listener.accept().unwrap();
+        assert_eq!(from.ip(), reached);
+        let mut got = Vec::new();
+        data.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"contents");
+        client.expect_reply(150);
+        client.expect_reply(226);
+    }
+    server.stop();
+}
+
+/// RFC 2577 §7, RFC 959 §3.2.
+#[test]
+fn passive_ports_are_random_and_end_with_the_next() {
+    let server = Setup::new().start();
+    let mut client = server.anonymous();
+    let mut ports = Vec::new();
+    let mut last: Option<SocketAddr> = None;
+    for _ in 0..40 {
+        let address = client.passive();
+        if let Some(last) = last.filter(|last| *last != address) {
+            assert!(TcpStream::connect(last).is_err(), "{last} is still open");
+        }
+        last = Some(address);
+        ports.push(address.port());
+    }
+    // Of 40 random ports of thousands hardly any two are neighbours, and they are in no order.
+    let steps = ports.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) == 1).count();
+    let rising = ports.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    assert!(steps < 10 && (4..36).contains(&rising), "{ports:?}");
+    server.stop();
+}
+
+/// RFC 1123 §4.1.3.2.
+#[test]
+fn an_idle_session_ends_and_a_transfer_does_not() {
+    let contents = pattern(64 << 20);
+    let server = Setup::new().ftp("idle_seconds = 1").file("pub/large", &contents).start();
+    let mut idle = server.anonymous();
+    let mut busy = server.anonymous();
+    let mut data = busy.data();
+    busy.expect("RETR /pub/large", 150);
+    let mut got = vec![0; 1000];
+    data.read_exact(&mut got).unwrap();
+    // The other session, begun before, ends for being idle: this one has waited as long.
+    idle.expect_reply(421);
+    idle.expect_end();
+    let mut third = server.anonymous();
+    third.expect_reply(421);
+    data.read_to_end(&mut got).unwrap();
+    busy.expect_reply(226);
+    assert!(got == contents);
     server.stop();
 }
