@@ -12,6 +12,29 @@ use std::time::{Duration, Instant};
 
 use sluicegate::shard::{self, FileKind, Links, Listeners, Passive, Plan, Root, Shards, Stream};
 
+/// Runs a test in a process of its own, one at a time: a shard lives as long as its process, and all
+/// shards of a user share what may be locked in memory. True in that process.
+fn alone(test: &str) -> bool {
+    const CHILD: &str = "SLUICEGATE_SHARD_TEST";
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    if std::env::var_os(CHILD).is_some_and(|name| name == test) {
+        return true;
+    }
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(CHILD, test)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
 type Life = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Runs `work` on one shard and returns what it returns.
@@ -82,6 +105,9 @@ fn echo(count: usize) -> (SocketAddr, Arc<[AtomicUsize]>, Shards) {
 
 #[test]
 fn octets_come_back_in_order_however_they_are_cut() {
+    if !alone("octets_come_back_in_order_however_they_are_cut") {
+        return;
+    }
     let (address, _, shards) = echo(1);
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -102,6 +128,9 @@ fn octets_come_back_in_order_however_they_are_cut() {
 
 #[test]
 fn a_panic_ends_its_connection_only_and_is_counted() {
+    if !alone("a_panic_ends_its_connection_only_and_is_counted") {
+        return;
+    }
     let (address, _, shards) = echo(1);
     let mut other = TcpStream::connect(address).unwrap();
     let mut doomed = TcpStream::connect(address).unwrap();
@@ -119,6 +148,9 @@ fn a_panic_ends_its_connection_only_and_is_counted() {
 
 #[test]
 fn few_connections_are_spread_evenly() {
+    if !alone("few_connections_are_spread_evenly") {
+        return;
+    }
     let (address, counts, _shards) = echo(2);
     let mut clients = Vec::new();
     for number in 1..=16 {
@@ -134,6 +166,9 @@ fn few_connections_are_spread_evenly() {
 
 #[test]
 fn a_second_server_cannot_slip_in() {
+    if !alone("a_second_server_cannot_slip_in") {
+        return;
+    }
     let (address, _, _shards) = echo(1);
     let (refused, error) = Listeners::bind(&[address], 1).err().expect("refused");
     assert_eq!(refused, address);
@@ -142,6 +177,9 @@ fn a_second_server_cannot_slip_in() {
 
 #[test]
 fn more_operations_than_the_queue_holds_all_complete() {
+    if !alone("more_operations_than_the_queue_holds_all_complete") {
+        return;
+    }
     let completed = on_shard(|| async {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), [7u8; 4096]).unwrap();
@@ -192,6 +230,9 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
 
 #[test]
 fn a_file_goes_out_by_sendfile_and_comes_in_by_blocks() {
+    if !alone("a_file_goes_out_by_sendfile_and_comes_in_by_blocks") {
+        return;
+    }
     let equal = on_shard(|| async {
         let folder = tempfile::tempdir().unwrap();
         let octets: Vec<u8> = (0..3_000_001u32)
@@ -243,6 +284,9 @@ fn a_file_goes_out_by_sendfile_and_comes_in_by_blocks() {
 
 #[test]
 fn nothing_leaves_the_root() {
+    if !alone("nothing_leaves_the_root") {
+        return;
+    }
     on_shard(|| async {
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), b"secret").unwrap();
@@ -294,6 +338,9 @@ fn nothing_leaves_the_root() {
 
 #[test]
 fn timers_fire_in_order_and_not_early() {
+    if !alone("timers_fire_in_order_and_not_early") {
+        return;
+    }
     let late = on_shard(|| async {
         let start = shard::now();
         let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
@@ -320,8 +367,13 @@ fn timers_fire_in_order_and_not_early() {
 
 #[test]
 fn a_cold_file_is_fetched_without_stopping_the_shard() {
+    if !alone("a_cold_file_is_fetched_without_stopping_the_shard") {
+        return;
+    }
     let resident = on_shard(|| async {
-        let folder = tempfile::tempdir_in(".").unwrap();
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         std::fs::write(folder.path().join("cold"), vec![1u8; 4 << 20]).unwrap();
         let root = Root::open(folder.path(), Links::InRoot).unwrap();
         let file = root.open_file(b"cold").await.unwrap();
@@ -333,6 +385,9 @@ fn a_cold_file_is_fetched_without_stopping_the_shard() {
 
 #[test]
 fn a_panic_off_the_shard_is_an_error_not_a_hang() {
+    if !alone("a_panic_off_the_shard_is_an_error_not_a_hang") {
+        return;
+    }
     let failed =
         on_shard(|| async { shard::blocking::<()>(|| panic!("asked for")).await.is_err() });
     assert!(failed);
@@ -340,6 +395,9 @@ fn a_panic_off_the_shard_is_an_error_not_a_hang() {
 
 #[test]
 fn every_shard_beats_while_idle() {
+    if !alone("every_shard_beats_while_idle") {
+        return;
+    }
     let (_, _, shards) = echo(2);
     let boards = shards.boards();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -360,6 +418,9 @@ fn every_shard_beats_while_idle() {
 
 #[test]
 fn both_wildcards_can_be_listened_on() {
+    if !alone("both_wildcards_can_be_listened_on") {
+        return;
+    }
     let port = Listeners::bind(&["[::]:0".parse().unwrap()], 1).unwrap().addresses()[0].port();
     let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
     let both: Vec<SocketAddr> = both.iter().map(|address| address.parse().unwrap()).collect();
@@ -370,6 +431,9 @@ fn both_wildcards_can_be_listened_on() {
 
 #[test]
 fn small_files_are_placed_whole_or_not_at_all() {
+    if !alone("small_files_are_placed_whole_or_not_at_all") {
+        return;
+    }
     on_shard(|| async {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path(), Links::InRoot).unwrap();
@@ -442,6 +506,9 @@ fn stallable(count: usize) -> (SocketAddr, Shards) {
 
 #[test]
 fn floods_that_nobody_reads_make_nobody_deaf() {
+    if !alone("floods_that_nobody_reads_make_nobody_deaf") {
+        return;
+    }
     let (address, _shards) = stallable(1);
     let mut other = TcpStream::connect(address).unwrap();
     other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -475,6 +542,9 @@ fn floods_that_nobody_reads_make_nobody_deaf() {
 
 #[test]
 fn a_burst_of_connections_is_accepted_whole() {
+    if !alone("a_burst_of_connections_is_accepted_whole") {
+        return;
+    }
     let (address, counts, _shards) = echo(2);
     for round in 1..=5 {
         let burst: Vec<TcpStream> =
