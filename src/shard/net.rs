@@ -128,7 +128,7 @@ impl Stream {
             match super::ring::outcome(result) {
                 Ok(len) => {
                     return Ok(match cqueue::buffer_select(flags) {
-                        Some(id) => received(id, len),
+                        Some(id) => self.rearmed_after_telnet(received(id, len)),
                         None => Received::end(),
                     });
                 }
@@ -137,6 +137,18 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A receive ends at TCP's urgent mark although more is there (tcp(7)), and a multishot one was
+    /// once seen to wait then for octets that had come. Telnet says where that may be (IAC, 255): begin
+    /// anew after it, and the next receive looks at the socket itself.
+    fn rearmed_after_telnet(&self, octets: Received) -> Received {
+        if memchr::memchr(0xff, &octets).is_some()
+            && let Some(multi) = self.receiving.borrow().as_ref()
+        {
+            multi.cancel();
+        }
+        octets
     }
 
     fn arm(&self) -> Multi {

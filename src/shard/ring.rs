@@ -559,6 +559,17 @@ impl Multi {
         }
         Poll::Pending
     }
+
+    /// Asks the kernel to end it; what is queued can still be taken.
+    pub(super) fn cancel(&self) {
+        let mut ring = self.ring.0.borrow_mut();
+        let slot = &mut ring.slots[self.index as usize];
+        if let State::Multi { ended: false, cancelled, .. } = &mut slot.state
+            && !std::mem::replace(cancelled, true)
+        {
+            ring.cancel(self.index);
+        }
+    }
 }
 
 impl Drop for Multi {
