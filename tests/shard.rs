@@ -558,3 +558,34 @@ fn a_burst_of_connections_is_accepted_whole() {
         assert_eq!(seen, round * 200);
     }
 }
+
+#[test]
+fn dropped_operations_give_everything_back() {
+    if !alone("dropped_operations_give_everything_back") {
+        return;
+    }
+    let (before, after) = on_shard(|| async {
+        let passive = Passive::bind("127.0.0.1".parse().unwrap(), &(40_000..=49_999)).unwrap();
+        let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        for _ in 0..300 {
+            let client = shard::connect("127.0.0.1:0".parse().unwrap(), passive.local());
+            let server = passive.accept(None);
+            let (client, server) = both(client, server).await;
+            let (client, server) = (client.unwrap(), server.unwrap());
+            let soon = shard::now().after(Duration::from_millis(1));
+            // Nothing arrives: the receives are cancelled in flight, with their buffers.
+            assert!(
+                shard::within(soon, client.receive_into(shard::block().await, 0)).await.is_none()
+            );
+            assert!(shard::within(soon, server.receive()).await.is_none());
+        }
+        let deadline = shard::now().after(Duration::from_secs(5));
+        let mut after = usize::MAX;
+        while after > before && shard::now() < deadline {
+            shard::sleep_until(shard::now().after(Duration::from_millis(5))).await;
+            after = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        }
+        (before, after)
+    });
+    assert!(after <= before, "descriptors: {before} before, {after} after");
+}
