@@ -1,4 +1,4 @@
-//! sluicegate – an edge server for bulk file mirrors.
+//! sluicegate – an edge server for bulk file mirrors and high-volume mail ingress.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test may stop at what it does not expect")
@@ -6,6 +6,8 @@
 
 pub mod ftp;
 pub mod limits;
+pub mod mail;
+pub mod smtp;
 pub mod wire;
 
 #[cfg(feature = "server")]

@@ -22,6 +22,7 @@ use crate::ftp::convert::CodePage;
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::owner::Owner;
 use crate::problem::Problem;
+use crate::wire::data::BareNewlines;
 
 mod keys;
 mod prepare;
@@ -43,6 +44,10 @@ pub struct Config {
     pub log: Log,
     /// `[ftp]`; `None` when the section is absent.
     pub ftp: Option<Ftp>,
+    /// `[smtp]`; `None` when the section is absent.
+    pub smtp: Option<Smtp>,
+    /// `[mail]`; the defaults when the section is absent.
+    pub mail: Mail,
     /// True for the default that needs no file: it makes a welcome file.
     pub embedded: bool,
 }
@@ -153,6 +158,115 @@ pub struct Ftp {
     pub ebcdic: CodePage,
 }
 
+/// `[smtp]`.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the file")]
+pub struct Smtp {
+    /// Connections are accepted here.
+    pub listen: Vec<SocketAddr>,
+    /// Domains whose mail is taken, lower case; an empty list is an error.
+    pub domains: Vec<String>,
+    /// Octets of one message.
+    pub max_message_bytes: u64,
+    /// Recipients of one message.
+    pub max_recipients: u32,
+    /// Bare CR and LF: refused, or made CRLF.
+    pub bare_newlines: BareNewlines,
+    /// Networks that may relay.
+    pub relay_from: Vec<Network>,
+    /// `[[smtp.route]]`, in order.
+    pub routes: Vec<Route>,
+    /// Text of the greeting after the host name.
+    pub banner: String,
+    /// Where accepted mail is kept until it is settled.
+    pub spool: PathBuf,
+    /// Octets of one spool segment.
+    pub spool_segment_bytes: u64,
+    /// Octets of messages in memory, all shards together.
+    pub spool_memory_bytes: u64,
+    /// Free octets of the spool's file system below which MAIL gets 452.
+    pub spool_reserve_bytes: u64,
+    /// Refuse a space after the colon, and paths without `<>`.
+    pub strict_syntax: bool,
+    /// Drop clients that speak before the greeting.
+    pub drop_early_talkers: bool,
+    /// VRFY tells.
+    pub vrfy: bool,
+    /// EXPN is offered.
+    pub expn: bool,
+    /// `Received` lines that make a message a loop.
+    pub max_hops: u32,
+    /// Errors before 421.
+    pub max_errors: u32,
+    /// Messages of one session; 0 = no limit.
+    pub max_messages: u32,
+    /// Seconds between commands.
+    pub idle_seconds: u32,
+    /// Seconds one message may take at most.
+    pub message_seconds: u32,
+    /// Octets per second a message must keep up, measured after 30 s; 0 = off.
+    pub min_rate_bytes: u64,
+}
+
+/// A network, like `192.0.2.0/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Its address, host bits zero.
+    pub address: std::net::IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+}
+
+/// One `[[smtp.route]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Pattern of recipients: `*`, `*@example.org`, `user@example.org`, `user@*`; lower case.
+    pub recipient: String,
+    /// Where they go.
+    pub to: RouteTo,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteTo {
+    /// Into mailboxes.
+    Local,
+    /// Nowhere.
+    Discard,
+}
+
+/// Who gets mail for a local part that is neither user nor alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownLocalPart {
+    /// Nobody: 550.
+    Reject,
+    /// A mailbox of that name, made on the way.
+    Accept,
+}
+
+/// `[mail]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mail {
+    /// Maildir++ per user below it.
+    pub root: PathBuf,
+    /// Local parts that are neither user nor alias.
+    pub unknown_local_part: UnknownLocalPart,
+    /// The aliases file.
+    pub aliases: PathBuf,
+    /// The user (or address) who gets mail for unknown local parts; wins over `unknown_local_part`.
+    pub catch_all: Option<String>,
+    /// What begins an address extension, like `+`; empty = none.
+    pub extension_separator: String,
+    /// Octets of one mailbox; 0 = no limit.
+    pub mailbox_bytes_max: u64,
+    /// Seconds until a deferred delivery is tried again the first time; doubles up to `retry_seconds_max`.
+    pub retry_seconds: u32,
+    /// Longest time between two attempts, seconds.
+    pub retry_seconds_max: u32,
+    /// Seconds after which delivery is given up.
+    pub give_up_seconds: u32,
+}
+
 /// Where the configuration comes from: the two flags every command shares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -186,6 +300,23 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             directory,
         })
+    }
+}
+
+impl Mail {
+    /// Until the section is read.
+    pub(crate) fn placeholder(data_dir: &Path) -> Self {
+        Self {
+            root: data_dir.join("mail"),
+            unknown_local_part: UnknownLocalPart::Reject,
+            aliases: data_dir.join("aliases"),
+            catch_all: None,
+            extension_separator: "+".to_owned(),
+            mailbox_bytes_max: 0,
+            retry_seconds: 60,
+            retry_seconds_max: 3600,
+            give_up_seconds: 432_000,
+        }
     }
 }
 

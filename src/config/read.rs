@@ -14,7 +14,7 @@ use super::values::{
     announced_address, is_hostname, joined, narrow, non_empty_path, optional, port_range, size,
     socket_address, user_name, virtual_directory,
 };
-use super::{Anonymous, Config, Ftp, Log, Machine, Server, Symlinks, keys};
+use super::{Anonymous, Config, Ftp, Log, Machine, Mail, Server, Symlinks, keys};
 use crate::document::{Document, Value};
 use crate::ftp::convert::CodePage;
 use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
@@ -51,7 +51,14 @@ pub(super) fn parse(
     let mut problems = default_document.finish();
     problems.extend(document.finish());
     if problems.is_empty() {
-        Ok(Config { server, log, ftp, embedded: false })
+        Ok(Config {
+            mail: Mail::placeholder(&server.data_dir),
+            server,
+            log,
+            ftp,
+            smtp: None,
+            embedded: false,
+        })
     } else {
         Err(problems)
     }

@@ -6,3 +6,4 @@
 pub mod accounts;
 pub mod files;
 pub mod lock;
+pub mod spool;

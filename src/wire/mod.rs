@@ -8,5 +8,6 @@
 #![forbid(unsafe_code)]
 
 pub mod ascii;
+pub mod data;
 pub mod line;
 pub mod outbox;

@@ -152,6 +152,8 @@ fn config() -> Config {
             listing_entries: 1000,
             ebcdic: CodePage::default(),
         }),
+        smtp: None,
+        mail: crate::config::Mail::placeholder(std::path::Path::new("/data")),
         embedded: false,
     }
 }

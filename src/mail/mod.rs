@@ -1,0 +1,11 @@
+//! mail – where accepted mail goes, as values: addresses to mailboxes, and notices about failures.
+//!
+//! ```text
+//!  envelope ─▶ route.rs (users · aliases.rs · routes) ─▶ targets ─▶ stored.rs ─▶ spool (opaque octets)
+//!                                                          └─ failed ─▶ dsn.rs ─▶ a message of its own
+//! ```
+//! Promises: no sockets, clocks, files; every expansion is bounded and ends.
+//! Not here: writing into mailboxes (`store::maildir`), retrying (`server::deliver`).
+
+pub mod route;
+pub mod stored;

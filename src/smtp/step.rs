@@ -1,0 +1,108 @@
+//! smtp::step – what the dialogue asks of its driver, and what the driver answers.
+//!
+//! Promises: at most one question is pending; message octets borrow from the input (or are static),
+//! everything else owns its data.
+//! Not here: reply codes (`reply.rs`), the dialogue itself (`session.rs`).
+
+use super::address::{Mailbox, Recipient, Sender};
+use super::envelope::Envelope;
+
+/// What the driver must do before it calls [`super::session::Session::advance`] again.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// Flush the outbox, then wait for input or the deadline of `Session::timer`. The only place
+    /// where output is flushed. Input may be left over only because the outbox is full: then
+    /// `advance` again with it after the flush, without waiting.
+    Receive,
+    /// Answer it, then [`super::session::Session::resume`].
+    Ask(Ask),
+    /// A message begins: make a draft for it. Nothing to resume: octets that cannot be kept are
+    /// reported with `Session::poison`, or at the commit.
+    Begin {
+        /// `SIZE=`, octets; a hint.
+        declared: Option<u64>,
+    },
+    /// Append to the draft.
+    Body(&'a [u8]),
+    /// The message is whole: make it durable, then `resume` with [`Answer::Committed`] or
+    /// [`Answer::Refused`]. The draft is used up either way.
+    Commit(Box<Envelope>),
+    /// Drop the draft. Nothing to resume.
+    Discard,
+    /// Flush and close.
+    Close,
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// May this transaction begin? Answer: `Done`, or `Refused(NoSpace | Busy | Denied …)`.
+    Mail {
+        /// Reverse path.
+        sender: Sender,
+        /// `SIZE=`, octets.
+        declared: Option<u64>,
+    },
+    /// Is mail for this recipient taken? Answer: `Done`, or `Refused(..)`.
+    Rcpt(Recipient),
+    /// VRFY. Answer: `Verified`, `Done` (not telling: 252) or `Refused(NoUser | Ambiguous)`.
+    Verify(String),
+    /// EXPN. Answer: `Expanded`, or `Refused(NoUser | Denied)`.
+    Expand(String),
+}
+
+/// What came of a [`Next::Ask`] or [`Next::Commit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It may be so, or: nothing is told.
+    Done,
+    /// The mailbox that VRFY found, with the full name if there is one.
+    Verified(Option<String>, Mailbox),
+    /// The members that EXPN found.
+    Expanded(Vec<Mailbox>),
+    /// The message would survive a power cut from now on. The text names it for the client.
+    Committed(String),
+    /// It was not done, and why.
+    Refused(Fault),
+}
+
+/// Why the machine, the accounts or the operator say no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No such mailbox here: 550 5.1.1.
+    NoUser,
+    /// Neither our domain nor a client that may relay: 550 5.7.1.
+    RelayDenied,
+    /// The address means more than one: 553.
+    Ambiguous,
+    /// The mailbox takes nothing now: 450 4.2.1.
+    MailboxBusy,
+    /// The mailbox is full: 452 4.2.2.
+    MailboxFull,
+    /// The disk is full or nearly: 452 4.3.1.
+    NoSpace,
+    /// The spool does not work, or could not be written: 451 4.3.0.
+    Broken,
+    /// Too much at once: 450 4.3.2 or 421.
+    Busy,
+    /// Not permitted by the operator's configuration: 550 5.7.1.
+    Denied,
+    /// Too large for what is configured: 552 5.3.4.
+    TooLarge,
+    /// The lists expand without end, or to too many: 550 5.4.6.
+    Loop,
+    /// The server shuts down: 421 4.3.2.
+    ShuttingDown,
+}
+
+/// Which deadline counts from when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// Seconds since the last whole command (or since the greeting).
+    Command(u32),
+    /// In a message: seconds since it began, and the octets per second it must keep up after a
+    /// grace of `Command` seconds. The driver judges; see `server::smtp`.
+    Message,
+    /// None: an answer is pending.
+    None,
+}
