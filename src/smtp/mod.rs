@@ -17,5 +17,7 @@
 pub mod address;
 pub mod command;
 pub mod envelope;
+mod parameters;
 pub mod session;
 pub mod step;
+pub mod xtext;
