@@ -15,6 +15,9 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod command;
 pub mod envelope;
+mod parameters;
 pub mod session;
 pub mod step;
+pub mod xtext;
