@@ -39,6 +39,25 @@ pub enum Recipient {
 /// A reverse path: `None` is the null sender `<>`.
 pub type Sender = Option<Mailbox>;
 
+/// Why a text is no mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadAddress {
+    /// Not of the grammar.
+    Syntax,
+    /// A local part over 64 octets, a label over 63, a domain over 255, a path over 256.
+    TooLong,
+    /// Of the grammar of RFC 6531, where only that of RFC 5321 is allowed.
+    NeedsUtf8,
+}
+
+impl Mailbox {
+    /// Reads `local@domain`, without `<>`; `utf8` allows what RFC 6531 §3.3 adds.
+    pub fn parse(text: &str, utf8: bool) -> Result<Self, BadAddress> {
+        let _ = (text, utf8);
+        todo!()
+    }
+}
+
 impl Domain {
     /// For comparison: lower case, an internationalised name in its A-label form.
     pub fn key(&self) -> String {

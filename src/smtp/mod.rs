@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod command;
 pub mod envelope;
 pub mod session;
 pub mod step;
