@@ -243,7 +243,10 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_stays_on_its_line() {
-        assert_eq!(sent(|out| QUEUED.fill(&[b"a\r\n250 \x7Fb"], out)), b"250 2.0.0 Ok: queued as a??250 ?b\r\n");
+        assert_eq!(
+            sent(|out| QUEUED.fill(&[b"a\r\n250 \x7Fb"], out)),
+            b"250 2.0.0 Ok: queued as a??250 ?b\r\n"
+        );
         let long = sent(|out| greeting(&"h".repeat(600), "x", out));
         assert_eq!(long.len(), SMTP_REPLY_LINE_BYTES_MAX);
         assert!(long.ends_with(b"hh\r\n"));

@@ -358,7 +358,7 @@ impl Session {
     /// The whole table of what may come when (RFC 5321 §4.1.4, RFC 3030 §2).
     fn order(&self, verb: Verb) -> Result<(), Reply> {
         use Verb::{Bdat, Data, Mail, Rcpt};
-        let Mail | Rcpt | Data | Bdat = verb else { return Ok(()) };
+        let (Mail | Rcpt | Data | Bdat) = verb else { return Ok(()) };
         match (&self.state, verb) {
             (State::Idle, _) if self.helo.is_none() => Err(reply::HELLO_FIRST),
             (State::Idle, Mail) => Ok(()),

@@ -14,7 +14,10 @@ use crate::wire::outbox::Outbox;
 const SYNTAX: [(&str, &str); 12] = [
     ("HELO", "HELO domain"),
     ("EHLO", "EHLO domain"),
-    ("MAIL", "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME|BINARYMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=id]"),
+    (
+        "MAIL",
+        "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME|BINARYMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=id]",
+    ),
     ("RCPT", "RCPT TO:<address> [NOTIFY=NEVER|SUCCESS,FAILURE,DELAY] [ORCPT=type;address]"),
     ("DATA", "DATA"),
     ("BDAT", "BDAT octets [LAST]"),
@@ -64,9 +67,8 @@ impl Session {
 
     pub(super) fn help(&self, topic: Option<&str>, out: &mut Outbox) -> Option<Next<'static>> {
         let offered = || SYNTAX.iter().filter(|(verb, _)| *verb != "EXPN" || self.settings.expand);
-        let one = topic.and_then(|topic| {
-            offered().find(|(verb, _)| verb.eq_ignore_ascii_case(topic.trim()))
-        });
+        let one = topic
+            .and_then(|topic| offered().find(|(verb, _)| verb.eq_ignore_ascii_case(topic.trim())));
         if let Some((_, syntax)) = one {
             reply::HELP_LINE.fill(&[syntax.as_bytes()], out);
             return None;
