@@ -11,3 +11,5 @@ pub mod ascii;
 pub mod data;
 pub mod line;
 pub mod outbox;
+#[cfg(test)]
+pub(crate) mod transcript;
