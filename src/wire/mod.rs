@@ -16,3 +16,5 @@ pub mod outbox;
     reason = "vector loads, and calls that need features the processor was asked for"
 )]
 mod scan;
+#[cfg(test)]
+pub(crate) mod transcript;
