@@ -18,6 +18,8 @@ pub mod format;
 
 #[cfg(feature = "server")]
 mod log;
+#[cfg(feature = "server")]
+pub mod offline;
 
 use std::fmt;
 use std::str::FromStr;
