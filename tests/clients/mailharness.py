@@ -92,8 +92,9 @@ class Wiretap:
 
     def close(self):
         """No new connections."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        if self._listener.fileno() >= 0:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
 
     def sent(self):
         """Every message that was sent whole."""
