@@ -38,6 +38,10 @@ pub const ARGON2_LANES_MAX: u32 = 16;
 pub const SHA512_ROUNDS_MAX: u32 = 1_000_000;
 /// Longest `[ftp] banner`, octets.
 pub const BANNER_BYTES_MAX: usize = 4096;
+/// Longest `[smtp] banner`, octets: with a host name and the code it fits a reply line of 512.
+pub const SMTP_BANNER_BYTES_MAX: usize = 200;
+/// Most `[[smtp.route]]` tables.
+pub const ROUTES_MAX: usize = 10_000;
 /// Most listening addresses of one protocol.
 pub const LISTEN_MAX: usize = 64;
 
