@@ -28,6 +28,12 @@ pub struct Hops {
     count: u32,
 }
 
+impl Default for Hops {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Hops {
     /// Before the first octet of a message.
     pub const fn new() -> Self {

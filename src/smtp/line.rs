@@ -41,6 +41,12 @@ pub struct Lines {
     after_cr: bool,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Lines {
     /// Before the first line.
     pub const fn new() -> Self {

@@ -25,3 +25,6 @@ pub mod session;
 pub mod step;
 pub mod trace;
 pub mod xtext;
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ impl Receiving {
 
 impl Session {
     pub(super) fn data(&mut self, out: &mut Outbox) -> Option<Next<'static>> {
-        let begin = self.begin(|receiving| State::Data(receiving))?;
+        let begin = self.begin(State::Data)?;
         reply::SEND_DATA.send(out);
         Some(begin)
     }
