@@ -277,7 +277,11 @@ fn is_utf8(octet: char) -> bool {
 }
 
 fn is_atext(octet: char) -> bool {
-    octet.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(octet) || is_utf8(octet)
+    let special = matches!(
+        octet,
+        '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^'..='`' | '{'..='~'
+    );
+    special || octet.is_ascii_alphanumeric() || is_utf8(octet)
 }
 
 fn is_dot_string(text: &str) -> bool {
@@ -336,3 +340,7 @@ impl fmt::Display for Recipient {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "address_tests.rs"]
+mod tests;

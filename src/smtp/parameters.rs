@@ -45,7 +45,7 @@ pub(super) fn rcpt(recipient: Recipient, text: &str, syntax: Syntax) -> Result<R
         match keyword.to_ascii_uppercase().as_str() {
             "NOTIFY" => once(&mut rcpt.notify, value.and_then(notify))?,
             "ORCPT" => {
-                once(&mut rcpt.original, value.and_then(|value| original(value, syntax.utf8)))?
+                once(&mut rcpt.original, value.and_then(|value| original(value, syntax.utf8)))?;
             }
             _ => return Err(Why::UnknownParameter),
         }
