@@ -65,7 +65,7 @@ pub(super) async fn commit(
         let (accepted, _) = shard::wall();
         let trace = trace::received(&envelope, &rules.settings.hostname, &id.to_string(), accepted);
         let message = Message { envelope: *envelope, accepted, trace, targets, held: false };
-        let octets = Vec::new();
+        let octets = message.encode();
         whole = Some(message);
         octets
     });

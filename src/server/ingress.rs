@@ -127,7 +127,7 @@ impl Rules {
         let config = shared.config.load_full();
         let smtp = config.smtp.clone()?;
         let settings = Rc::new(settings(&config, &smtp));
-        Some(Self { settings, router: shared.router.load_full(), generation, smtp })
+        Some(Self { settings, router: shared.router.load_full()?, generation, smtp })
     }
 }
 

@@ -27,6 +27,7 @@ mod poll;
 mod quota;
 mod reload;
 mod retrieve;
+mod routing;
 mod run;
 mod shared;
 #[cfg(test)]

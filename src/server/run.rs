@@ -5,7 +5,8 @@
 //! watches accounts and beats, and touches no connection.
 //!
 //! Promises: `ready` is said when every listener accepts; a shard that stops beating ends the process
-//! within [`BEAT_AGE_MAX`] and says so; a reload that fails leaves the old configuration in force.
+//! within [`BEAT_AGE_MAX`] and says so; a reload that fails leaves the old configuration in force,
+//! aliases that are wrong the old aliases.
 //! Not here: reading configuration (`config`), sessions (`ftp`).
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::life::live;
+use super::routing::Routing;
 use super::reload::{keep_what_needs_restart, links};
 use super::{Phase, Shared, sockets};
 use crate::config::Config;
@@ -77,7 +79,12 @@ pub fn serve(
     let accounts_seen = Accounts::fingerprint(&users_file);
     let accounts = Accounts::load(&users_file).map_err(usage)?;
     let connections_fit = config.server.max_connections;
+    let mut routing = Routing::default();
+    let router = routing.load(&config, &accounts).map_err(usages)?;
     let mut shared = Shared::new(config, accounts, start_number());
+    if let Some(router) = router {
+        shared.replace_router(router);
+    }
     if let Some(xferlog) = xferlog {
         shared = shared.with_xferlog(xferlog);
     }
@@ -86,6 +93,7 @@ pub fn serve(
         users_file,
         metrics: Arc::clone(&shared.metrics),
         shared: Arc::new(shared),
+        routing,
         connections_fit,
         reload: Box::new(reload),
         stopping: None,
@@ -118,6 +126,11 @@ fn watch_logs(shared: &Shared, metrics: &Metrics) {
     if let Some(xferlog) = shared.xferlog() {
         metrics.watch_dropped("xferlog", xferlog.dropped());
     }
+}
+
+fn usages(problems: Vec<Problem>) -> Failure {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Failure::Usage(lines.join("\n"))
 }
 
 fn usage(problem: Problem) -> Failure {
@@ -259,6 +272,7 @@ struct Supervisor {
     connections_fit: usize,
     users_file: PathBuf,
     accounts_seen: Fingerprint,
+    routing: Routing,
     reload: Box<Reload>,
     stopping: Option<Instant>,
 }
@@ -368,6 +382,26 @@ impl Supervisor {
     fn look_at_accounts(&mut self) {
         if Accounts::fingerprint(&self.users_file) != self.accounts_seen {
             self.load_accounts();
+        } else if self.routing.changed() {
+            self.load_router();
+        }
+    }
+
+    /// Makes the router anew, of whatever is in force; one that cannot be made changes nothing.
+    fn load_router(&mut self) {
+        let (config, accounts) = (self.shared.config.load_full(), self.shared.accounts.load_full());
+        match self.routing.load(&config, &accounts) {
+            Ok(Some(router)) => {
+                self.shared.replace_router(router);
+                tracing::info!("aliases reloaded");
+            }
+            Ok(None) => {}
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("aliases: not reloaded; the old ones stay in force");
+            }
         }
     }
 
@@ -381,6 +415,7 @@ impl Supervisor {
             Err(problem) => tracing::error!("{problem}; the old accounts stay in force"),
         }
         self.accounts_seen = seen;
+        self.load_router();
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::admit::{Admission, Failures};
 use super::gate::Gate;
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     /// The accounts in force.
     pub(super) accounts: ArcSwap<Accounts>,
     /// Who gets mail: from the configuration, the accounts and the aliases in force.
-    pub(super) router: ArcSwap<Router>,
+    pub(super) router: ArcSwapOption<Router>,
     /// Sessions there are.
     pub(super) admission: Arc<Admission>,
     /// Logins that failed, by address.
@@ -68,7 +68,7 @@ impl Shared {
             xferlog: None,
             config: ArcSwap::from_pointee(config),
             accounts: ArcSwap::from_pointee(accounts),
-            router: ArcSwap::default(),
+            router: ArcSwapOption::empty(),
             admission: Arc::default(),
             failures: Failures::default(),
             start,
@@ -116,6 +116,12 @@ impl Shared {
     /// Puts accounts in force for logins from now on.
     pub(super) fn replace_accounts(&self, accounts: Accounts) {
         self.accounts.store(Arc::new(accounts));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Puts a router in force for recipients from now on.
+    pub(super) fn replace_router(&self, router: Router) {
+        self.router.store(Some(Arc::new(router)));
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
