@@ -42,7 +42,13 @@ impl Routing {
         let router = Router::new(rules(config, smtp), users, aliases);
         for warning in router.warnings() {
             let line = warning.line.unwrap_or(0);
-            tracing::warn!(line, "{}: {} ({})", config.mail.aliases.display(), warning.what, warning.remedy);
+            tracing::warn!(
+                line,
+                "{}: {} ({})",
+                config.mail.aliases.display(),
+                warning.what,
+                warning.remedy
+            );
         }
         Ok(Some(router))
     }
@@ -61,7 +67,11 @@ impl Routing {
             Ok(text) => text,
             Err(Unread::Missing) => return Ok(Aliases::default()),
             Err(Unread::Other(why)) => {
-                return Err(vec![Problem::path(file, why, "give a readable file of aliases, or none")]);
+                return Err(vec![Problem::path(
+                    file,
+                    why,
+                    "give a readable file of aliases, or none",
+                )]);
             }
         };
         let beside = file.parent().unwrap_or(Path::new("/")).to_owned();
@@ -107,8 +117,11 @@ fn read(path: &Path) -> Result<String, Unread> {
 
 fn problem(file: &Path, fault: Fault) -> Problem {
     let file = fault.list.map_or_else(|| file.to_owned(), PathBuf::from);
-    Problem::new("aliases", fault.what, fault.remedy)
-        .at(Place { file, line: fault.line, column: fault.column })
+    Problem::new("aliases", fault.what, fault.remedy).at(Place {
+        file,
+        line: fault.line,
+        column: fault.column,
+    })
 }
 
 fn rules(config: &Config, smtp: &Smtp) -> Rules {

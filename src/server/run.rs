@@ -22,8 +22,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::life::live;
-use super::routing::Routing;
 use super::reload::{keep_what_needs_restart, links};
+use super::routing::Routing;
 use super::{Phase, Shared, sockets};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
