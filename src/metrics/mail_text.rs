@@ -95,7 +95,7 @@ fn histogram<const N: usize>(
 ) -> Result<(), Error> {
     let mut counts = vec![0; N + 1];
     let total: u64 = metrics.shards.iter().map(|shard| pick(&shard.mail).read(&mut counts)).sum();
-    let ends = bounds.iter().map(|bound| *bound as f64 / scale).chain([f64::MAX]);
+    let ends = bounds.iter().map(|bound| *bound as f64 / scale).chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = ends.zip(counts.iter().copied()).collect();
     let all = counts.iter().sum();
     metric.encode_histogram::<NoLabelSet>(total as f64 / scale, all, &buckets, None)
@@ -143,4 +143,53 @@ fn queue(page: &mut Page<'_, '_>) -> Result<(), Error> {
 
 fn sum(metrics: &Metrics, pick: fn(&Mail) -> &Count) -> u64 {
     metrics.shards.iter().map(|shard| pick(&shard.mail).value()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Metrics;
+    use super::super::mail::{Delivery, Reason, Received};
+
+    #[test]
+    fn mail_is_added_up_over_the_shards() {
+        let metrics = Metrics::new(2);
+        let (one, two) = (&metrics.shard(0).mail, &metrics.shard(1).mail);
+        one.accepted(1000, Duration::from_micros(100));
+        two.accepted(24, Duration::from_millis(3));
+        two.accepted(1, Duration::from_secs(60));
+        two.received(Received::Aborted);
+        one.refused(Reason::NoUser);
+        one.delivered(Delivery::Deferred);
+        one.batches.observe(1);
+        two.batches.observe(3);
+        two.queue_messages.show(7);
+        one.queue_messages.show(2);
+        two.queue_oldest.show(1000);
+        let text = metrics.render();
+        for line in [
+            "sluicegate_smtp_messages_total{result=\"accepted\"} 3\n",
+            "sluicegate_smtp_messages_total{result=\"aborted\"} 1\n",
+            "sluicegate_smtp_messages_total{result=\"refused\"} 0\n",
+            "sluicegate_smtp_refusals_total{reason=\"no_user\"} 1\n",
+            "sluicegate_smtp_received_bytes_total 1025\n",
+            "sluicegate_smtp_commit_seconds_bucket{le=\"0.0001\"} 1\n",
+            "sluicegate_smtp_commit_seconds_bucket{le=\"0.005\"} 2\n",
+            "sluicegate_smtp_commit_seconds_bucket{le=\"10.0\"} 2\n",
+            "sluicegate_smtp_commit_seconds_bucket{le=\"+Inf\"} 3\n",
+            "sluicegate_smtp_commit_seconds_count 3\n",
+            "sluicegate_smtp_commit_seconds_sum 60.0031\n",
+            "sluicegate_spool_batch_messages_bucket{le=\"4.0\"} 2\n",
+            "sluicegate_deliveries_total{result=\"deferred\"} 1\n",
+            "sluicegate_queue_messages 9\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        let age =
+            text.lines().find_map(|line| line.strip_prefix("sluicegate_queue_oldest_age_seconds "));
+        assert!(age.unwrap().parse::<f64>().unwrap() > 1.7e9);
+        two.queue_oldest.show(0);
+        assert!(metrics.render().contains("sluicegate_queue_oldest_age_seconds 0.0\n"));
+    }
 }
