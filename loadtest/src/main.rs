@@ -1,4 +1,4 @@
-//! loadtest – drives FTP servers and compares them.
+//! loadtest – drives FTP and SMTP servers and compares them.
 //!
 //! Map: `client` is the generator, `compare` runs servers side by side, `sys` holds the kernel
 //! calls. Shares no code with the server it measures.
@@ -17,7 +17,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser, Debug)]
-#[command(version, about = "Load generators and comparisons for FTP servers (loopback only)")]
+#[command(
+    version,
+    about = "Load generators and comparisons for FTP and SMTP servers (loopback only)"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -40,14 +43,25 @@ enum Protocol {
     /// (congestion control, mounts, the user ftp, processes) is put back at the end, on errors and
     /// on Ctrl-C too. A missing server is skipped by name. Run it on a quiet machine.
     Ftp(compare::Options),
+    /// sluicegate, Postfix: messages per second and CPU per message, durable on both sides
+    ///
+    /// Starts each on random loopback ports with a fair, written configuration, on one journalled
+    /// ext4 image, with cubic congestion control; the generator is smtp-source; interleaves the
+    /// runs; writes comparison-smtp.md and comparison-smtp.json. Needs root and control groups.
+    /// Everything changed on the machine is put back at the end. Run it on a quiet machine.
+    Smtp(compare::mail::Options),
 }
 
 fn main() -> ExitCode {
-    let Command::Compare(Protocol::Ftp(options)) = Arguments::parse().command;
-    match compare::run(options) {
+    let Command::Compare(protocol) = Arguments::parse().command;
+    let (name, outcome) = match protocol {
+        Protocol::Ftp(options) => ("ftp", compare::run(options)),
+        Protocol::Smtp(options) => ("smtp", compare::mail::run(options)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("loadtest: compare ftp: {why}");
+            eprintln!("loadtest: compare {name}: {why}");
             ExitCode::FAILURE
         }
     }

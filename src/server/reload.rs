@@ -24,6 +24,7 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
     keep(&was.cpus, &mut now.cpus, "[server] cpus", &mut keys);
     keep(&was.metrics_listen, &mut now.metrics_listen, "[server] metrics_listen", &mut keys);
     keep(&was.user, &mut now.user, "[server] user", &mut keys);
+    keep(&was.admin_socket, &mut now.admin_socket, "[server] admin_socket", &mut keys);
     keep(&old.log.json, &mut new.log.json, "[log] format", &mut keys);
     keep(&old.log.xferlog, &mut new.log.xferlog, "[log] xferlog", &mut keys);
     match (&old.ftp, &mut new.ftp) {

@@ -15,6 +15,7 @@
 mod cpu;
 mod environment;
 mod figures;
+pub mod mail;
 mod markdown;
 mod memory;
 mod processes;
@@ -119,7 +120,8 @@ pub fn run(mut options: Options) -> Result<(), String> {
     outcome
 }
 
-fn prepare_process(options: &Options) -> Result<(), String> {
+/// What every comparison needs of this process.
+fn prepare_process_alone() -> Result<(), String> {
     if !sys::is_root() {
         return Err(
             "must run as root: it mounts a file system, sets congestion control and starts \
@@ -135,8 +137,13 @@ fn prepare_process(options: &Options) -> Result<(), String> {
     if limit < 12_000 {
         eprintln!("the descriptor limit is {limit}; the rows of idle sessions need 12,000");
     }
+    Ok(())
+}
+
+fn prepare_process(options: &Options) -> Result<(), String> {
+    prepare_process_alone()?;
     if options.pin {
-        sys::pin_to(1).map_err(context("--pin needs two processors"))?;
+        sys::pin_to(1).map_err(|error| format!("--pin needs two processors: {error}"))?;
     }
     Ok(())
 }

@@ -134,42 +134,43 @@ impl Running {
             sleep(Duration::from_millis(10));
         }
     }
-
-    fn stop(&self) {
-        let _ = sys::signal_process(self.pid, libc::SIGTERM);
-        let begin = Instant::now();
-        let mut asked = false;
-        loop {
-            while sys::reap_one().is_some() {}
-            let left = processes::descendants();
-            if left.is_empty() {
-                return;
-            }
-            // Session processes outlive their parent in some servers: end them by name.
-            if begin.elapsed() > STOP_LIMIT / 4 || !left.iter().any(|p| p.pid == self.pid) {
-                let signal = if asked { libc::SIGKILL } else { libc::SIGTERM };
-                for process in left.iter().filter(|process| !process.zombie) {
-                    let _ = sys::signal_process(process.pid, signal);
-                }
-                asked = begin.elapsed() > STOP_LIMIT / 2;
-            }
-            if begin.elapsed() > STOP_LIMIT {
-                eprintln!("processes that would not end: {left:?}");
-                return;
-            }
-            sleep(Duration::from_millis(10));
-        }
-    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop();
+        stop(self.pid);
+    }
+}
+
+/// Ends the process `pid` and whatever is left of its tree, and reaps all.
+pub fn stop(pid: i32) {
+    let _ = sys::signal_process(pid, libc::SIGTERM);
+    let begin = Instant::now();
+    let mut asked = false;
+    loop {
+        while sys::reap_one().is_some() {}
+        let left = processes::descendants();
+        if left.is_empty() {
+            return;
+        }
+        // Session processes outlive their parent in some servers: end them by name.
+        if begin.elapsed() > STOP_LIMIT / 4 || !left.iter().any(|p| p.pid == pid) {
+            let signal = if asked { libc::SIGKILL } else { libc::SIGTERM };
+            for process in left.iter().filter(|process| !process.zombie) {
+                let _ = sys::signal_process(process.pid, signal);
+            }
+            asked = begin.elapsed() > STOP_LIMIT / 2;
+        }
+        if begin.elapsed() > STOP_LIMIT {
+            eprintln!("processes that would not end: {left:?}");
+            return;
+        }
+        sleep(Duration::from_millis(10));
     }
 }
 
 /// A free control port and a range of passive ports, both below the range of ephemeral ports.
-fn free_ports() -> Result<(u16, (u16, u16)), String> {
+pub fn free_ports() -> Result<(u16, (u16, u16)), String> {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut seed = u64::from(clock.subsec_nanos()) ^ clock.as_secs();
     for _ in 0..200 {

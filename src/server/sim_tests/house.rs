@@ -126,6 +126,7 @@ fn config() -> Config {
             max_connections_per_ip: 100,
             drain_seconds: 10,
             user: None,
+            admin_socket: None,
         },
         log: Log { level: "off".into(), json: false, xferlog: None },
         ftp: Some(Ftp {
@@ -153,7 +154,15 @@ fn config() -> Config {
             ebcdic: CodePage::default(),
         }),
         smtp: None,
-        mail: crate::config::Mail::placeholder(std::path::Path::new("/data")),
+        mail: mail_defaults(),
         embedded: false,
     }
+}
+
+/// `[mail]` as it is without a section.
+fn mail_defaults() -> crate::config::Mail {
+    let machine =
+        crate::config::Machine { hostname: "sim".into(), cores: 1, directory: PathBuf::from("/") };
+    let nothing = Config::parse(std::path::Path::new("(none)"), "", &machine, None);
+    nothing.unwrap_or_else(|problems| panic!("{problems:?}")).mail
 }
