@@ -53,3 +53,14 @@ pub const METRICS_REQUEST_SECONDS_MAX: u64 = 5;
 
 const _: () = assert!(CONFIG_BYTES_MAX <= USERS_FILE_BYTES_MAX);
 const _: () = assert!(BANNER_BYTES_MAX < OUTBOX_BYTES_MAX);
+
+// ---------------------------------------------------------------- routing of mail
+
+/// Longest aliases file and longest included list, octets.
+pub const ALIASES_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Members of all aliases together, included lists counted each time they are named.
+pub const ALIAS_MEMBERS_TOTAL_MAX: usize = 1_000_000;
+/// Members that one address may lead to, those of aliases in aliases included.
+pub const ALIAS_MEMBERS_MAX: usize = 10_000;
+/// Aliases in aliases, and included lists in included lists.
+pub const ALIAS_DEPTH_MAX: usize = 32;

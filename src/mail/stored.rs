@@ -1,7 +1,7 @@
 //! mail::stored – an accepted message as it lies in the spool, less its octets.
 //!
 //! What `store::spool` keeps as opaque octets: [`Message`] with the record of the message,
-//! [`Note`]s appended later. Version byte first, lengths before texts, little-endian.
+//! [`Note`]s appended later. How they are written: `codec`.
 //!
 //! Promises: decode ∘ encode = identity; any octets decode to a value or an error, never a panic,
 //! and never to more memory than the octets justify.
@@ -30,6 +30,8 @@ pub struct Target {
     pub recipient: u32,
     /// The address after expansion.
     pub address: String,
+    /// What followed the separator in `user+tag`: the folder it goes to, if the mailbox has it.
+    pub tag: Option<String>,
     /// Where it goes.
     pub to: Destination,
     /// The envelope sender of a list (`owner-…`), where it differs.
@@ -41,7 +43,7 @@ pub struct Target {
 /// Kinds of places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// The Maildir of this name below `[mail] root`; a folder of it for `user+tag` may be given later.
+    /// The Maildir of this name below `[mail] root`. The name is one safe component (`mail::name`).
     Mailbox(String),
     /// Nowhere: accepted, committed, gone.
     Discard,
@@ -82,6 +84,20 @@ pub enum Note {
 }
 
 impl Message {
+    /// Something that came later. A target that does not exist is none of ours: nothing happens.
+    pub fn apply(&mut self, note: Note) {
+        match note {
+            Note::Target(number, state) => {
+                let target =
+                    usize::try_from(number).ok().and_then(|number| self.targets.get_mut(number));
+                if let Some(target) = target {
+                    target.state = state;
+                }
+            }
+            Note::Held(held) => self.held = held,
+        }
+    }
+
     /// Nothing is left to do.
     pub fn settled(&self) -> bool {
         self.targets.iter().all(|target| {
