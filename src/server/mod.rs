@@ -3,6 +3,7 @@
 //! Reading order: `run` (start to stop) · `ftp` (one control connection) · `transfer`, `retrieve`,
 //! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
 
+pub mod admin;
 mod admit;
 mod ask;
 mod door;
@@ -16,10 +17,12 @@ mod list;
 mod lister;
 mod listing_cache;
 mod login;
+mod manage;
 mod notice;
 mod pace;
 mod pattern;
 mod poll;
+pub mod queue;
 mod quota;
 mod reload;
 mod retrieve;
@@ -29,6 +32,7 @@ mod shared;
 mod sim_tests;
 mod sink;
 mod size;
+pub mod status;
 mod store;
 mod transfer;
 

@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::reload::{keep_what_needs_restart, links};
-use super::{Context, Phase, Shared, drain_watch, session};
+use super::{Context, Phase, Shared, drain_watch, manage, session};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
 use crate::problem::Problem;
@@ -107,6 +107,7 @@ pub fn serve(
         let started = endpoint.start(Arc::clone(&supervisor.metrics));
         started.map_err(|error| Failure::Running(format!("metrics: {error}")))?;
     }
+    let _admin = manage::start(&supervisor.shared, shards.boards())?;
     announce(&addresses, metrics_address, embedded);
     supervisor.run(&shards, signals)
 }
