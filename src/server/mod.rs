@@ -4,6 +4,7 @@
 //! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
 
 mod accept_mail;
+pub mod admin;
 mod admit;
 mod ask;
 mod door;
@@ -20,10 +21,12 @@ mod list;
 mod lister;
 mod listing_cache;
 mod login;
+mod manage;
 mod notice;
 mod pace;
 mod pattern;
 mod poll;
+pub mod queue;
 mod quota;
 mod reload;
 mod retrieve;
@@ -36,6 +39,7 @@ mod sink;
 mod size;
 mod smtp;
 mod sockets;
+pub mod status;
 mod store;
 mod transfer;
 
