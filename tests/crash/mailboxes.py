@@ -111,6 +111,16 @@ class Export:
             self.pending[message.number].update(unsettled(envelope))
 
 
+    def waiting(self):
+        """(number, address) of everything that is still to be put into a mailbox."""
+        return {
+            (number, address)
+            for number, addresses in self.pending.items()
+            for address in addresses
+            if address.endswith("@" + load.LOCAL)
+        }
+
+
 def unsettled(envelope):
     """Addresses of an exported envelope that are not delivered yet."""
     return {one["address"] for one in envelope["recipients"]}
