@@ -11,10 +11,10 @@ pub mod ascii;
 pub mod data;
 pub mod line;
 pub mod outbox;
-#[cfg(test)]
-pub(crate) mod transcript;
 #[allow(
     unsafe_code,
     reason = "vector loads, and calls that need features the processor was asked for"
 )]
 mod scan;
+#[cfg(test)]
+pub(crate) mod transcript;
