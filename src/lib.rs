@@ -8,6 +8,7 @@ pub mod ftp;
 pub mod limits;
 pub mod mail;
 pub mod smtp;
+pub mod store;
 pub mod wire;
 
 #[cfg(feature = "server")]
@@ -34,7 +35,5 @@ pub mod shard;
 #[cfg(all(feature = "server", test))]
 #[path = "sim/mod.rs"]
 pub mod shard;
-#[cfg(feature = "server")]
-pub mod store;
 #[cfg(feature = "server")]
 pub mod xferlog;

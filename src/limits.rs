@@ -38,6 +38,10 @@ pub const ARGON2_LANES_MAX: u32 = 16;
 pub const SHA512_ROUNDS_MAX: u32 = 1_000_000;
 /// Longest `[ftp] banner`, octets.
 pub const BANNER_BYTES_MAX: usize = 4096;
+/// Longest `[smtp] banner`, octets: with a host name and the code it fits a reply line of 512.
+pub const SMTP_BANNER_BYTES_MAX: usize = 200;
+/// Most `[[smtp.route]]` tables.
+pub const ROUTES_MAX: usize = 10_000;
 /// Most listening addresses of one protocol.
 pub const LISTEN_MAX: usize = 64;
 
@@ -56,3 +60,16 @@ pub const METRICS_REQUEST_SECONDS_MAX: u64 = 5;
 
 const _: () = assert!(CONFIG_BYTES_MAX <= USERS_FILE_BYTES_MAX);
 const _: () = assert!(BANNER_BYTES_MAX < OUTBOX_BYTES_MAX);
+
+// ---------------------------------------------------------------- routing of mail
+
+/// Longest aliases file and longest included list, octets.
+pub const ALIASES_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Members of all aliases together, included lists counted each time they are named.
+pub const ALIAS_MEMBERS_TOTAL_MAX: usize = 1_000_000;
+/// Members that one address may lead to, those of aliases in aliases included.
+pub const ALIAS_MEMBERS_MAX: usize = 10_000;
+/// Aliases in aliases, and included lists in included lists.
+pub const ALIAS_DEPTH_MAX: usize = 32;
+/// A larger message goes back to its sender with its header only, octets.
+pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;

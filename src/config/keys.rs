@@ -21,6 +21,18 @@ pub(super) struct Section {
     pub comment: &'static [&'static str],
     /// Its keys.
     pub keys: &'static [Key],
+    /// Tables below it, of which there may be any number.
+    pub tables: &'static [Table],
+}
+
+/// `[[section.table]]`: as often as wanted, so that its keys have no defaults.
+pub(super) struct Table {
+    /// Its name within the section.
+    pub name: &'static str,
+    /// What it means; lines of the commented default.
+    pub comment: &'static [&'static str],
+    /// Names of its keys, each with an example.
+    pub keys: &'static [(&'static str, &'static str)],
 }
 
 const fn key(name: &'static str, default: &'static str, comment: &'static [&'static str]) -> Key {
@@ -34,13 +46,31 @@ anonymous = "upload"
 upload_dirs = ["/incoming"]
 anonymous_overwrite = true
 uploads_readable = true
+[smtp]
+[mail]
+unknown_local_part = "accept"
 "#;
 
-pub(super) const SECTIONS: [Section; 3] = [
-    Section { name: "server", comment: &["What concerns every protocol."], keys: SERVER },
-    Section { name: "log", comment: &["The log goes to standard error."], keys: LOG },
-    Section { name: "ftp", comment: &["FTP. Without this section FTP is off."], keys: FTP },
+pub(super) const SECTIONS: [Section; 5] = [
+    section("server", &["What concerns every protocol."], SERVER),
+    section("log", &["The log goes to standard error."], LOG),
+    section("ftp", &["FTP. Without this section FTP is off."], FTP),
+    Section {
+        name: "smtp",
+        comment: &["Mail comes in by SMTP. Without this section SMTP is off."],
+        keys: SMTP,
+        tables: &[ROUTE],
+    },
+    section("mail", &["Mailboxes, and who has one."], MAIL),
 ];
+
+const fn section(
+    name: &'static str,
+    comment: &'static [&'static str],
+    keys: &'static [Key],
+) -> Section {
+    Section { name, comment, keys, tables: &[] }
+}
 
 const SERVER: &[Key] = &[
     key(
@@ -75,6 +105,13 @@ const SERVER: &[Key] = &[
     key("max_connections_per_ip", "0", &["Sessions of one address; 0 = no limit."]),
     key("drain_seconds", "30", &["After SIGTERM, running transfers may take this long."]),
     key("user", r#""""#, &["Become this user after binding (when started as root); \"\" = stay."]),
+    key(
+        "admin_socket",
+        r#""admin.sock""#,
+        &[
+            "Unix socket of `sluicegate status` and `sluicegate queue`, for its owner only; \"\" = off.",
+        ],
+    ),
 ];
 
 const LOG: &[Key] = &[
@@ -167,6 +204,136 @@ const FTP: &[Key] = &[
     key("ebcdic", r#""cp1047""#, &["Code page of TYPE E: \"cp1047\" or \"cp037\"."]),
 ];
 
+const SMTP: &[Key] = &[
+    key(
+        "listen",
+        r#"["127.0.0.1:2525"]"#,
+        &[
+            "Addresses mail is taken on. Every IPv4 and IPv6 address: [\"0.0.0.0:25\", \"[::]:25\"].",
+        ],
+    ),
+    key(
+        "domains",
+        r#"["localhost"]"#,
+        &["Domains whose mail is taken; an address in brackets, like \"[192.0.2.1]\", is one too."],
+    ),
+    key("max_message_bytes", "52428800", &["Largest message in bytes."]),
+    key("max_recipients", "1000", &["Recipients of one message; RFC 5321 asks for 100 at least."]),
+    key(
+        "bare_newlines",
+        r#""reject""#,
+        &[
+            "CR and LF that do not stand together: \"reject\" the message, or \"normalize\" them to CRLF.",
+            "Neither ever ends a message.",
+        ],
+    ),
+    key(
+        "relay_from",
+        "[]",
+        &[
+            "Networks that may send to other domains, like [\"192.0.2.0/24\", \"2001:db8::/32\"]. None wider",
+            "than /8 (IPv4) or /16 (IPv6): that would be an open relay.",
+        ],
+    ),
+    key("banner", r#""""#, &["Text of the greeting after the host name."]),
+    key(
+        "spool",
+        r#""spool""#,
+        &[
+            "Where accepted mail is kept until it is delivered; wants a disk that survives a power cut.",
+        ],
+    ),
+    key(
+        "spool_segment_bytes",
+        "33554432",
+        &[
+            "Bytes of one file of the spool's log, a multiple of 4096; written with zeros beforehand.",
+        ],
+    ),
+    key(
+        "spool_memory_bytes",
+        "67108864",
+        &["Bytes of messages in memory, all shards together; when it is used up, senders wait."],
+    ),
+    key(
+        "spool_reserve_bytes",
+        "268435456",
+        &["With less space than this on the spool's disk, MAIL is answered 452: come again later."],
+    ),
+    key(
+        "strict_syntax",
+        "false",
+        &["Refuse what RFC 5321 forbids but many send: MAIL FROM: <a@b> and MAIL FROM:a@b."],
+    ),
+    key("drop_early_talkers", "true", &["Drop clients that speak before they were greeted."]),
+    key("vrfy", "false", &["Tell who exists (VRFY)? Otherwise the answer is always 252."]),
+    key("expn", "false", &["Tell who is on a list (EXPN)?"]),
+    key("max_hops", "100", &["A message with more Received lines than this goes in circles: 554."]),
+    key("max_errors", "20", &["Errors before a session is closed with 421."]),
+    key("max_messages", "0", &["Messages of one session; 0 = no limit."]),
+    key("idle_seconds", "300", &["A session may stay silent this long."]),
+    key("message_seconds", "3600", &["One message may take this long."]),
+    key(
+        "min_rate_bytes",
+        "100",
+        &["Bytes per second a message must keep up, measured after 30 s; 0 = off."],
+    ),
+];
+
+const ROUTE: Table = Table {
+    name: "route",
+    comment: &[
+        "Where mail goes, the first that matches; without any, mail for our domains goes to \"local\".",
+        "recipient: \"*\", \"*@example.org\", \"user@example.org\" or \"user@*\";",
+        "to: \"local\" (a mailbox) or \"discard\" (accepted, kept safe, thrown away).",
+    ],
+    keys: &[("recipient", r#""*@example.org""#), ("to", r#""discard""#)],
+};
+
+const MAIL: &[Key] = &[
+    key("root", r#""mail""#, &["Mailboxes, a Maildir++ for each user: mail/USER/{new,cur,tmp}."]),
+    key(
+        "unknown_local_part",
+        r#""reject""#,
+        &["Neither user nor alias: \"reject\" (550), or \"accept\" (the mailbox is made)."],
+    ),
+    key(
+        "aliases",
+        r#""aliases""#,
+        &[
+            "File of lines `name: target, target` (aliases(5); no pipes, no files). It may be missing.",
+        ],
+    ),
+    key(
+        "catch_all",
+        r#""""#,
+        &[
+            "User or address that gets the mail of unknown local parts; \"\" = unknown_local_part says.",
+        ],
+    ),
+    key(
+        "extension_separator",
+        r#""+""#,
+        &["What begins an address extension, as in user+tag@example.org; \"\" = none."],
+    ),
+    key(
+        "mailbox_bytes_max",
+        "0",
+        &["Bytes of one mailbox; mail waits when it is full. 0 = no limit."],
+    ),
+    key(
+        "retry_seconds",
+        "60",
+        &["A delivery that failed is tried again after this time, then after twice as long, …"],
+    ),
+    key("retry_seconds_max", "3600", &["… but never later than this."]),
+    key(
+        "give_up_seconds",
+        "432000",
+        &["After this time a delivery is given up, and the sender is told."],
+    ),
+];
+
 /// The commented default, as `config default` prints it.
 pub fn default_text() -> String {
     let mut text = String::from(
@@ -180,6 +347,13 @@ pub fn default_text() -> String {
         for key in section.keys {
             comment(&mut text, key.comment);
             text.push_str(&format!("{} = {}\n", key.name, key.default));
+        }
+        for table in section.tables {
+            comment(&mut text, table.comment);
+            comment(&mut text, &[&format!("[[{}.{}]]", section.name, table.name)]);
+            for (name, example) in table.keys {
+                comment(&mut text, &[&format!("{name} = {example}")]);
+            }
         }
     }
     text

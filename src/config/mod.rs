@@ -73,6 +73,8 @@ pub struct Server {
     pub drain_seconds: u64,
     /// The user to become after binding.
     pub user: Option<String>,
+    /// Where `status` and `queue` ask.
+    pub admin_socket: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -303,23 +305,6 @@ impl Machine {
     }
 }
 
-impl Mail {
-    /// Until the section is read.
-    pub(crate) fn placeholder(data_dir: &Path) -> Self {
-        Self {
-            root: data_dir.join("mail"),
-            unknown_local_part: UnknownLocalPart::Reject,
-            aliases: data_dir.join("aliases"),
-            catch_all: None,
-            extension_separator: "+".to_owned(),
-            mailbox_bytes_max: 0,
-            retry_seconds: 60,
-            retry_seconds_max: 3600,
-            give_up_seconds: 432_000,
-        }
-    }
-}
-
 impl Config {
     /// Reads the file, or takes the embedded default.
     pub fn load(origin: &Origin) -> Result<Self, Vec<Problem>> {
@@ -333,7 +318,13 @@ impl Config {
 
     /// The default that needs no file.
     pub fn embedded(machine: &Machine, data: Option<&Path>) -> Result<Self, Vec<Problem>> {
-        let config = Self::parse(Path::new("(embedded default)"), keys::EMBEDDED, machine, data)?;
+        let name = Path::new("(embedded default)");
+        let mut config = Self::parse(name, keys::EMBEDDED, machine, data)?;
+        if let (Some(smtp), Some(own)) = (&mut config.smtp, values::domain(&machine.hostname))
+            && !smtp.domains.contains(&own)
+        {
+            smtp.domains.push(own);
+        }
         Ok(Self { embedded: true, ..config })
     }
 
@@ -353,7 +344,7 @@ impl Config {
     }
 
     /// Makes `data_dir` and every directory the configuration names relative to it, missing
-    /// `upload_dirs`, and the welcome file of the embedded default. What it makes belongs to
+    /// `upload_dirs`, and the files of the embedded default (a welcome, an empty `aliases`). What it makes belongs to
     /// `owner`, or to the owner of `data_dir`.
     pub fn prepare(&self, owner: Option<Owner>) -> Result<(), Problem> {
         prepare::prepare(self, owner)

@@ -21,6 +21,14 @@ This tree is served read-only to anybody; /incoming takes uploads:
 The defaults can be changed: sluicegate config default > sluicegate.toml
 ";
 
+const ALIASES: &str = "\
+# Aliases: who gets the mail of a name that is no user, one per line.
+#     name: target, target
+# A target is a user, an alias, an address, or :include:/path/of/a/list
+# The server sees a change within two seconds.
+#postmaster: you
+";
+
 /// Makes `data_dir` alone: its lock is taken before anything else in it is touched.
 pub fn make_data_dir(config: &Config, owner: Option<Owner>) -> Result<(), Problem> {
     make_directory(&config.server.data_dir, owner)
@@ -43,9 +51,45 @@ pub(super) fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), Probl
     {
         make_directory(parent, owner)?;
     }
-    match &config.ftp {
-        Some(ftp) => prepare_ftp(config, ftp, owner),
-        None => Ok(()),
+    if let Some(ftp) = &config.ftp {
+        prepare_ftp(config, ftp, owner)?;
+    }
+    if let Some(smtp) = &config.smtp {
+        prepare_private(data_dir, &smtp.spool, "[smtp] spool", owner)?;
+        prepare_private(data_dir, &config.mail.root, "[mail] root", owner)?;
+        if config.embedded {
+            make_file(&config.mail.aliases, ALIASES, owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory that holds mail, for nobody but its owner.
+fn prepare_private(
+    data_dir: &Path,
+    directory: &Path,
+    key: &str,
+    owner: Option<Owner>,
+) -> Result<(), Problem> {
+    if directory.starts_with(data_dir) {
+        make_directory_with(directory, 0o700, owner)?;
+    }
+    usable(directory, key)
+}
+
+/// Is a directory.
+fn usable(directory: &Path, key: &str) -> Result<(), Problem> {
+    match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Problem::path(
+            directory,
+            format_args!("{key} is not a directory"),
+            "name a directory",
+        )),
+        Err(error) => {
+            let remedy = "make it, or name a path relative to data_dir, which is made for you";
+            Err(Problem::path(directory, format_args!("{key}: {error}"), remedy))
+        }
     }
 }
 
@@ -54,16 +98,7 @@ fn prepare_ftp(config: &Config, ftp: &Ftp, owner: Option<Owner>) -> Result<(), P
     if root.starts_with(&config.server.data_dir) {
         make_directory(root, owner)?;
     }
-    match fs::metadata(root) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => {
-            return Err(Problem::path(root, "[ftp] root is not a directory", "name a directory"));
-        }
-        Err(error) => {
-            let remedy = "make it, or name a path relative to data_dir, which is made for you";
-            return Err(Problem::path(root, format_args!("[ftp] root: {error}"), remedy));
-        }
-    }
+    usable(root, "[ftp] root")?;
     if ftp.anonymous == Anonymous::Upload {
         for directory in &ftp.upload_dirs {
             make_directory(&root.join(directory.trim_start_matches('/')), owner)?;
@@ -71,21 +106,25 @@ fn prepare_ftp(config: &Config, ftp: &Ftp, owner: Option<Owner>) -> Result<(), P
     }
     if config.embedded {
         make_directory(&root.join("pub"), owner)?;
-        make_welcome(&root.join("pub/welcome.txt"), owner).map_err(|error| {
-            Problem::path(&root.join("pub/welcome.txt"), error, "make the directory writable")
-        })?;
+        make_file(&root.join("pub/welcome.txt"), WELCOME, owner)?;
     }
     Ok(())
 }
 
 /// Makes `path` and its missing parents, each with the owner wanted.
 fn make_directory(path: &Path, owner: Option<Owner>) -> Result<(), Problem> {
+    make_directory_with(path, 0o755, owner)
+}
+
+/// The same; `path` itself gets `mode`.
+fn make_directory_with(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Problem> {
     let missing: Vec<&Path> = path
         .ancestors()
         .take_while(|path| !path.as_os_str().is_empty() && !path.is_dir())
         .collect();
     for directory in missing.into_iter().rev() {
-        let made = DirBuilder::new().mode(0o755).create(directory);
+        let mode = if directory == path { mode } else { 0o755 };
+        let made = DirBuilder::new().mode(mode).create(directory);
         let made = match made {
             // Somebody else made it meanwhile: as good.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {
@@ -105,15 +144,14 @@ fn make_directory(path: &Path, owner: Option<Owner>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn make_welcome(path: &Path, owner: Option<Owner>) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
-        Ok(mut file) => {
-            file.write_all(WELCOME.as_bytes())?;
-            give(path, owner)
-        }
+/// Makes a file when there is none.
+fn make_file(path: &Path, text: &str, owner: Option<Owner>) -> Result<(), Problem> {
+    let made = match OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| give(path, owner)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
-    }
+    };
+    made.map_err(|error| Problem::path(path, error, "make the directory writable"))
 }
 
 fn give(path: &Path, owner: Option<Owner>) -> io::Result<()> {

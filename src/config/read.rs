@@ -14,11 +14,16 @@ use super::values::{
     announced_address, is_hostname, joined, narrow, non_empty_path, optional, port_range, size,
     socket_address, user_name, virtual_directory,
 };
-use super::{Anonymous, Config, Ftp, Log, Machine, Mail, Server, Symlinks, keys};
+use super::{Anonymous, Config, Ftp, Log, Machine, Server, Symlinks, keys};
 use crate::document::{Document, Value};
 use crate::ftp::convert::CodePage;
 use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
 use crate::problem::Problem;
+
+mod mail;
+
+use mail::Tree;
+pub(super) use mail::{BARE_NEWLINES, ROUTE_TO, UNKNOWN_LOCAL_PART};
 
 const DAY_SECONDS: u64 = 86_400;
 const HOUR_SECONDS: u64 = 3600;
@@ -42,25 +47,48 @@ pub(super) fn parse(
     document.unknown_keys(&given, known, "section");
 
     let mut open = |name| Section::open(&mut document, name, &given, &defaults);
-    let (server, log) = (open("server"), open("log"));
-    let ftp = given.contains_key("ftp").then(|| open("ftp"));
-    let server = read_server(&mut server.reader(&mut document), machine, data);
-    let log = read_log(&mut log.reader(&mut document), &server.data_dir);
-    let ftp = ftp.map(|ftp| read_ftp(&mut ftp.reader(&mut document), &server.data_dir));
+    let sections = Sections {
+        server: open("server"),
+        log: open("log"),
+        ftp: given.contains_key("ftp").then(|| open("ftp")),
+        smtp: given.contains_key("smtp").then(|| open("smtp")),
+        mail: open("mail"),
+    };
+    let config = sections.read(&mut document, machine, data);
 
     let mut problems = default_document.finish();
     problems.extend(document.finish());
-    if problems.is_empty() {
-        Ok(Config {
-            mail: Mail::placeholder(&server.data_dir),
-            server,
-            log,
-            ftp,
-            smtp: None,
-            embedded: false,
-        })
-    } else {
-        Err(problems)
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// The sections of one file.
+struct Sections<'a> {
+    server: Section<'a>,
+    log: Section<'a>,
+    ftp: Option<Section<'a>>,
+    smtp: Option<Section<'a>>,
+    mail: Section<'a>,
+}
+
+impl Sections<'_> {
+    fn read(&self, document: &mut Document<'_>, machine: &Machine, data: Option<&Path>) -> Config {
+        let server = read_server(&mut self.server.reader(document), machine, data);
+        let log = read_log(&mut self.log.reader(document), &server.data_dir);
+        let read_ftp = |ftp: &Section<'_>| read_ftp(&mut ftp.reader(document), &server.data_dir);
+        let ftp = self.ftp.as_ref().map(read_ftp);
+        let read_smtp = |one: &Section<'_>| mail::smtp(&mut one.reader(document), &server.data_dir);
+        let smtp = self.smtp.as_ref().map(read_smtp);
+        let boxes = mail::mail(&mut self.mail.reader(document), &server.data_dir);
+        let mut trees = Vec::new();
+        if let (Some(section), Some(smtp)) = (&self.smtp, &smtp) {
+            trees.push(Tree { section, name: "smtp", key: "spool", path: &smtp.spool });
+            trees.push(Tree { section: &self.mail, name: "mail", key: "root", path: &boxes.root });
+            if let (Some(section), Some(ftp)) = (&self.ftp, &ftp) {
+                trees.push(Tree { section, name: "ftp", key: "root", path: &ftp.root });
+            }
+        }
+        mail::apart(document, &trees);
+        Config { server, log, ftp, smtp, mail: boxes, embedded: false }
     }
 }
 
@@ -78,12 +106,18 @@ fn read_server(keys: &mut Reader<'_, '_>, machine: &Machine, data: Option<&Path>
     let user = keys.parsed("user", "the name of a user of this machine, or \"\"", |text| {
         optional(text, user_name)
     });
+    let admin_socket =
+        keys.parsed("admin_socket", "the path of a socket, or \"\" for off", |text| {
+            optional(text, non_empty_path)
+        });
     let cpus = read_cpus(keys);
     let shards = read_shards(keys, cpus.len(), machine.cores);
     let sessions = "sessions (0 = no limit)";
+    let data_dir = joined(&machine.directory, &data_dir);
     Server {
         hostname: hostname.flatten().unwrap_or_else(|| machine.hostname.clone()),
-        data_dir: joined(&machine.directory, &data_dir),
+        admin_socket: admin_socket.flatten().map(|path| joined(&data_dir, &path)),
+        data_dir,
         shards,
         cpus,
         metrics_listen: metrics_listen.flatten(),
@@ -155,7 +189,7 @@ fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
         keys.parsed("passive_address", PASSIVE_ADDRESS, |text| optional(text, announced_address));
     let failures = keys.whole("max_login_failures", 1..=255, "failed logins");
     Ftp {
-        listen: read_listen(keys),
+        listen: read_listen(keys, "FTP", 21),
         root: read_root(keys, data_dir),
         anonymous: keys.choice("anonymous", &ANONYMOUS, Anonymous::Off),
         upload_dirs: keys.list("upload_dirs", UPLOAD_DIRS, virtual_directory),
@@ -182,9 +216,9 @@ fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
     }
 }
 
-fn read_listen(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
-    let allowed = "ADDRESS:PORT, like \"0.0.0.0:21\" or \"[::]:21\"";
-    let listen = keys.list("listen", allowed, socket_address);
+fn read_listen(keys: &mut Reader<'_, '_>, protocol: &str, port: u16) -> Vec<SocketAddr> {
+    let allowed = format!("ADDRESS:PORT, like \"0.0.0.0:{port}\" or \"[::]:{port}\"");
+    let listen = keys.list("listen", &allowed, socket_address);
     let Reader { document, section } = keys;
     let value = section.value("listen");
     let fixed: Vec<_> = listen.iter().filter(|address| address.port() != 0).collect();
@@ -193,7 +227,10 @@ fn read_listen(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
     }
     let empty = value.get_ref().as_array().is_some_and(|array| array.is_empty());
     if empty || listen.len() > LISTEN_MAX {
-        let allowed = format!("1 to {LISTEN_MAX} addresses; without the section [ftp] FTP is off");
+        let section = protocol.to_lowercase();
+        let allowed = format!(
+            "1 to {LISTEN_MAX} addresses; without the section [{section}] {protocol} is off"
+        );
         document.reject_value("listen", value.span(), allowed);
     }
     listen
@@ -258,7 +295,10 @@ impl<'a> Section<'a> {
         }
         if let Some(table) = table {
             let sections = keys::SECTIONS.iter().filter(|section| section.name == name);
-            let known = sections.flat_map(|section| section.keys).map(|key| key.name);
+            let known = sections.flat_map(|section| {
+                let tables = section.tables.iter().map(|table| table.name);
+                section.keys.iter().map(|key| key.name).chain(tables)
+            });
             document.unknown_keys(table, known, &format!("key of [{name}]"));
         }
         Self {
@@ -273,10 +313,16 @@ impl<'a> Section<'a> {
         Reader { document, section: self }
     }
 
+    /// The value that the operator gave.
+    fn given(&self, key: &str) -> Option<&Value<'a>> {
+        self.given.and_then(|table| table.get(key))
+    }
+
     /// The value in force.
     fn value(&self, key: &str) -> &Value<'a> {
-        let given = self.given.and_then(|table| table.get(key));
-        given.or_else(|| self.defaults.and_then(|table| table.get(key))).unwrap_or(&self.missing)
+        self.given(key)
+            .or_else(|| self.defaults.and_then(|table| table.get(key)))
+            .unwrap_or(&self.missing)
     }
 }
 

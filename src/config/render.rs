@@ -3,11 +3,11 @@
 //! Promises: parses to the same `Config`; the same keys in the same order as `config default`.
 //! Not here: comments (`keys`).
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-use super::read::{ANONYMOUS, CODE_PAGES, SYMLINKS};
-use super::{Config, Ftp, Log, Server};
+use super::read::{ANONYMOUS, BARE_NEWLINES, CODE_PAGES, ROUTE_TO, SYMLINKS, UNKNOWN_LOCAL_PART};
+use super::{Config, Ftp, Log, Mail, Network, Route, Server, Smtp};
 use crate::document::quoted;
 
 type Line = (&'static str, String);
@@ -19,15 +19,26 @@ pub(super) fn to_toml(config: &Config) -> String {
     }
     let mut text = String::new();
     for (name, lines) in sections {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(&format!("[{name}]\n"));
-        for (key, value) in lines {
-            text.push_str(&format!("{key} = {value}\n"));
+        table(&mut text, &format!("[{name}]"), lines);
+    }
+    if let Some(section) = &config.smtp {
+        table(&mut text, "[smtp]", smtp(section));
+        for one in &section.routes {
+            table(&mut text, "[[smtp.route]]", route(one));
         }
     }
+    table(&mut text, "[mail]", mail(&config.mail));
     text
+}
+
+fn table(text: &mut String, name: &str, lines: Vec<Line>) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!("{name}\n"));
+    for (key, value) in lines {
+        text.push_str(&format!("{key} = {value}\n"));
+    }
 }
 
 pub(super) fn server(server: &Server) -> Vec<Line> {
@@ -41,6 +52,7 @@ pub(super) fn server(server: &Server) -> Vec<Line> {
         ("max_connections_per_ip", server.max_connections_per_ip.to_string()),
         ("drain_seconds", server.drain_seconds.to_string()),
         ("user", or_empty(server.user.as_ref())),
+        ("admin_socket", server.admin_socket.as_deref().map_or_else(|| quoted(""), path)),
     ]
 }
 
@@ -80,6 +92,56 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
         ("listing_entries", ftp.listing_entries.to_string()),
         ("ebcdic", name_of(&CODE_PAGES, ftp.ebcdic)),
     ]
+}
+
+pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
+    vec![
+        ("listen", array(&smtp.listen)),
+        ("domains", array(&smtp.domains)),
+        ("max_message_bytes", smtp.max_message_bytes.to_string()),
+        ("max_recipients", smtp.max_recipients.to_string()),
+        ("bare_newlines", name_of(&BARE_NEWLINES, smtp.bare_newlines)),
+        ("relay_from", array(&smtp.relay_from)),
+        ("banner", quoted(&smtp.banner)),
+        ("spool", path(&smtp.spool)),
+        ("spool_segment_bytes", smtp.spool_segment_bytes.to_string()),
+        ("spool_memory_bytes", smtp.spool_memory_bytes.to_string()),
+        ("spool_reserve_bytes", smtp.spool_reserve_bytes.to_string()),
+        ("strict_syntax", smtp.strict_syntax.to_string()),
+        ("drop_early_talkers", smtp.drop_early_talkers.to_string()),
+        ("vrfy", smtp.vrfy.to_string()),
+        ("expn", smtp.expn.to_string()),
+        ("max_hops", smtp.max_hops.to_string()),
+        ("max_errors", smtp.max_errors.to_string()),
+        ("max_messages", smtp.max_messages.to_string()),
+        ("idle_seconds", smtp.idle_seconds.to_string()),
+        ("message_seconds", smtp.message_seconds.to_string()),
+        ("min_rate_bytes", smtp.min_rate_bytes.to_string()),
+    ]
+}
+
+fn route(route: &Route) -> Vec<Line> {
+    vec![("recipient", quoted(&route.recipient)), ("to", name_of(&ROUTE_TO, route.to))]
+}
+
+pub(super) fn mail(mail: &Mail) -> Vec<Line> {
+    vec![
+        ("root", path(&mail.root)),
+        ("unknown_local_part", name_of(&UNKNOWN_LOCAL_PART, mail.unknown_local_part)),
+        ("aliases", path(&mail.aliases)),
+        ("catch_all", or_empty(mail.catch_all.as_ref())),
+        ("extension_separator", quoted(&mail.extension_separator)),
+        ("mailbox_bytes_max", mail.mailbox_bytes_max.to_string()),
+        ("retry_seconds", mail.retry_seconds.to_string()),
+        ("retry_seconds_max", mail.retry_seconds_max.to_string()),
+        ("give_up_seconds", mail.give_up_seconds.to_string()),
+    ]
+}
+
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
 }
 
 fn path(path: &Path) -> String {

@@ -1,5 +1,6 @@
 //! config tests: the default text proves the defaults, and every message is pinned.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -32,7 +33,7 @@ fn bad(text: &str) -> Vec<String> {
 #[test]
 fn the_default_text_is_the_defaults() {
     let config = good(&default_text());
-    assert_eq!(config, good("[ftp]\n"));
+    assert_eq!(config, good("[ftp]\n[smtp]\n"));
     assert_eq!(
         config.server,
         Server {
@@ -45,6 +46,7 @@ fn the_default_text_is_the_defaults() {
             max_connections_per_ip: 0,
             drain_seconds: 30,
             user: None,
+            admin_socket: Some("/home/op/sluicegate-data/admin.sock".into()),
         }
     );
     assert_eq!(config.log, Log { level: "info".into(), json: false, xferlog: None });
@@ -78,9 +80,57 @@ fn the_default_text_is_the_defaults() {
 }
 
 #[test]
+fn the_default_text_is_the_defaults_of_mail() {
+    let config = good(&default_text());
+    assert_eq!(
+        config.smtp.unwrap(),
+        Smtp {
+            listen: vec!["127.0.0.1:2525".parse().unwrap()],
+            domains: vec!["localhost".into()],
+            max_message_bytes: 52_428_800,
+            max_recipients: 1000,
+            bare_newlines: BareNewlines::Reject,
+            relay_from: vec![],
+            routes: vec![],
+            banner: String::new(),
+            spool: "/home/op/sluicegate-data/spool".into(),
+            spool_segment_bytes: 32 << 20,
+            spool_memory_bytes: 64 << 20,
+            spool_reserve_bytes: 256 << 20,
+            strict_syntax: false,
+            drop_early_talkers: true,
+            vrfy: false,
+            expn: false,
+            max_hops: 100,
+            max_errors: 20,
+            max_messages: 0,
+            idle_seconds: 300,
+            message_seconds: 3600,
+            min_rate_bytes: 100,
+        }
+    );
+    let mail = Mail {
+        root: "/home/op/sluicegate-data/mail".into(),
+        unknown_local_part: UnknownLocalPart::Reject,
+        aliases: "/home/op/sluicegate-data/aliases".into(),
+        catch_all: None,
+        extension_separator: "+".into(),
+        mailbox_bytes_max: 0,
+        retry_seconds: 60,
+        retry_seconds_max: 3600,
+        give_up_seconds: 432_000,
+    };
+    assert_eq!(config.mail, mail);
+    assert_eq!(good("").mail, mail, "without the section too");
+}
+
+#[test]
 fn an_absent_section_is_off() {
-    assert_eq!(good("").ftp, None);
-    assert_eq!(good("[server]\n[log]\n").ftp, None);
+    for text in ["", "[server]\n[log]\n[mail]\n"] {
+        let config = good(text);
+        assert_eq!((config.ftp, config.smtp), (None, None));
+    }
+    assert!(good("[smtp]\n").ftp.is_none() && good("[ftp]\n").smtp.is_none());
 }
 
 #[test]
@@ -92,11 +142,18 @@ fn the_embedded_default() {
     assert_eq!(ftp.anonymous, Anonymous::Upload);
     assert!(ftp.anonymous_overwrite && ftp.uploads_readable);
     assert_eq!(ftp.root, PathBuf::from("/home/op/d/ftp"));
+    let smtp = config.smtp.unwrap();
+    assert_eq!(smtp.listen, ["127.0.0.1:2525".parse().unwrap()]);
+    assert_eq!(smtp.domains, ["localhost", "edge.example.org"]);
+    assert_eq!(smtp.spool, PathBuf::from("/home/op/d/spool"));
+    assert_eq!(config.mail.unknown_local_part, UnknownLocalPart::Accept);
+    let nameless = Machine { hostname: "localhost".into(), ..machine() };
+    assert_eq!(Config::embedded(&nameless, None).unwrap().smtp.unwrap().domains, ["localhost"]);
 }
 
 #[test]
 fn what_is_shown_parses_to_the_same() {
-    for text in ["", "[ftp]\n", FULL] {
+    for text in ["", "[ftp]\n", "[smtp]\n", FULL] {
         let config = good(text);
         assert_eq!(good(&config.to_toml()), config, "{}", config.to_toml());
     }
@@ -113,6 +170,7 @@ max_connections = 7
 max_connections_per_ip = 3
 drain_seconds = 0
 user = "ftp"
+admin_socket = ""
 [log]
 level = "debug"
 format = "json"
@@ -140,16 +198,59 @@ max_upload_bytes = 7
 listing_depth = 8
 listing_entries = 9
 ebcdic = "cp037"
+[smtp]
+listen = ["0.0.0.0:25", "[::]:25"]
+domains = ["Example.org", "xn--bcher-kva.example", "[192.0.2.1]", "[IPv6:2001:DB8::1]"]
+max_message_bytes = 1024
+max_recipients = 100
+bare_newlines = "normalize"
+relay_from = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+banner = "no spam"
+spool = "/fast/spool"
+spool_segment_bytes = 1048576
+spool_memory_bytes = 2097152
+spool_reserve_bytes = 0
+strict_syntax = true
+drop_early_talkers = false
+vrfy = true
+expn = true
+max_hops = 1
+max_errors = 2
+max_messages = 3
+idle_seconds = 4
+message_seconds = 5
+min_rate_bytes = 0
+[[smtp.route]]
+recipient = "Sink@*"
+to = "discard"
+[[smtp.route]]
+recipient = "*@Example.ORG"
+to = "local"
+[[smtp.route]]
+recipient = "*"
+to = "discard"
+[mail]
+root = "/boxes"
+unknown_local_part = "accept"
+aliases = "/etc/aliases"
+catch_all = "bob@example.org"
+extension_separator = ""
+mailbox_bytes_max = 1
+retry_seconds = 2
+retry_seconds_max = 3
+give_up_seconds = 4
 "#;
 
 #[test]
 fn every_key_is_read() {
     // Every value of FULL differs from its default, so an ignored key would show.
-    let (full, default) = (good(FULL), good("[ftp]\n"));
+    let (full, default) = (good(FULL), good("[ftp]\n[smtp]\n"));
     let pairs = [
         (render::server(&full.server), render::server(&default.server)),
         (render::log(&full.log), render::log(&default.log)),
         (render::ftp(full.ftp.as_ref().unwrap()), render::ftp(default.ftp.as_ref().unwrap())),
+        (render::smtp(full.smtp.as_ref().unwrap()), render::smtp(default.smtp.as_ref().unwrap())),
+        (render::mail(&full.mail), render::mail(&default.mail)),
     ];
     for ((full, default), section) in pairs.iter().zip(&keys::SECTIONS) {
         let names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
@@ -178,7 +279,7 @@ fn every_key_refuses_a_wrong_type() {
 #[test]
 fn unknown_names_come_with_the_nearest() {
     assert_eq!(
-        bad("[fpt]\n[ftp]\nlisten_tls = []\nidle_secconds = 3\nxyzzy = 1\n[smtp]\n"),
+        bad("[fpt]\n[ftp]\nlisten_tls = []\nidle_secconds = 3\nxyzzy = 1\n[tls]\n"),
         [
             r#"s.toml:1:2: unknown section "fpt" (did you mean "ftp"?)"#,
             r#"s.toml:3:1: unknown key of [ftp] "listen_tls" (did you mean "listen"?)"#,
@@ -187,7 +288,7 @@ fn unknown_names_come_with_the_nearest() {
          uploads_readable, symlinks, banner, passive_ports, passive_address, fxp, durable_uploads, idle_seconds, \
          login_seconds, stall_seconds, max_login_failures, accept_seconds, min_rate_bytes, max_upload_bytes, \
          listing_depth, listing_entries, ebcdic)",
-            r#"s.toml:6:2: unknown section "smtp" (known: server, log, ftp)"#,
+            r#"s.toml:6:2: unknown section "tls" (known: server, log, ftp, smtp, mail)"#,
         ]
     );
 }
@@ -242,6 +343,148 @@ fn keys_that_must_agree() {
 }
 
 #[test]
+fn values_of_mail_that_are_wrong() {
+    let found = bad(concat!(
+        "[smtp]\ndomains = []\nspool_segment_bytes = 1048577\nbanner = \"a\\nb\"\n",
+        "listen_tsl = []\nlisten_submission = []\nrouet = 1\n",
+        "[mail]\nretry_seconds = 60\nretry_seconds_max = 59\nextension_separator = \"@\"\ncatch_all = \"a b\"\n",
+    ));
+    assert_eq!(
+        found,
+        [
+            "s.toml:2:11: domains = []: not allowed (allowed: one domain at least, whose mail is taken)",
+            "s.toml:3:23: spool_segment_bytes = 1048577: not allowed (allowed: a multiple of 4096)",
+            r#"s.toml:4:10: banner = "a\nb": not allowed (allowed: at most 200 characters of US-ASCII, on one line)"#,
+            r#"s.toml:5:1: unknown key of [smtp] "listen_tsl" (did you mean "listen"?)"#,
+            r#"s.toml:6:1: unknown key of [smtp] "listen_submission" (did you mean "listen"?)"#,
+            r#"s.toml:7:1: unknown key of [smtp] "rouet" (did you mean "route"?)"#,
+            "s.toml:10:21: retry_seconds_max = 59: not allowed (allowed: retry_seconds (60) or more)",
+            r#"s.toml:11:23: extension_separator = "@": not allowed (allowed: one of + - _ = # ~ % . ! or "" for none)"#,
+            r#"s.toml:12:13: catch_all = "a b": not allowed (allowed: a user, an address, or "" for nobody)"#,
+        ]
+    );
+}
+
+#[test]
+fn domains_are_names_or_literals() {
+    let smtp = good(FULL).smtp.unwrap();
+    assert_eq!(
+        smtp.domains,
+        ["example.org", "xn--bcher-kva.example", "[192.0.2.1]", "[ipv6:2001:db8::1]"]
+    );
+    for wrong in ["", ".", "a..b", "-a", "a b", "a@b", "*", "a.", "ü.example", "[::1]", "[ipv6:1]"]
+    {
+        let found = bad(&format!("[smtp]\ndomains = [\"ok\", {wrong:?}]\n"));
+        assert!(found[0].starts_with("s.toml:2:18: domains = \""), "{wrong}: {found:?}");
+    }
+    assert_eq!(bad("[smtp]\ndomains = [\"a\", \"A\"]\n").len(), 1);
+}
+
+#[test]
+fn an_open_relay_is_refused() {
+    let relay = |network: &str| parse(&format!("[smtp]\nrelay_from = [{network:?}]\n"));
+    for good in ["10.0.0.0/8", "0.0.0.0/8", "2001::/16", "::/16", "::1", "127.0.0.1", "1.2.3.4/32"]
+    {
+        assert!(relay(good).is_ok(), "{good}");
+    }
+    for open in ["0.0.0.0/0", "::/0", "128.0.0.0/1", "10.0.0.0/7", "2000::/15", "2000::/3"] {
+        let found = lines(&relay(open).unwrap_err());
+        let start =
+            format!("s.toml:2:15: relay_from = \"{open}\": this would be an open relay (name ");
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    }
+    // Mapped addresses would mean every IPv4 client, or none.
+    for wrong in [
+        "",
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "10.0.0.0/",
+        "10.0.0.0/+9",
+        "10.0.0.0/-1",
+        "10/8",
+        "all",
+        "2001:db8::1/32",
+        "::/129",
+        "::ffff:0.0.0.0/96",
+        "::ffff:10.0.0.0/104",
+        "10.0.0.0/8/8",
+    ] {
+        let found = lines(&relay(wrong).unwrap_err());
+        assert!(
+            found.len() == 1 && found[0].contains("not allowed (allowed: ADDRESS/"),
+            "{found:?}"
+        );
+    }
+    let networks = good(FULL).smtp.unwrap().relay_from;
+    assert_eq!(networks[2], Network { address: "192.0.2.7".parse().unwrap(), prefix: 32 });
+}
+
+#[test]
+fn routes_are_read_in_order() {
+    let routes = good(FULL).smtp.unwrap().routes;
+    let pairs: Vec<_> = routes.iter().map(|route| (route.recipient.as_str(), route.to)).collect();
+    let expected =
+        [("sink@*", RouteTo::Discard), ("*@example.org", RouteTo::Local), ("*", RouteTo::Discard)];
+    assert_eq!(pairs, expected);
+    let text = concat!(
+        "[smtp]\n[[smtp.route]]\nrecipient = \"*@*\"\nto = \"lmtp:host:24\"\n",
+        "[[smtp.route]]\nto = \"locla\"\n[[smtp.route]]\nrecipient = \"a*@b\"\nto = \"mx\"\nfrom = 1\n",
+    );
+    assert_eq!(
+        bad(text),
+        [
+            r#"s.toml:3:13: recipient = "*@*": not allowed (allowed: "*", "*@example.org", "user@example.org" or "user@*")"#,
+            r#"s.toml:4:6: to = "lmtp:host:24": not available yet (available: "local", "discard")"#,
+            "s.toml:5:1: [[smtp.route]] without recipient (add recipient = …)",
+            r#"s.toml:6:6: to = "locla": not allowed (allowed: "local" or "discard"; did you mean "local"?)"#,
+            r#"s.toml:8:13: recipient = "a*@b": not allowed (allowed: "*", "*@example.org", "user@example.org" or "user@*")"#,
+            r#"s.toml:9:6: to = "mx": not available yet (available: "local", "discard")"#,
+            r#"s.toml:10:1: unknown key of [[smtp.route]] "from" (known: recipient, to)"#,
+        ]
+    );
+    assert_eq!(bad("[smtp]\nroute = 3\n").len(), 1);
+    assert_eq!(bad("[smtp]\nroute = [3]\n").len(), 1);
+    assert!(good("[smtp]\nroute = []\n").smtp.unwrap().routes.is_empty());
+}
+
+#[test]
+fn a_saved_default_takes_routes() {
+    let text = default_text().replace("# [[smtp.route]]\n# recipient", "[[smtp.route]]\nrecipient");
+    let text = text.replace("# to = ", "to = ");
+    let routes = good(&text).smtp.unwrap().routes;
+    assert_eq!(routes, [Route { recipient: "*@example.org".into(), to: RouteTo::Discard }]);
+}
+
+#[test]
+fn mail_lies_apart_from_files() {
+    for text in [
+        "[ftp]\n[smtp]\nspool = \"ftp/spool\"\n",
+        "[ftp]\n[smtp]\n[mail]\nroot = \"ftp\"\n",
+        "[ftp]\nroot = \"/srv/mail/pub\"\n[smtp]\n[mail]\nroot = \"/srv/mail\"\n",
+        "[smtp]\nspool = \"mail/spool\"\n",
+        "[smtp]\n[mail]\nroot = \"spool\"\n",
+        "[smtp]\nspool = \".\"\n[mail]\nroot = \"/srv/mail\"\n",
+    ] {
+        assert_eq!(bad(text).len(), 1, "{text}: {:?}", bad(text));
+    }
+    assert_eq!(
+        bad("[ftp]\nroot = \"mail/pub\"\n[smtp]\n"),
+        ["s.toml:2:8: [mail] root and [ftp] root: /home/op/sluicegate-data/mail and \
+             /home/op/sluicegate-data/mail/pub overlap (mail must not be served as files, nor mailboxes \
+             mix with the spool: move one)"]
+    );
+    assert_eq!(
+        bad("[mail]\nretry_seconds = 7200\n"),
+        [
+            "s.toml:2:17: retry_seconds = 7200: not allowed (allowed: retry_seconds_max (3600) or less)"
+        ]
+    );
+    good(
+        "[ftp]\nroot = \"/srv/ftp\"\n[smtp]\nspool = \"/srv/spool\"\n[mail]\nroot = \"/srv/mail\"\n",
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml() {
     let found = bad("[server]\nshards = = 2\n");
     assert!(found[0].starts_with("s.toml:2:10: not TOML: "), "{found:?}");
@@ -257,9 +500,26 @@ fn prepare_makes_what_is_missing_and_nothing_else() {
     config.prepare(None).unwrap();
     assert!(data.join("ftp/pub/welcome.txt").is_file());
     assert!(data.join("ftp/incoming").is_dir());
+    assert!(data.join("aliases").is_file());
+    for private in ["spool", "mail"] {
+        let mode = std::fs::metadata(data.join(private)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{private}");
+    }
     std::fs::write(data.join("ftp/pub/welcome.txt"), "mine").unwrap();
     config.prepare(None).unwrap();
     assert_eq!(std::fs::read_to_string(data.join("ftp/pub/welcome.txt")).unwrap(), "mine");
+}
+
+#[test]
+fn only_the_embedded_default_makes_aliases() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let parse = |text| Config::parse(Path::new("s.toml"), text, &machine(), Some(&data)).unwrap();
+    parse("[smtp]\n").prepare(None).unwrap();
+    assert!(data.join("mail").is_dir() && !data.join("ftp").exists());
+    assert!(!data.join("aliases").exists());
+    let problem = parse("[smtp]\nspool = \"/no/such\"\n").prepare(None).unwrap_err().to_string();
+    assert!(problem.starts_with("/no/such: [smtp] spool: No such file"), "{problem}");
 }
 
 #[test]

@@ -6,6 +6,12 @@
 //! ```
 //! Promises: no sockets, clocks, files; every expansion is bounded and ends.
 //! Not here: writing into mailboxes (`store::maildir`), retrying (`server::deliver`).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#![forbid(unsafe_code)]
 
+pub mod aliases;
+pub mod codec;
+pub mod dsn;
+pub mod name;
 pub mod route;
 pub mod stored;

@@ -3,14 +3,27 @@
 //! Order: routes of the configuration (first match wins; `discard` ends it there) → aliases →
 //! users and their addresses → address extension (`user+tag`) → catch-all → `unknown_local_part`.
 //!
-//! Promises: every expansion ends (loops are noticed, depth and count bounded); the same target once.
+//! ```text
+//!  *@a.example → discard     ann@b.example ─ alias? ─ user or address? ─ again without +tag ─┐
+//!                                              └ its members, each from the beginning        │
+//!                              postmaster, catch-all, any mailbox, or nobody ◀───────────────┘
+//! ```
+//! Promises: every expansion ends (loops are noticed, depth and count bounded); the same target once;
+//! local parts are compared without case.
 //! Not here: whether the mailbox has room.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::aliases::{Aliases, Member};
+use super::name;
 use super::stored::Target;
-use crate::smtp::address::{Mailbox, Recipient};
+use crate::smtp::address::{Domain, Mailbox, Recipient};
 use crate::smtp::envelope::Envelope;
+
+mod walk;
+
+use walk::{Step, Walk};
 
 /// Whether mail for a recipient is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,38 +32,374 @@ pub enum Verdict {
     Taken,
     /// One of our domains, but nobody of that name.
     NoUser,
-    /// Not one of our domains, and the client may not relay.
+    /// Not one of our domains, and the client may not relay or no route leads there.
     RelayDenied,
     /// An alias that leads to itself, or to too many.
     Loop,
 }
 
+/// What the operator chose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Our name: the domain of `<postmaster>` when there is no other.
+    pub hostname: String,
+    /// Domains whose mail is taken.
+    pub domains: Vec<String>,
+    /// In order.
+    pub routes: Vec<Route>,
+    /// Networks whose clients may send anywhere a route leads.
+    pub relay_from: Vec<Network>,
+    /// Local parts that are neither user nor alias.
+    pub unknown: Unknown,
+    /// The user or address who gets what nobody else gets.
+    pub catch_all: Option<String>,
+    /// What begins an address extension; empty: nothing does.
+    pub separator: String,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// `*`, `*@example.org`, `user@example.org` or `user@*`.
+    pub recipient: String,
+    /// Where they go.
+    pub to: RouteTo,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteTo {
+    /// Into mailboxes.
+    Local,
+    /// Nowhere.
+    Discard,
+}
+
+/// Who gets mail for local parts that are neither user nor alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// Nobody.
+    #[default]
+    Reject,
+    /// A mailbox of that name.
+    Accept,
+}
+
+/// A network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Its address.
+    pub address: IpAddr,
+    /// Bits of the prefix; more than the address has are all of them.
+    pub prefix: u8,
+}
+
+/// Somebody with a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Name: a local part in every domain of ours.
+    pub name: String,
+    /// Mail addresses beside it.
+    pub addresses: Vec<String>,
+}
+
+/// Something that works, but not as the operator may think.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Line of the aliases file, if it is about that.
+    pub line: Option<usize>,
+    /// What was found.
+    pub what: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// A route as it is compared.
+#[derive(Debug, Clone)]
+struct Pattern {
+    /// In lower case; `None`: any.
+    local: Option<String>,
+    /// Its key; `None`: any.
+    domain: Option<String>,
+    to: RouteTo,
+}
+
 /// Everything needed to route; made anew when configuration, accounts or aliases change.
-#[derive(Debug, Clone, Default)]
-pub struct Router;
+#[derive(Debug, Clone)]
+pub struct Router {
+    domains: BTreeSet<String>,
+    /// The domain of names that have none.
+    home: String,
+    routes: Vec<Pattern>,
+    relay_from: Vec<Network>,
+    unknown: Unknown,
+    /// Leads somewhere, or is not kept.
+    catch_all: Option<(String, String)>,
+    separator: String,
+    /// Names in lower case → mailbox.
+    users: BTreeMap<String, String>,
+    /// Local part in lower case and domain → mailbox.
+    addresses: BTreeMap<(String, String), String>,
+    aliases: Aliases,
+    warnings: Vec<Warning>,
+}
 
 impl Router {
+    /// From the configuration, the accounts and the aliases file.
+    pub fn new(rules: Rules, users: impl IntoIterator<Item = User>, aliases: Aliases) -> Self {
+        let key = |name: &String| Domain::Name(name.clone()).key();
+        let domains = rules.domains.iter().map(key).collect();
+        let home = rules.domains.first().unwrap_or(&rules.hostname);
+        let mut router = Self {
+            domains,
+            home: key(home),
+            routes: rules.routes.iter().map(Pattern::new).collect(),
+            relay_from: rules.relay_from,
+            unknown: rules.unknown,
+            catch_all: None,
+            separator: rules.separator,
+            users: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            aliases,
+            warnings: Vec::new(),
+        };
+        for user in users {
+            router.add(&user);
+        }
+        if let Some(catch_all) = &rules.catch_all {
+            router.set_catch_all(catch_all);
+        }
+        router.look_at_aliases();
+        router
+    }
+
+    /// Whose mail goes elsewhere than the operator may think.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
     /// Is mail for this recipient taken from this client?
     pub fn verdict(&self, recipient: &Recipient, peer: IpAddr) -> Verdict {
-        let _ = (recipient, peer);
-        todo!()
+        Walk::new(self, true).verdict(recipient, self.may_relay(peer))
     }
 
     /// Everybody the message goes to. Recipients whose users vanished since RCPT become failed targets.
     pub fn targets(&self, envelope: &Envelope) -> Vec<Target> {
-        let _ = envelope;
-        todo!()
+        let relays = self.may_relay(envelope.peer.ip());
+        let mut walk = Walk::new(self, false);
+        for (number, to) in (0..).zip(&envelope.recipients) {
+            walk.recipient(number, &to.recipient, relays);
+        }
+        walk.targets
     }
 
     /// For VRFY: the full name, if known, and the mailbox.
     pub fn verify(&self, text: &str) -> Option<(Option<String>, Mailbox)> {
-        let _ = text;
-        todo!()
+        let mailbox = self.mailbox(text)?;
+        let recipient = Recipient::Mailbox(mailbox.clone());
+        let verdict = Walk::new(self, true).verdict(&recipient, false);
+        (verdict == Verdict::Taken).then_some((None, mailbox))
     }
 
     /// For EXPN: the members of an alias.
     pub fn expand(&self, text: &str) -> Option<Vec<Mailbox>> {
-        let _ = text;
-        todo!()
+        let Mailbox { local, domain } = self.mailbox(text)?;
+        let key = domain.key();
+        let alias = self.aliases.find(&name::folded(&local))?;
+        if !self.is_ours(&local, &key) || alias.endless {
+            return None;
+        }
+        let member = |member: &Member| match member {
+            Member::Local(local) | Member::User(local) => {
+                Mailbox { local: local.clone(), domain: domain.clone() }
+            }
+            Member::Address(local, domain) => {
+                Mailbox { local: local.clone(), domain: Domain::Name(domain.clone()) }
+            }
+        };
+        Some(alias.members.iter().map(member).collect())
+    }
+
+    /// What VRFY and EXPN are asked about: a name, an address, or one in angle brackets.
+    fn mailbox(&self, text: &str) -> Option<Mailbox> {
+        let text = match text.trim().strip_suffix('>') {
+            Some(named) => named.rsplit_once('<')?.1.trim(),
+            None => text.trim(),
+        };
+        let (local, domain) = name::split(text)?;
+        let domain = Domain::Name(domain.unwrap_or_else(|| self.home.clone()));
+        Some(Mailbox { local, domain })
+    }
+
+    fn may_relay(&self, peer: IpAddr) -> bool {
+        self.relay_from.iter().any(|network| network.contains(peer))
+    }
+
+    fn route(&self, folded: &str, domain: &str) -> Option<&Pattern> {
+        self.routes.iter().find(|pattern| {
+            pattern.local.as_deref().is_none_or(|local| local == folded)
+                && pattern.domain.as_deref().is_none_or(|name| name == domain)
+        })
+    }
+
+    /// Is mail for it taken from anybody?
+    fn is_ours(&self, local: &str, domain: &str) -> bool {
+        self.domains.contains(domain)
+            || self
+                .route(&name::folded(local), domain)
+                .is_some_and(|pattern| pattern.domain.is_some())
+    }
+
+    /// Where an address goes before anybody asks who that is.
+    fn step(&self, folded: &str, domain: &str, relays: bool) -> Step {
+        let route = self.route(folded, domain);
+        let named = route.is_some_and(|pattern| pattern.domain.is_some());
+        let ours = named || self.domains.contains(domain);
+        match route.map(|pattern| pattern.to) {
+            _ if !ours && !relays => Step::Nowhere,
+            Some(RouteTo::Discard) => Step::Discard,
+            Some(RouteTo::Local) => Step::Local,
+            None if ours => Step::Local,
+            None => Step::Nowhere,
+        }
+    }
+
+    /// The mailbox of a user, by name or address.
+    fn user(&self, folded: &str, domain: &str) -> Option<&str> {
+        let by_address = || self.addresses.get(&(folded.to_owned(), domain.to_owned()));
+        let user = if self.addresses.is_empty() { None } else { by_address() };
+        user.or_else(|| self.users.get(folded)).map(String::as_str)
+    }
+
+    /// A local part without its extension, and the extension.
+    fn without_extension<'t>(&self, folded: &'t str) -> Option<(&'t str, &'t str)> {
+        if self.separator.is_empty() {
+            return None;
+        }
+        folded.split_once(self.separator.as_str()).filter(|(base, _)| !base.is_empty())
+    }
+
+    // ------------------------------------------------------------ how it is made
+
+    fn warn(&mut self, line: Option<usize>, what: String, remedy: &'static str) {
+        self.warnings.push(Warning { line, what, remedy });
+    }
+
+    fn add(&mut self, user: &User) {
+        let Some(mailbox) = name::mailbox(&user.name) else {
+            let what = format!("user {}: no mailbox can have that name", user.name);
+            return self.warn(None, what, "give the user a shorter name");
+        };
+        let folded = name::folded(&user.name);
+        if self.users.contains_key(&folded) {
+            let what = format!("user {}: another user differs in case only", user.name);
+            return self.warn(None, what, "rename one of them: mail knows no case");
+        }
+        for address in &user.addresses {
+            let Some((local, Some(domain))) = name::split(address) else {
+                let what = format!("user {}: {address} is no mail address", user.name);
+                self.warn(None, what, "an address looks like name@example.org");
+                continue;
+            };
+            if !self.is_ours(&local, &domain) {
+                let what = format!("user {}: {address} is in none of our domains", user.name);
+                self.warn(None, what, "add its domain to [smtp] domains");
+            }
+            let key = (name::folded(&local), domain);
+            if self.addresses.insert(key, mailbox.clone()).is_some() {
+                let what = format!("user {}: {address} belongs to another user too", user.name);
+                self.warn(None, what, "take it from one of them");
+            }
+        }
+        self.users.insert(folded, mailbox);
+    }
+
+    fn set_catch_all(&mut self, text: &str) {
+        let remedy = "name a user, an alias or an address of ours";
+        let Some((local, domain)) = name::split(text) else {
+            return self.warn(None, format!("catch_all: {text} is no address"), remedy);
+        };
+        let domain = domain.unwrap_or_else(|| self.home.clone());
+        if !Walk::new(self, true).leads_somewhere(&local, &domain) {
+            return self.warn(None, format!("catch_all: {text} leads to nobody: ignored"), remedy);
+        }
+        self.catch_all = Some((local, domain));
+    }
+
+    fn look_at_aliases(&mut self) {
+        let mut found = Vec::new();
+        for (_, alias) in self.aliases.iter() {
+            if alias.endless {
+                let what = format!("{}: leads to too many, or too deep", alias.name);
+                found.push((alias.line, what, "split the list"));
+            }
+            let outside = alias.members.iter().find_map(|member| match member {
+                Member::Address(local, domain)
+                    if self.step(&name::folded(local), domain, true) == Step::Nowhere =>
+                {
+                    Some(format!("{}: no route leads to {local}@{domain}", alias.name))
+                }
+                Member::Address(..) | Member::Local(_) | Member::User(_) => None,
+            });
+            if let Some(what) = outside {
+                found.push((alias.line, what, "mail for it comes back to its sender"));
+            }
+        }
+        for (line, what, remedy) in found {
+            self.warn(Some(line), what, remedy);
+        }
     }
 }
+
+impl Default for Router {
+    /// Takes nothing.
+    fn default() -> Self {
+        let rules = Rules {
+            hostname: "localhost".to_owned(),
+            domains: Vec::new(),
+            routes: Vec::new(),
+            relay_from: Vec::new(),
+            unknown: Unknown::Reject,
+            catch_all: None,
+            separator: String::new(),
+        };
+        Self::new(rules, [], Aliases::default())
+    }
+}
+
+impl Pattern {
+    fn new(route: &Route) -> Self {
+        let (local, domain) = route.recipient.rsplit_once('@').unwrap_or((&route.recipient, "*"));
+        let some = |text: &str| (text != "*").then(|| text.to_owned());
+        Self {
+            local: some(local).map(|local| name::folded(&local)),
+            domain: some(domain).map(|domain| Domain::Name(domain).key()),
+            to: route.to,
+        }
+    }
+}
+
+impl Network {
+    /// Is this address in it? IPv4 addresses in IPv6 form are IPv4 addresses.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let shared = match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                (ours.to_bits() ^ theirs.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                (ours.to_bits() ^ theirs.to_bits()).leading_zeros()
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        let prefix = u32::from(self.prefix);
+        match (self.address, self.address.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(_)) => shared >= prefix.saturating_sub(96).min(32),
+            (_, IpAddr::V4(_)) => shared >= prefix.min(32),
+            (_, IpAddr::V6(_)) => shared >= prefix.min(128),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! mail::stored – an accepted message as it lies in the spool, less its octets.
 //!
 //! What `store::spool` keeps as opaque octets: [`Message`] with the record of the message,
-//! [`Note`]s appended later. Version byte first, lengths before texts, little-endian.
+//! [`Note`]s appended later. How they are written: `codec`.
 //!
 //! Promises: decode ∘ encode = identity; any octets decode to a value or an error, never a panic,
 //! and never to more memory than the octets justify.
@@ -30,18 +30,22 @@ pub struct Target {
     pub recipient: u32,
     /// The address after expansion.
     pub address: String,
+    /// What followed the separator in `user+tag`: the folder it goes to, if the mailbox has it.
+    pub tag: Option<String>,
     /// Where it goes.
     pub to: Destination,
     /// The envelope sender of a list (`owner-…`), where it differs.
     pub sender: Option<String>,
     /// How far it is.
     pub state: TargetState,
+    /// The report about it that somebody is owed (`mail::dsn`) is safe, as a message of its own.
+    pub told: bool,
 }
 
 /// Kinds of places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// The Maildir of this name below `[mail] root`; a folder of it for `user+tag` may be given later.
+    /// The Maildir of this name below `[mail] root`. The name is one safe component (`mail::name`).
     Mailbox(String),
     /// Nowhere: accepted, committed, gone.
     Discard,
@@ -79,10 +83,33 @@ pub enum Note {
     Target(u32, TargetState),
     /// The operator held (true) or released it.
     Held(bool),
+    /// The report about this target is safe.
+    Told(u32),
 }
 
 impl Message {
-    /// Nothing is left to do.
+    /// Something that came later. A target that does not exist is none of ours: nothing happens.
+    pub fn apply(&mut self, note: Note) {
+        match note {
+            Note::Target(number, state) => {
+                if let Some(target) = self.target_mut(number) {
+                    target.state = state;
+                }
+            }
+            Note::Held(held) => self.held = held,
+            Note::Told(number) => {
+                if let Some(target) = self.target_mut(number) {
+                    target.told = true;
+                }
+            }
+        }
+    }
+
+    fn target_mut(&mut self, number: u32) -> Option<&mut Target> {
+        usize::try_from(number).ok().and_then(|number| self.targets.get_mut(number))
+    }
+
+    /// Nothing is left to do, but for reports that somebody may be owed.
     pub fn settled(&self) -> bool {
         self.targets.iter().all(|target| {
             !matches!(target.state, TargetState::Waiting | TargetState::Deferred { .. })

@@ -3,6 +3,7 @@
 //! Reading order: `run` (start to stop) · `ftp` (one control connection) · `transfer`, `retrieve`,
 //! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
 
+mod accept_mail;
 mod admit;
 mod ask;
 mod door;
@@ -11,7 +12,10 @@ mod entry;
 mod fault;
 mod ftp;
 mod gate;
+mod haste;
+mod ingress;
 mod input;
+mod life;
 mod list;
 mod lister;
 mod listing_cache;
@@ -23,17 +27,19 @@ mod poll;
 mod quota;
 mod reload;
 mod retrieve;
+mod routing;
 mod run;
 mod shared;
 #[cfg(test)]
 mod sim_tests;
 mod sink;
 mod size;
+mod smtp;
+mod sockets;
 mod store;
 mod transfer;
 
 use drain::drain_watch;
-use ftp::session;
 use notice::Phase;
 pub use run::{Failure, serve};
-use shared::{Context, Shared};
+use shared::Shared;

@@ -24,6 +24,7 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
     keep(&was.cpus, &mut now.cpus, "[server] cpus", &mut keys);
     keep(&was.metrics_listen, &mut now.metrics_listen, "[server] metrics_listen", &mut keys);
     keep(&was.user, &mut now.user, "[server] user", &mut keys);
+    keep(&was.admin_socket, &mut now.admin_socket, "[server] admin_socket", &mut keys);
     keep(&old.log.json, &mut new.log.json, "[log] format", &mut keys);
     keep(&old.log.xferlog, &mut new.log.xferlog, "[log] xferlog", &mut keys);
     match (&old.ftp, &mut new.ftp) {
@@ -33,6 +34,19 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
             keep(&was.symlinks, &mut now.symlinks, "[ftp] symlinks", &mut keys);
         }
         (was, now) => keep(was, now, "[ftp]", &mut keys),
+    }
+    match (&old.smtp, &mut new.smtp) {
+        (Some(was), Some(now)) => {
+            keep(&was.listen, &mut now.listen, "[smtp] listen", &mut keys);
+            keep(&was.spool, &mut now.spool, "[smtp] spool", &mut keys);
+            let (bytes, memory) = (&mut now.spool_segment_bytes, &mut now.spool_memory_bytes);
+            keep(&was.spool_segment_bytes, bytes, "[smtp] spool_segment_bytes", &mut keys);
+            keep(&was.spool_memory_bytes, memory, "[smtp] spool_memory_bytes", &mut keys);
+            let reserve = &mut now.spool_reserve_bytes;
+            keep(&was.spool_reserve_bytes, reserve, "[smtp] spool_reserve_bytes", &mut keys);
+            keep(&old.mail.root, &mut new.mail.root, "[mail] root", &mut keys);
+        }
+        (was, now) => keep(was, now, "[smtp]", &mut keys),
     }
     keys
 }

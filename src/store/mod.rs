@@ -3,7 +3,11 @@
 //! Paths are octets relative to a root, reasons are [`files::Trouble`]: no protocol is known here.
 //! Promises: a file is replaced whole or not at all. Not here: protocols, sessions.
 
+#[cfg(feature = "server")]
 pub mod accounts;
+#[cfg(feature = "server")]
 pub mod files;
+#[cfg(feature = "server")]
 pub mod lock;
+pub mod maildir;
 pub mod spool;

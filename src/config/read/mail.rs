@@ -1,0 +1,281 @@
+//! config::read::mail – `[smtp]`, `[[smtp.route]]` and `[mail]`.
+//!
+//! Promises: nothing that would be an open relay comes out; spool, mailboxes and the tree of FTP
+//! lie apart, so that no mail is ever served as a file.
+//! Not here: single values (`values`).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::super::values::{
+    domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
+    recipient_pattern, reply_text,
+};
+use super::super::{Mail, Network, Route, RouteTo, Smtp, UnknownLocalPart};
+use super::{DAY_SECONDS, RATE_BYTES_MAX, Reader, Section, keys, read_listen};
+use crate::document::{Document, Value};
+use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
+use crate::wire::data::BareNewlines;
+
+/// Below this nothing real could be sent.
+const MESSAGE_BYTES_MIN: u64 = 1024;
+const MESSAGE_BYTES_MAX: u64 = 1 << 40;
+const RECIPIENTS_MAX: u64 = 100_000;
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// What the disk is written in.
+const BLOCK_BYTES: u64 = 4096;
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+const MEMORY_BYTES_MAX: u64 = 1 << 40;
+const RESERVE_BYTES_MAX: u64 = 1 << 50;
+const HOPS_MAX: u64 = 10_000;
+const ERRORS_MAX: u64 = 10_000;
+const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
+/// Networks wider than these are half the world.
+const RELAY_PREFIX_MIN_V4: u8 = 8;
+const RELAY_PREFIX_MIN_V6: u8 = 16;
+
+pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
+    [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
+pub(in super::super) const ROUTE_TO: [(&str, RouteTo); 2] =
+    [("local", RouteTo::Local), ("discard", RouteTo::Discard)];
+pub(in super::super) const UNKNOWN_LOCAL_PART: [(&str, UnknownLocalPart); 2] =
+    [("reject", UnknownLocalPart::Reject), ("accept", UnknownLocalPart::Accept)];
+
+pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
+    let banner = format!("at most {SMTP_BANNER_BYTES_MAX} characters of US-ASCII, on one line");
+    Smtp {
+        listen: read_listen(keys, "SMTP", 25),
+        domains: domains(keys),
+        max_message_bytes: keys.whole(
+            "max_message_bytes",
+            MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX,
+            "bytes",
+        ),
+        max_recipients: narrow(keys.whole("max_recipients", 1..=RECIPIENTS_MAX, "recipients")),
+        bare_newlines: keys.choice("bare_newlines", &BARE_NEWLINES, BareNewlines::Reject),
+        relay_from: relay_from(keys),
+        routes: routes(keys),
+        banner: keys.parsed("banner", &banner, reply_text).unwrap_or_default(),
+        spool: directory(keys, "spool", data_dir),
+        spool_segment_bytes: segment_bytes(keys),
+        spool_memory_bytes: keys.whole(
+            "spool_memory_bytes",
+            MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX,
+            "bytes",
+        ),
+        spool_reserve_bytes: keys.whole("spool_reserve_bytes", 0..=RESERVE_BYTES_MAX, "bytes"),
+        strict_syntax: keys.flag("strict_syntax"),
+        drop_early_talkers: keys.flag("drop_early_talkers"),
+        vrfy: keys.flag("vrfy"),
+        expn: keys.flag("expn"),
+        max_hops: narrow(keys.whole("max_hops", 1..=HOPS_MAX, "Received lines")),
+        max_errors: narrow(keys.whole("max_errors", 1..=ERRORS_MAX, "errors")),
+        max_messages: narrow(keys.whole("max_messages", 0..=u64::from(u32::MAX), "messages")),
+        idle_seconds: keys.seconds("idle_seconds", DAY_SECONDS),
+        message_seconds: keys.seconds("message_seconds", DAY_SECONDS),
+        min_rate_bytes: keys.whole("min_rate_bytes", 0..=RATE_BYTES_MAX, "bytes per second"),
+    }
+}
+
+pub(super) fn mail(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Mail {
+    const CATCH_ALL: &str = "a user, an address, or \"\" for nobody";
+    const SEPARATOR: &str = "one of + - _ = # ~ % . ! or \"\" for none";
+    let aliases = keys.parsed("aliases", "the path of a file", non_empty_path);
+    let catch_all = keys.parsed("catch_all", CATCH_ALL, |text| optional(text, mail_target));
+    let separator = keys.parsed("extension_separator", SEPARATOR, extension_separator);
+    let first = keys.seconds("retry_seconds", DAY_SECONDS);
+    let longest = keys.seconds("retry_seconds_max", DAY_SECONDS);
+    if longest < first {
+        // Of the two, the one that the operator wrote is to blame.
+        match keys.section.given("retry_seconds_max") {
+            Some(value) if value.get_ref().is_integer() => {
+                let allowed = format!("retry_seconds ({first}) or more");
+                keys.document.reject_value("retry_seconds_max", value.span(), allowed);
+            }
+            Some(_) => {}
+            None => {
+                let span = keys.section.value("retry_seconds").span();
+                let allowed = format!("retry_seconds_max ({longest}) or less");
+                keys.document.reject_value("retry_seconds", span, allowed);
+            }
+        }
+    }
+    Mail {
+        root: directory(keys, "root", data_dir),
+        unknown_local_part: keys.choice(
+            "unknown_local_part",
+            &UNKNOWN_LOCAL_PART,
+            UnknownLocalPart::Reject,
+        ),
+        aliases: aliases.map(|path| joined(data_dir, &path)).unwrap_or_default(),
+        catch_all: catch_all.flatten(),
+        extension_separator: separator.unwrap_or_default(),
+        mailbox_bytes_max: keys.whole("mailbox_bytes_max", 0..=u64::MAX >> 1, "bytes"),
+        retry_seconds: first,
+        retry_seconds_max: longest,
+        give_up_seconds: keys.seconds("give_up_seconds", YEAR_SECONDS),
+    }
+}
+
+/// Spool, mailboxes and what FTP serves are three trees.
+pub(super) fn apart(document: &mut Document<'_>, trees: &[Tree<'_, '_>]) {
+    let nested = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
+    for (index, one) in trees.iter().enumerate() {
+        for other in trees.iter().skip(index + 1) {
+            // A path that is wrong in itself was told already.
+            let empty = one.path.as_os_str().is_empty() || other.path.as_os_str().is_empty();
+            if empty || !nested(one.path, other.path) {
+                continue;
+            }
+            // Of the two, one that the operator wrote is to blame.
+            let given = [one, other].into_iter().find_map(|tree| tree.section.given(tree.key));
+            document.reject(
+                given.map_or(0..0, Value::span),
+                format!("[{}] {} and [{}] {}", one.name, one.key, other.name, other.key),
+                format!("{} and {} overlap", one.path.display(), other.path.display()),
+                "mail must not be served as files, nor mailboxes mix with the spool: move one",
+            );
+        }
+    }
+}
+
+/// A directory that one key names.
+pub(super) struct Tree<'a, 's> {
+    pub(super) section: &'a Section<'s>,
+    pub(super) name: &'static str,
+    pub(super) key: &'static str,
+    pub(super) path: &'a Path,
+}
+
+fn domains(keys: &mut Reader<'_, '_>) -> Vec<String> {
+    const ALLOWED: &str = "a domain, like \"example.org\" (an internationalised one as \"xn--…\"), or \"[192.0.2.1]\"";
+    let domains = keys.list("domains", ALLOWED, domain);
+    let Reader { document, section } = keys;
+    let value = section.value("domains");
+    if value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
+        let allowed = "one domain at least, whose mail is taken";
+        document.reject_value("domains", value.span(), allowed);
+    }
+    if domains.iter().collect::<BTreeSet<_>>().len() < domains.len() {
+        document.reject_value("domains", value.span(), "each domain at most once");
+    }
+    domains
+}
+
+/// Whoever may relay to everybody makes the server a sluice for spam: such networks are refused.
+fn relay_from(keys: &mut Reader<'_, '_>) -> Vec<Network> {
+    const ALLOWED: &str = "ADDRESS/PREFIX with no bit set behind the prefix, like \"192.0.2.0/24\" or \"2001:db8::/32\"";
+    let networks = keys.list("relay_from", ALLOWED, network);
+    let Reader { document, section } = keys;
+    let given = section.value("relay_from").get_ref().as_array();
+    for value in given.into_iter().flat_map(|array| array.iter()) {
+        let Some(network) = value.get_ref().as_str().and_then(network) else { continue };
+        let least = match network.address {
+            IpAddr::V4(_) => RELAY_PREFIX_MIN_V4,
+            IpAddr::V6(_) => RELAY_PREFIX_MIN_V6,
+        };
+        if network.prefix < least {
+            document.reject(
+                value.span(),
+                format!("relay_from = \"{network}\""),
+                "this would be an open relay",
+                format!(
+                    "name the networks of your own machines, /{least} or narrower; others need not \
+                     be listed to send to your domains"
+                ),
+            );
+        }
+    }
+    networks
+}
+
+fn segment_bytes(keys: &mut Reader<'_, '_>) -> u64 {
+    const KEY: &str = "spool_segment_bytes";
+    let octets = keys.whole(KEY, SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX, "bytes");
+    if !octets.is_multiple_of(BLOCK_BYTES) {
+        let span = keys.section.value(KEY).span();
+        keys.document.reject_value(KEY, span, format_args!("a multiple of {BLOCK_BYTES}"));
+    }
+    octets
+}
+
+fn directory(keys: &mut Reader<'_, '_>, key: &str, data_dir: &Path) -> PathBuf {
+    let path = keys.parsed(key, "the path of a directory", non_empty_path);
+    let Some(path) = path.map(|path| joined(data_dir, &path)) else { return PathBuf::new() };
+    if data_dir.starts_with(&path) {
+        let span = keys.section.value(key).span();
+        let data_dir = data_dir.display();
+        let allowed = format!("a directory that does not contain data_dir ({data_dir})");
+        keys.document.reject_value(key, span, allowed);
+    }
+    path
+}
+
+// ---------------------------------------------------------------- routes
+
+fn routes(keys: &mut Reader<'_, '_>) -> Vec<Route> {
+    let Reader { document, section } = keys;
+    let Some(value) = section.given.and_then(|table| table.get("route")) else {
+        return Vec::new();
+    };
+    let tables = value.get_ref().as_array();
+    let Some(tables) = tables.filter(|tables| tables.len() <= ROUTES_MAX) else {
+        let allowed = format!("at most {ROUTES_MAX} tables, each begun by a line [[smtp.route]]");
+        document.reject_value("route", value.span(), allowed);
+        return Vec::new();
+    };
+    tables.iter().filter_map(|one| route(document, one)).collect()
+}
+
+fn route(document: &mut Document<'_>, value: &Value<'_>) -> Option<Route> {
+    const PATTERN: &str = "\"*\", \"*@example.org\", \"user@example.org\" or \"user@*\"";
+    let Some(table) = value.get_ref().as_table() else {
+        document.reject_value("route", value.span(), "a table, begun by a line [[smtp.route]]");
+        return None;
+    };
+    let tables = keys::SECTIONS.iter().flat_map(|section| section.tables);
+    let known = tables.filter(|table| table.name == "route").flat_map(|table| table.keys);
+    document.unknown_keys(table, known.map(|(name, _)| *name), "key of [[smtp.route]]");
+    let recipient = wanted(document, table, value, "recipient")
+        .and_then(|value| document.parsed("recipient", value, PATTERN, recipient_pattern));
+    let to = wanted(document, table, value, "to").and_then(|value| route_to(document, value));
+    Some(Route { recipient: recipient?, to: to? })
+}
+
+/// A key that has no default.
+fn wanted<'v, 't>(
+    document: &mut Document<'_>,
+    table: &'v DeTable<'t>,
+    whole: &Value<'_>,
+    key: &str,
+) -> Option<&'v Value<'t>> {
+    let value = table.get(key);
+    if value.is_none() {
+        let what = format!("[[smtp.route]] without {key}");
+        document.reject(whole.span(), what, "", format!("add {key} = …"));
+    }
+    value
+}
+
+fn route_to(document: &mut Document<'_>, value: &Value<'_>) -> Option<RouteTo> {
+    const PLANNED: [&str; 4] = ["lmtp:", "relay:", "mx", "stream:"];
+    let text = value.get_ref().as_str().unwrap_or_default();
+    if PLANNED
+        .iter()
+        .any(|planned| text == *planned || (planned.ends_with(':') && text.starts_with(planned)))
+    {
+        let what = format!("to = {text:?}");
+        let remedy = "available: \"local\", \"discard\"";
+        document.reject(value.span(), what, "not available yet", remedy);
+        return None;
+    }
+    let known = ROUTE_TO.iter().find(|(name, _)| *name == text).map(|(_, to)| *to);
+    if known.is_none() {
+        document.choice("to", value, &ROUTE_TO, RouteTo::Discard);
+    }
+    known
+}
