@@ -93,5 +93,5 @@ impl FromStr for QueueId {
     }
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
 mod tests;
