@@ -5,6 +5,7 @@
 
 mod admit;
 mod ask;
+mod deliver;
 mod door;
 mod drain;
 mod entry;
