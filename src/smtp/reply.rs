@@ -63,6 +63,8 @@ replies! {
     DRAINING 421 "4.3.2" "{} is going down, closing"
     TOO_MANY_ERRORS 421 "4.7.0" "{} too many errors, closing"
     TOO_MANY_MESSAGES 421 "4.7.0" "{} too many messages in one session, closing"
+    TOO_MANY_CONNECTIONS 421 "4.3.2" "{} has too many connections, try again later"
+    TOO_MANY_OF_ADDRESS 421 "4.7.0" "{} too many connections from your address, closing"
     MAILBOX_BUSY 450 "4.2.1" "The mailbox takes nothing now, try again later"
     BUSY 450 "4.3.2" "Too much at once, try again later"
     BROKEN 451 "4.3.0" "Local error, try again later"

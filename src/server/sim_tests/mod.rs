@@ -17,6 +17,7 @@ mod faults;
 mod house;
 mod limits;
 mod meanwhile;
+mod post;
 mod races;
 mod random;
 
