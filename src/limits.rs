@@ -6,6 +6,13 @@ pub const FTP_LINE_BYTES_MAX: usize = 4096;
 pub const FTP_DEFERRED_BYTES_MAX: usize = 16 * 1024;
 /// Replies waiting for one flush before input waits, octets.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// Longest SMTP command line, CRLF included, octets: 512 of RFC 5321 §4.5.3.1.4 and what extensions add
+/// to MAIL and RCPT (RFC 3461 §5.4 alone asks for 1036).
+pub const SMTP_LINE_BYTES_MAX: usize = 2048;
+/// SMTP replies waiting for one flush before input waits, octets.
+pub const SMTP_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+/// Longest line of an SMTP reply, CRLF included, octets (RFC 5321 §4.5.3.1.5).
+pub const SMTP_REPLY_LINE_BYTES_MAX: usize = 512;
 /// Longest virtual path, octets (PATH_MAX less the terminator).
 pub const PATH_BYTES_MAX: usize = 4095;
 /// Longest name of one directory entry, octets (NAME_MAX).

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use sluicegate::shard::{self, FileKind, Links, Listeners, Passive, Plan, Root, Shards, Stream};
+use sluicegate::shard::{
+    self, FileKind, Links, Listeners, Passive, Plan, Ready, Root, Shards, Stream,
+};
 
 /// Runs a test in a process of its own, one at a time: a shard lives as long as its process, and all
 /// shards of a user share what may be locked in memory. True in that process.
@@ -45,10 +47,11 @@ where
 {
     let (sender, receiver) = mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
-    let main = move |_| -> Life {
+    let main = move |_, ready: Ready| -> Life {
         let sender = sender.lock().unwrap().clone();
         let work = work();
         Box::pin(async move {
+            ready.done();
             let value = work.await;
             // Nobody listens any more when the test gave up.
             drop(sender.send(value));
@@ -71,10 +74,10 @@ fn cpus() -> Vec<usize> {
 fn echo(count: usize) -> (SocketAddr, Arc<[AtomicUsize]>, Shards) {
     let counts: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let seen = Arc::clone(&counts);
-    let main = move |index: usize| -> Life {
+    let main = move |index: usize, ready: Ready| -> Life {
         let seen = Arc::clone(&seen);
         Box::pin(async move {
-            shard::accept(move |stream: Stream| {
+            shard::accept(move |stream: Stream, _| {
                 seen[index].fetch_add(1, Ordering::Relaxed);
                 shard::spawn("echo", async move {
                     while let Ok(octets) = stream.receive().await {
@@ -89,11 +92,12 @@ fn echo(count: usize) -> (SocketAddr, Arc<[AtomicUsize]>, Shards) {
                     }
                 });
             });
+            ready.done();
             shard::noticed(0).await;
         })
     };
-    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], count).unwrap();
-    let address = listeners.addresses()[0];
+    let listeners = Listeners::bind(&[(0, "127.0.0.1:0".parse().unwrap())], count).unwrap();
+    let (_, address) = listeners.addresses()[0];
     let all = cpus();
     let plan = Plan {
         cpus: (0..count).map(|index| all[index % all.len()]).collect(),
@@ -170,7 +174,7 @@ fn a_second_server_cannot_slip_in() {
         return;
     }
     let (address, _, _shards) = echo(1);
-    let (refused, error) = Listeners::bind(&[address], 1).err().expect("refused");
+    let (refused, error) = Listeners::bind(&[(0, address)], 1).err().expect("refused");
     assert_eq!(refused, address);
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
@@ -421,9 +425,12 @@ fn both_wildcards_can_be_listened_on() {
     if !alone("both_wildcards_can_be_listened_on") {
         return;
     }
-    let port = Listeners::bind(&["[::]:0".parse().unwrap()], 1).unwrap().addresses()[0].port();
+    let any = Listeners::bind(&[(0, "[::]:0".parse().unwrap())], 1).unwrap();
+    let port = any.addresses()[0].1.port();
+    drop(any);
     let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
-    let both: Vec<SocketAddr> = both.iter().map(|address| address.parse().unwrap()).collect();
+    let both: Vec<(u8, SocketAddr)> =
+        both.iter().map(|address| (1, address.parse().unwrap())).collect();
     let listeners =
         Listeners::bind(&both, 2).map_err(|(address, error)| format!("{address}: {error}"));
     assert_eq!(listeners.unwrap().addresses(), both);
@@ -480,9 +487,9 @@ fn small_files_are_placed_whole_or_not_at_all() {
 
 /// A server that echoes, but never again reads from a connection that says `s`.
 fn stallable(count: usize) -> (SocketAddr, Shards) {
-    let main = move |_: usize| -> Life {
+    let main = move |_: usize, ready: Ready| -> Life {
         Box::pin(async move {
-            shard::accept(move |stream: Stream| {
+            shard::accept(move |stream: Stream, _| {
                 shard::spawn("echo", async move {
                     while let Ok(octets) = stream.receive().await {
                         if octets.is_empty() || stream.posted().await.is_err() {
@@ -495,11 +502,12 @@ fn stallable(count: usize) -> (SocketAddr, Shards) {
                     }
                 });
             });
+            ready.done();
             std::future::pending::<()>().await;
         })
     };
-    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], count).unwrap();
-    let address = listeners.addresses()[0];
+    let listeners = Listeners::bind(&[(0, "127.0.0.1:0".parse().unwrap())], count).unwrap();
+    let (_, address) = listeners.addresses()[0];
     let plan = Plan { cpus: vec![cpus()[0]; count], listeners, preempt: shard::PREEMPT };
     (address, Shards::start(plan, Arc::new(main)).unwrap())
 }
@@ -588,4 +596,143 @@ fn dropped_operations_give_everything_back() {
         (before, after)
     });
     assert!(after <= before, "descriptors: {before} before, {after} after");
+}
+
+/// A server on one shard that gives every connection to `serve`.
+fn serving<F>(
+    count: usize,
+    serve: impl Fn(Stream, u8) -> F + Send + Sync + Copy + 'static,
+) -> ([SocketAddr; 2], Shards)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let main = move |_: usize, ready: Ready| -> Life {
+        Box::pin(async move {
+            shard::accept(move |stream, service| shard::spawn("serve", serve(stream, service)));
+            ready.done();
+            std::future::pending::<()>().await;
+        })
+    };
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listeners = Listeners::bind(&[(3, any), (250, any)], count).unwrap();
+    let addresses = [listeners.addresses()[0].1, listeners.addresses()[1].1];
+    assert_eq!(listeners.addresses(), [(3, addresses[0]), (250, addresses[1])]);
+    let all = cpus();
+    let cpus = (0..count).map(|index| all[index % all.len()]).collect();
+    let plan = Plan { cpus, listeners, preempt: shard::PREEMPT };
+    (addresses, Shards::start(plan, Arc::new(main)).unwrap())
+}
+
+#[test]
+fn the_service_goes_with_the_connection_to_whatever_shard() {
+    if !alone("the_service_goes_with_the_connection_to_whatever_shard") {
+        return;
+    }
+    let (addresses, _shards) = serving(2, |stream, service| async move {
+        stream.post(vec![service, shard::index() as u8]);
+        while stream.receive().await.is_ok_and(|octets| !octets.is_empty()) {}
+    });
+    let mut clients = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..32 {
+        let mut client = TcpStream::connect(addresses[number % 2]).unwrap();
+        let mut said = [0; 2];
+        client.read_exact(&mut said).unwrap();
+        assert_eq!(said[0], [3, 250][number % 2]);
+        seen.insert(said);
+        clients.push(client);
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+}
+
+#[test]
+fn large_and_small_receives_keep_the_order_and_lose_nothing() {
+    if !alone("large_and_small_receives_keep_the_order_and_lose_nothing") {
+        return;
+    }
+    let (addresses, _shards) = serving(1, |stream, _| async move {
+        let (mut total, mut held, mut largest) = (0_u32, Vec::new(), 0);
+        for turn in 0_u64.. {
+            let patience = shard::now().after(Duration::from_micros(turn % 7 * 100));
+            let received = match turn % 5 {
+                // Given up before it ends, as often as not.
+                0 => shard::within(patience, stream.receive_large()).await,
+                1 => shard::within(patience, stream.receive()).await,
+                2 => Some(stream.receive().await),
+                _ => Some(stream.receive_large().await),
+            };
+            let Some(received) = received else { continue };
+            let received = received.unwrap();
+            if received.is_empty() {
+                break;
+            }
+            for octet in received.iter() {
+                assert_eq!(*octet, (total % 251) as u8, "octet {total}");
+                total += 1;
+            }
+            largest = largest.max(received.len());
+            // More than there are blocks to spare: then little is received at a time.
+            held.push(received);
+            if held.len() > 40 {
+                held.clear();
+            }
+        }
+        assert!(largest > 2048, "{largest}");
+        stream.post(total.to_be_bytes().to_vec());
+        stream.posted().await.unwrap();
+    });
+    let octets: Vec<u8> = (0..6_000_000_u32).map(|index| (index % 251) as u8).collect();
+    let mut client = TcpStream::connect(addresses[0]).unwrap();
+    for (index, piece) in octets.chunks(9973).enumerate() {
+        client.write_all(piece).unwrap();
+        if index % 50 == 0 {
+            std::thread::yield_now();
+        }
+    }
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut total = [0; 4];
+    client.read_exact(&mut total).unwrap();
+    assert_eq!(u32::from_be_bytes(total), 6_000_000);
+}
+
+#[test]
+fn who_sends_slowly_holds_no_block() {
+    if !alone("who_sends_slowly_holds_no_block") {
+        return;
+    }
+    let (addresses, _shards) = serving(1, |stream, service| async move {
+        if service == 3 {
+            stream.post(b"!".to_vec());
+            while stream.receive_large().await.is_ok_and(|octets| !octets.is_empty()) {}
+            return;
+        }
+        // All blocks of a shard at once, while sixty wait for octets.
+        let blocks = async {
+            let mut blocks = Vec::new();
+            for _ in 0..24 {
+                blocks.push(shard::block().await);
+            }
+            blocks.len() as u8
+        };
+        let patience = shard::now().after(Duration::from_secs(10));
+        let count = shard::within(patience, blocks).await.unwrap_or(0);
+        stream.readable().await.unwrap();
+        assert_eq!(stream.unread(), 5);
+        stream.post(vec![count]);
+        stream.posted().await.unwrap();
+    });
+    let slow: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut client = TcpStream::connect(addresses[0]).unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            client.write_all(b"x").unwrap();
+            client
+        })
+        .collect();
+    let mut other = TcpStream::connect(addresses[1]).unwrap();
+    other.write_all(b"early").unwrap();
+    let mut count = [0];
+    other.read_exact(&mut count).unwrap();
+    assert_eq!(count, [24]);
+    drop(slow);
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
-use sluicegate::shard::{self, Listeners, Plan, Shards, Stream};
+use sluicegate::shard::{self, Listeners, Plan, Ready, Shards, Stream};
 
 /// Provokes the stall.
 const PREEMPT: Duration = Duration::from_micros(50);
@@ -70,10 +70,10 @@ fn glommio_alone_sleeps_with_runnable_tasks() {
 fn a_shard_never_stands_still() {
     let turns = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&turns);
-    let main = move |_| -> Pin<Box<dyn Future<Output = ()>>> {
+    let main = move |_, ready: Ready| -> Pin<Box<dyn Future<Output = ()>>> {
         let counted = Arc::clone(&counted);
         Box::pin(async move {
-            shard::accept(|stream: Stream| {
+            shard::accept(|stream: Stream, _| {
                 shard::spawn("echo", async move {
                     while let Ok(octets) = stream.receive().await {
                         if octets.is_empty() {
@@ -93,11 +93,12 @@ fn a_shard_never_stands_still() {
                     glommio::executor().yield_if_needed().await;
                 }
             });
+            ready.done();
             std::future::pending::<()>().await;
         })
     };
-    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap();
-    let address = listeners.addresses()[0];
+    let listeners = Listeners::bind(&[(0, "127.0.0.1:0".parse().unwrap())], 1).unwrap();
+    let (_, address) = listeners.addresses()[0];
     let cpu = shard::preflight::processors()[0];
     let plan = Plan { cpus: vec![cpu], listeners, preempt: PREEMPT };
     let shards = Shards::start(plan, Arc::new(main)).unwrap();

@@ -4,7 +4,7 @@
 //! 2. Only `src/shard/` names glommio, io_uring, nix or libc, and holds `unsafe`.
 //! 3. Every file opens with `//!` and says what it is.
 //! 4. Files and functions do not grow past a limit; the few that are longer may only shrink.
-//! 5. Replies of FTP stand in one table, `src/ftp/reply.rs`.
+//! 5. Replies stand in one table for each protocol, `src/ftp/reply.rs` and `src/smtp/reply.rs`.
 //!
 //! The sources are read as text with comments and literals blanked out: no compiler is needed and
 //! a finding has a line. Paths beginning with `crate::`, `super::` or `sluicegate::` are understood.
@@ -187,12 +187,15 @@ fn functions_stay_short() {
 }
 
 #[test]
-fn ftp_replies_stand_in_one_table() {
+fn replies_stand_in_one_table() {
     let mut faults = Vec::new();
     let bodies = sources().into_iter().filter(|source| {
-        source.top() == "ftp" && !source.name.ends_with("/reply.rs") && !source.is_test()
+        matches!(source.top(), "ftp" | "smtp")
+            && !source.name.ends_with("/reply.rs")
+            && !source.is_test()
     });
     for source in bodies {
+        let protocol = source.top();
         for (line, literal) in &source.literals {
             let code: String = literal.chars().take(4).collect();
             if code.len() == 4
@@ -200,7 +203,7 @@ fn ftp_replies_stand_in_one_table() {
                 && matches!(code.as_bytes()[3], b' ' | b'-')
             {
                 faults.push(format!(
-                    "{}:{line}: reply {code:?}… outside src/ftp/reply.rs",
+                    "{}:{line}: reply {code:?}… outside src/{protocol}/reply.rs",
                     source.name
                 ));
             }

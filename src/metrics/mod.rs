@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 mod endpoint;
+pub mod mail;
+mod mail_text;
 mod text;
 
 pub use endpoint::Endpoint;
@@ -25,6 +27,15 @@ pub use endpoint::Endpoint;
 pub struct Count(AtomicU64);
 
 impl Count {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Shows `value`, of something that goes up and down. Only the owning shard may call this.
+    pub fn show(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// Counts `number` more. Only the owning shard may call this.
     pub fn add(&self, number: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
@@ -39,6 +50,15 @@ impl Count {
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// FTP control connections.
+    Ftp,
+    /// SMTP.
+    Smtp,
 }
 
 /// Why a connection was refused.
@@ -84,10 +104,6 @@ pub enum Ending {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counters {
-    /// Control connections accepted.
-    pub opened: Count,
-    /// Control connections closed, of those accepted.
-    pub closed: Count,
     /// Sessions logged in, anonymous ones included.
     pub sessions_started: Count,
     /// Logged-in sessions that ended.
@@ -108,6 +124,10 @@ pub struct Counters {
     pub listing_hits: Count,
     /// Listings that read the directory.
     pub listing_misses: Count,
+    /// What mail counts.
+    pub mail: mail::Mail,
+    opened: [Count; 2],
+    closed: [Count; 2],
     refused: [Count; 5],
     transfers: [[Count; 3]; 4],
     /// Milliseconds from the start of `Metrics` to the last heartbeat, plus one; 0 before the first.
@@ -115,6 +135,20 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// A connection was accepted.
+    pub fn opened(&self, protocol: Protocol) {
+        if let Some(count) = self.opened.get(protocol as usize) {
+            count.increment();
+        }
+    }
+
+    /// A connection that had been accepted was closed.
+    pub fn closed(&self, protocol: Protocol) {
+        if let Some(count) = self.closed.get(protocol as usize) {
+            count.increment();
+        }
+    }
+
     /// A connection was turned away.
     pub fn refused(&self, why: Refusal) {
         if let Some(count) = self.refused.get(why as usize) {
@@ -189,9 +223,16 @@ impl Metrics {
         dropped.push((log, counter));
     }
 
-    /// Control connections open now, over all shards.
+    /// Connections open now, over all shards.
     pub fn connections(&self) -> u64 {
-        self.current(|counters| &counters.opened, |counters| &counters.closed)
+        let of = |protocol| self.connections_of(protocol);
+        of(Protocol::Ftp) + of(Protocol::Smtp)
+    }
+
+    /// Connections open now that speak `protocol`, over all shards.
+    pub fn connections_of(&self, protocol: Protocol) -> u64 {
+        let at = protocol as usize;
+        self.current(|counters| &counters.opened[at], |counters| &counters.closed[at])
     }
 
     /// Sessions logged in now, over all shards.
@@ -235,8 +276,10 @@ mod tests {
     #[test]
     fn shards_are_added_up() {
         let metrics = Metrics::new(2);
-        metrics.shard(0).opened.add(3);
-        metrics.shard(1).closed.increment();
+        metrics.shard(0).opened(Protocol::Ftp);
+        metrics.shard(0).opened(Protocol::Ftp);
+        metrics.shard(0).opened(Protocol::Smtp);
+        metrics.shard(1).closed(Protocol::Ftp);
         metrics.shard(1).bytes_out.add(1 << 40);
         metrics.shard(0).transferred(Verb::List, Ending::Aborted);
         metrics.shard(1).transferred(Verb::List, Ending::Aborted);
@@ -245,6 +288,8 @@ mod tests {
         let text = metrics.render();
         for line in [
             "sluicegate_connections 2\n",
+            "sluicegate_protocol_connections{protocol=\"smtp\"} 1\n",
+            "sluicegate_protocol_connections_opened_total{protocol=\"ftp\"} 2\n",
             "sluicegate_connections_opened_total 3\n",
             "sluicegate_sent_bytes_total 1099511627776\n",
             "sluicegate_transfers_total{verb=\"list\",result=\"aborted\"} 2\n",

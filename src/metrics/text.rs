@@ -10,15 +10,16 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Count, Counters, Metrics};
+use super::{Count, Counters, Metrics, Protocol};
 
 const REASONS: [&str; 5] = ["total", "address", "failures", "draining", "resources"];
+const PROTOCOLS: [(&str, Protocol); 2] = [("ftp", Protocol::Ftp), ("smtp", Protocol::Smtp)];
 const VERBS: [&str; 4] = ["retr", "stor", "appe", "list"];
 const RESULTS: [&str; 3] = ["ok", "failed", "aborted"];
 
@@ -43,6 +44,7 @@ impl Collector for Scrape {
         process(page)?;
         sessions(page)?;
         transfers(page)?;
+        super::mail_text::mail(page)?;
         health(page)
     }
 }
@@ -70,14 +72,39 @@ fn process(page: &mut Page<'_, '_>) -> Result<(), Error> {
 
 fn sessions(page: &mut Page<'_, '_>) -> Result<(), Error> {
     let (connections, sessions) = (page.metrics.connections(), page.metrics.sessions());
-    page.gauge("connections", "Control connections open now", connections)?;
-    page.counter("connections_opened", "Control connections accepted", None, |counters| {
-        &counters.opened
-    })?;
+    page.gauge("connections", "Connections open now", connections)?;
     let metrics = page.metrics;
+    page.labelled("connections_opened", "Connections accepted", MetricType::Counter, |metric| {
+        let all = metrics.sum(|counters| &counters.opened[0])
+            + metrics.sum(|counters| &counters.opened[1]);
+        metric.encode_counter::<NoLabelSet, _, u64>(&all, None)
+    })?;
+    page.labelled(
+        "protocol_connections",
+        "Connections open now, by what they speak",
+        MetricType::Gauge,
+        |metric| {
+            for (name, protocol) in PROTOCOLS {
+                gauge(metric, [("protocol", name)], metrics.connections_of(protocol))?;
+            }
+            Ok(())
+        },
+    )?;
+    page.labelled(
+        "protocol_connections_opened",
+        "Connections accepted, by what they speak",
+        MetricType::Counter,
+        |metric| {
+            for (name, protocol) in PROTOCOLS {
+                let total = metrics.sum(|counters| &counters.opened[protocol as usize]);
+                counter(metric, [("protocol", name)], total)?;
+            }
+            Ok(())
+        },
+    )?;
     page.labelled(
         "connections_refused",
-        "Control connections turned away",
+        "Connections turned away",
         MetricType::Counter,
         |metric| {
             for (index, reason) in REASONS.iter().enumerate() {
@@ -172,9 +199,9 @@ fn health(page: &mut Page<'_, '_>) -> Result<(), Error> {
 }
 
 /// Where one scrape is written.
-struct Page<'p, 'e> {
-    encoder: &'p mut DescriptorEncoder<'e>,
-    metrics: &'p Metrics,
+pub(super) struct Page<'p, 'e> {
+    pub(super) encoder: &'p mut DescriptorEncoder<'e>,
+    pub(super) metrics: &'p Metrics,
 }
 
 impl<'p> Page<'p, '_> {
@@ -189,12 +216,12 @@ impl<'p> Page<'p, '_> {
         total.encode(self.encoder.encode_descriptor(name, help, unit, MetricType::Counter)?)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
         let value = ConstGauge::new(signed(value));
         value.encode(self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
-    fn labelled(
+    pub(super) fn labelled(
         &mut self,
         name: &str,
         help: &str,
@@ -205,7 +232,7 @@ impl<'p> Page<'p, '_> {
     }
 }
 
-fn counter<const N: usize>(
+pub(super) fn counter<const N: usize>(
     metric: &mut MetricEncoder<'_>,
     labels: [(&str, &str); N],
     total: u64,
@@ -213,6 +240,14 @@ fn counter<const N: usize>(
     ConstCounter::new(total).encode(metric.encode_family(&labels)?)
 }
 
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn gauge<const N: usize>(
+    metric: &mut MetricEncoder<'_>,
+    labels: [(&str, &str); N],
+    value: u64,
+) -> Result<(), Error> {
+    ConstGauge::new(signed(value)).encode(metric.encode_family(&labels)?)
 }

@@ -2,46 +2,53 @@
 //!
 //! Promises: a refusal and a last reply arrive: nothing is closed with octets on their way.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::admit::Permit;
-use super::shared::Context;
-use crate::ftp::reply;
-use crate::metrics::Refusal;
+use super::notice::Phase;
+use super::shared::Local;
+use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Stream};
-use crate::wire::outbox::Outbox;
 
 /// How long last replies may take to be read.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Says why there is no session; that takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421).
-pub(super) async fn refuse(context: Rc<Context>, stream: Stream, why: Refusal) {
+/// Says why there is no session; that takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421;
+/// RFC 5321 §4.2: 421 whenever the service closes the channel).
+pub(super) async fn refuse(local: Rc<Local>, stream: Stream, why: Refusal, last: Vec<u8>) {
     tracing::debug!(peer = %stream.peer(), ?why, "connection refused");
-    context.counters().refused(why);
-    let mut out = Outbox::default();
-    let answer = if why == Refusal::Draining { reply::DRAINING } else { reply::BUSY };
-    answer.send(&mut out);
-    farewell(&stream, out.take()).await;
+    local.counters().refused(why);
+    farewell(&stream, last).await;
+}
+
+/// A place for one session, or why there is none: for the greeting of whoever refuses.
+pub(super) fn enter(local: &Rc<Local>, peer: IpAddr, protocol: Protocol) -> Result<Place, Refusal> {
+    if local.notice.phase() != Phase::Running {
+        return Err(Refusal::Draining);
+    }
+    let config = local.shared.config.load();
+    let permit = local.shared.admission.enter(
+        peer,
+        config.server.max_connections,
+        config.server.max_connections_per_ip,
+    )?;
+    local.counters().opened(protocol);
+    local.sessions.set(local.sessions.get() + 1);
+    Ok(Place { local: Rc::clone(local), protocol, _permit: permit })
 }
 
 /// One session of this shard, and its place among those of all shards.
 pub(super) struct Place {
-    pub(super) context: Rc<Context>,
+    local: Rc<Local>,
+    protocol: Protocol,
     _permit: Permit,
-}
-
-impl Place {
-    pub(super) fn new(context: Rc<Context>, permit: Permit) -> Self {
-        context.counters().opened.increment();
-        context.sessions.set(context.sessions.get() + 1);
-        Self { context, _permit: permit }
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.context.counters().closed.increment();
-        self.context.sessions.set(self.context.sessions.get() - 1);
+        self.local.counters().closed(self.protocol);
+        self.local.sessions.set(self.local.sessions.get() - 1);
     }
 }
 

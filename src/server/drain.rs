@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::notice::Phase;
-use super::shared::Context;
+use super::shared::Local;
 use crate::shard;
 
 /// How often the sessions are counted while the shard goes down.
@@ -19,37 +19,37 @@ const LOOK: Duration = Duration::from_millis(50);
 const LAST: Duration = Duration::from_secs(1);
 
 /// Runs as long as the shard serves; completes when its sessions are gone, or had their time.
-pub(super) async fn drain_watch(context: Rc<Context>) {
-    told(&context).await;
-    let seconds = context.shared.config.load().server.drain_seconds;
+pub(super) async fn drain_watch(local: Rc<Local>) {
+    told(&local).await;
+    let seconds = local.shared.config.load().server.drain_seconds;
     let mut deadline = shard::now().after(Duration::from_secs(seconds));
-    enter(&context, Phase::Draining).await;
+    enter(&local, Phase::Draining).await;
     loop {
-        let stopping = context.notice.phase() == Phase::Stopping;
+        let stopping = local.notice.phase() == Phase::Stopping;
         // Not before the sessions of other shards are gone as well: until then this one tells those
         // who still connect that the server goes down.
-        let alone = context.sessions.get() == 0 && context.shared.admission.count() == 0;
+        let alone = local.sessions.get() == 0 && local.shared.admission.count() == 0;
         if alone || (stopping && shard::now() >= deadline) {
             return;
         }
         let now = shard::now();
-        if !stopping && (context.shared.phase() == Phase::Stopping || now >= deadline) {
-            enter(&context, Phase::Stopping).await;
+        if !stopping && (local.shared.phase() == Phase::Stopping || now >= deadline) {
+            enter(&local, Phase::Stopping).await;
             deadline = now.after(LAST);
         }
         shard::sleep_until(shard::now().after(LOOK)).await;
     }
 }
 
-async fn enter(context: &Context, phase: Phase) {
-    tracing::debug!(?phase, sessions = context.sessions.get(), "shard goes down");
-    context.notice.enter(phase).await;
+async fn enter(local: &Local, phase: Phase) {
+    tracing::debug!(?phase, sessions = local.sessions.get(), "shard goes down");
+    local.notice.enter(phase).await;
 }
 
 /// Waits until the server goes down.
-async fn told(context: &Context) {
+async fn told(local: &Local) {
     let mut seen = 0;
-    while context.shared.phase() == Phase::Running {
+    while local.shared.phase() == Phase::Running {
         seen = shard::noticed(seen).await;
     }
 }

@@ -19,16 +19,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::ask;
-use super::door::{Place, farewell, refuse};
+use super::door::{self, Place, farewell};
 use super::input::Input;
 use super::login::{self, Login};
 use super::notice::Phase;
 use super::poll::poll_once;
 use super::shared::{Context, View};
 use super::transfer::{self, Change, Ground, Running, Who};
+use crate::ftp::reply;
 use crate::ftp::session::{Session, Timer};
 use crate::ftp::step::{Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret, Transfer};
-use crate::metrics::{Ending, Refusal, Verb};
+use crate::metrics::{Ending, Protocol, Refusal, Verb};
 use crate::shard::{self, Instant, Passive, Received, Stream};
 use crate::store::files::Tree;
 use crate::wire::outbox::Outbox;
@@ -56,7 +57,9 @@ pub(super) fn session(context: Rc<Context>, stream: Stream) -> impl Future<Outpu
 }
 
 struct Control {
-    place: Place,
+    context: Rc<Context>,
+    /// Held as long as the session lasts.
+    _place: Place,
     view: Rc<View>,
     stream: Stream,
     dialogue: Session,
@@ -101,25 +104,23 @@ impl Control {
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let view = context.view();
         let (local, peer) = (stream.local(), stream.peer());
-        let permit = context.shared.admission.enter(
-            peer.ip(),
-            view.connections_max,
-            view.connections_per_address_max,
-        );
-        let permit = match permit {
-            _ if context.notice.phase() != Phase::Running => {
-                return Err(Box::pin(refuse(context, stream, Refusal::Draining)));
+        let mut out = Outbox::default();
+        let place = match door::enter(&context.local, peer.ip(), Protocol::Ftp) {
+            Ok(place) => place,
+            Err(why) => {
+                let busy = if why == Refusal::Draining { reply::DRAINING } else { reply::BUSY };
+                busy.send(&mut out);
+                let local = Rc::clone(&context.local);
+                return Err(Box::pin(door::refuse(local, stream, why, out.take())));
             }
-            Ok(permit) => permit,
-            Err(why) => return Err(Box::pin(refuse(context, stream, why))),
         };
         tracing::debug!(%peer, "session begins");
-        let mut out = Outbox::default();
         let dialogue = Session::new(Rc::clone(&view.settings), local, peer, &mut out);
         let now = shard::now();
         Ok(Self {
             phase: Phase::Running,
-            place: Place::new(context, permit),
+            context,
+            _place: place,
             view,
             stream,
             dialogue,
@@ -138,7 +139,7 @@ impl Control {
     }
 
     fn context(&self) -> &Rc<Context> {
-        &self.place.context
+        &self.context
     }
 
     /// Counts what the end of the session ends.
@@ -225,10 +226,10 @@ impl Control {
         }
         self.input.settle();
         let deadline = self.deadline();
-        let Self { stream, running, place, phase, .. } = self;
+        let Self { stream, running, context, phase, .. } = self;
         let mut receive = pin!(stream.receive());
         let mut sleep = pin!(shard::sleep_until(deadline));
-        let mut notice = pin!(place.context.notice.changed(*phase));
+        let mut notice = pin!(context.notice.changed(*phase));
         std::future::poll_fn(|context| {
             if let Some(running) = running
                 && let Poll::Ready(change) = running.poll(context)

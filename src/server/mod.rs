@@ -3,6 +3,7 @@
 //! Reading order: `run` (start to stop) · `ftp` (one control connection) · `transfer`, `retrieve`,
 //! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
 
+mod accept_mail;
 pub mod admin;
 mod admit;
 mod ask;
@@ -12,7 +13,10 @@ mod entry;
 mod fault;
 mod ftp;
 mod gate;
+mod haste;
+mod ingress;
 mod input;
+mod life;
 mod list;
 mod lister;
 mod listing_cache;
@@ -26,18 +30,20 @@ pub mod queue;
 mod quota;
 mod reload;
 mod retrieve;
+mod routing;
 mod run;
 mod shared;
 #[cfg(test)]
 mod sim_tests;
 mod sink;
 mod size;
+mod smtp;
+mod sockets;
 pub mod status;
 mod store;
 mod transfer;
 
 use drain::drain_watch;
-use ftp::session;
 use notice::Phase;
 pub use run::{Failure, serve};
-use shared::{Context, Shared};
+use shared::Shared;

@@ -35,6 +35,19 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
         }
         (was, now) => keep(was, now, "[ftp]", &mut keys),
     }
+    match (&old.smtp, &mut new.smtp) {
+        (Some(was), Some(now)) => {
+            keep(&was.listen, &mut now.listen, "[smtp] listen", &mut keys);
+            keep(&was.spool, &mut now.spool, "[smtp] spool", &mut keys);
+            let (bytes, memory) = (&mut now.spool_segment_bytes, &mut now.spool_memory_bytes);
+            keep(&was.spool_segment_bytes, bytes, "[smtp] spool_segment_bytes", &mut keys);
+            keep(&was.spool_memory_bytes, memory, "[smtp] spool_memory_bytes", &mut keys);
+            let reserve = &mut now.spool_reserve_bytes;
+            keep(&was.spool_reserve_bytes, reserve, "[smtp] spool_reserve_bytes", &mut keys);
+            keep(&old.mail.root, &mut new.mail.root, "[mail] root", &mut keys);
+        }
+        (was, now) => keep(was, now, "[smtp]", &mut keys),
+    }
     keys
 }
 

@@ -5,15 +5,15 @@
 //! watches accounts and beats, and touches no connection.
 //!
 //! Promises: `ready` is said when every listener accepts; a shard that stops beating ends the process
-//! within [`BEAT_AGE_MAX`] and says so; a reload that fails leaves the old configuration in force.
+//! within [`BEAT_AGE_MAX`] and says so; a reload that fails leaves the old configuration in force,
+//! aliases that are wrong the old aliases.
 //! Not here: reading configuration (`config`), sessions (`ftp`).
 
 use std::future::Future;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -21,14 +21,16 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::life::live;
 use super::reload::{keep_what_needs_restart, links};
-use super::{Context, Phase, Shared, drain_watch, manage, session};
+use super::routing::Routing;
+use super::{Phase, Shared, manage, sockets};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
 use crate::problem::Problem;
 use crate::shard::preflight::{self, Level};
-use crate::shard::{self, Listeners, Plan, Root, Shards};
-use crate::store::accounts::{Access, Accounts, Fingerprint};
+use crate::shard::{self, Links, Listeners, Plan, Ready, Root, Shards};
+use crate::store::accounts::{Accounts, Fingerprint};
 use crate::xferlog::Xferlog;
 
 /// A shard that has not proved for this long that it lives is taken for dead.
@@ -62,18 +64,8 @@ pub fn serve(
 ) -> Result<(), Failure> {
     shard::give_memory_back();
     let cpus = look_at_machine(&mut config)?;
-    let ftp = config.ftp.clone().ok_or_else(|| {
-        Failure::Usage(
-            "[ftp]: nothing to serve (add the section, see `sluicegate config default`)".to_owned(),
-        )
-    })?;
-    Root::open(&ftp.root, links(ftp.symlinks)).map_err(|error| {
-        Failure::Usage(format!(
-            "[ftp] root: {}: {error} (make it, or name another)",
-            ftp.root.display()
-        ))
-    })?;
-    let listeners = bind(&ftp.listen, cpus.len())?;
+    look_at_roots(&config)?;
+    let listeners = sockets::bind(&config, cpus.len())?;
     let addresses = listeners.addresses().to_vec();
     let endpoint = metrics_endpoint(&config)?;
     let xferlog = config.log.xferlog.as_deref().map(Xferlog::open).transpose().map_err(usage)?;
@@ -87,7 +79,12 @@ pub fn serve(
     let accounts_seen = Accounts::fingerprint(&users_file);
     let accounts = Accounts::load(&users_file).map_err(usage)?;
     let connections_fit = config.server.max_connections;
+    let mut routing = Routing::default();
+    let router = routing.load(&config, &accounts).map_err(usages)?;
     let mut shared = Shared::new(config, accounts, start_number());
+    if let Some(router) = router {
+        shared.replace_router(router);
+    }
     if let Some(xferlog) = xferlog {
         shared = shared.with_xferlog(xferlog);
     }
@@ -96,6 +93,7 @@ pub fn serve(
         users_file,
         metrics: Arc::clone(&shared.metrics),
         shared: Arc::new(shared),
+        routing,
         connections_fit,
         reload: Box::new(reload),
         stopping: None,
@@ -131,6 +129,11 @@ fn watch_logs(shared: &Shared, metrics: &Metrics) {
     }
 }
 
+fn usages(problems: Vec<Problem>) -> Failure {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Failure::Usage(lines.join("\n"))
+}
+
 fn usage(problem: Problem) -> Failure {
     Failure::Usage(problem.to_string())
 }
@@ -160,26 +163,28 @@ fn look_at_machine(config: &mut Config) -> Result<Vec<usize>, Failure> {
     Ok(cpus)
 }
 
-/// Sockets inherited from systemd, or bound here.
-fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Listeners, Failure> {
-    let mut inherited = listenfd::ListenFd::from_env();
-    if inherited.len() > 0 {
-        let sockets = (0..inherited.len())
-            .filter_map(|index| inherited.take_tcp_listener(index).ok().flatten());
-        let sockets = sockets.map(Into::into).collect();
-        return Listeners::inherit(sockets, shards)
-            .map_err(|error| Failure::Running(format!("inherited sockets: {error}")));
+/// There is something to serve, and it can be opened.
+fn look_at_roots(config: &Config) -> Result<(), Failure> {
+    if config.ftp.is_none() && config.smtp.is_none() {
+        return Err(Failure::Usage(
+            "[ftp], [smtp]: nothing to serve (add a section, see `sluicegate config default`)"
+                .to_owned(),
+        ));
     }
-    Listeners::bind(addresses, shards).map_err(|(address, error)| {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
-        let remedy = match error.kind() {
-            ErrorKind::AddrInUse => "address in use: stop the other server, or listen elsewhere",
-            ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
-            ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
-            _ => "see bind(2)",
-        };
-        Failure::Running(format!("[ftp] listen: {address}: {error} ({remedy})"))
-    })
+    let openable = |key: &str, path: &Path, links| {
+        Root::open(path, links).map(drop).map_err(|error| {
+            let path = path.display();
+            Failure::Usage(format!("{key}: {path}: {error} (make it, or name another)"))
+        })
+    };
+    if let Some(ftp) = &config.ftp {
+        openable("[ftp] root", &ftp.root, links(ftp.symlinks))?;
+    }
+    if let Some(smtp) = &config.smtp {
+        openable("[smtp] spool", &smtp.spool, Links::Beneath)?;
+        openable("[mail] root", &config.mail.root, Links::Beneath)?;
+    }
+    Ok(())
 }
 
 fn metrics_endpoint(config: &Config) -> Result<Option<Endpoint>, Failure> {
@@ -209,8 +214,8 @@ fn drop_privileges(config: &Config) -> Result<(), Failure> {
 
 fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result<Shards, Failure> {
     let shared = Arc::clone(shared);
-    let main = move |_: usize| -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(live(Arc::clone(&shared)))
+    let main = move |_: usize, ready: Ready| -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(live(Arc::clone(&shared), ready))
     };
     Shards::start(Plan { cpus, listeners, preempt: shard::PREEMPT }, Arc::new(main)).map_err(
         |error| {
@@ -220,56 +225,35 @@ fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result
                     "shard: no memory may be locked any more ({remedy})"
                 ));
             }
-            Failure::Running(format!("shard: {error}"))
+            match error.get_ref().and_then(|cause| cause.downcast_ref::<Problem>()) {
+                Some(problem) => Failure::Running(problem.to_string()),
+                None => Failure::Running(format!("shard: {error}")),
+            }
         },
     )
 }
 
-/// What one shard does from start to stop.
-async fn live(shared: Arc<Shared>) {
-    let Some(ftp) = shared.config.load().ftp.clone() else { return };
-    let root = match Root::open(&ftp.root, links(ftp.symlinks)) {
-        Ok(root) => root,
-        Err(error) => {
-            tracing::error!(root = %ftp.root.display(), %error, "the root cannot be opened");
-            return;
-        }
-    };
-    let Some(context) = Context::new(shared, root) else { return };
-    let accepting = Rc::clone(&context);
-    shard::accept(move |stream| shard::spawn("session", session(Rc::clone(&accepting), stream)));
-    if shard::index() == 0 {
-        shard::spawn("sweep", sweep_all(Rc::clone(&context)));
-    }
-    drain_watch(context).await;
-}
-
-/// Removes what uploads of earlier runs left behind, wherever uploads could go.
-async fn sweep_all(context: Rc<Context>) {
-    let ftp = &context.view().ftp;
-    let everywhere = context.shared.accounts.load().iter().any(|user| user.ftp == Access::Write);
-    let directories =
-        if everywhere { vec![Vec::new()] } else { super::shared::upload_directories(ftp) };
-    let removed =
-        crate::store::files::sweep(context.root(), &directories, context.shared.start).await;
-    if removed > 0 {
-        tracing::info!(removed, "temporaries of broken-off uploads removed");
-    }
-}
-
 /// One line per listener, then `ready`, then what to try next.
-fn announce(addresses: &[SocketAddr], metrics: Option<SocketAddr>, embedded: bool) {
+fn announce(addresses: &[(u8, SocketAddr)], metrics: Option<SocketAddr>, embedded: bool) {
     let mut text = String::new();
-    for address in addresses {
-        text.push_str(&format!("listening ftp {address}\n"));
+    for (service, address) in addresses {
+        text.push_str(&format!("listening {} {address}\n", sockets::name(*service)));
     }
     if let Some(address) = metrics {
         text.push_str(&format!("listening metrics {address}\n"));
     }
     text.push_str("ready\n");
-    if let Some(address) = addresses.first().filter(|_| embedded) {
+    let first = |wanted: u8| {
+        addresses.iter().find(|(service, _)| embedded && *service == wanted).map(|(_, at)| at)
+    };
+    if let Some(address) = first(sockets::FTP) {
         text.push_str(&format!(
             "try:  curl ftp://{address}/pub/\n      curl -O ftp://{address}/pub/welcome.txt\n      curl -T FILE ftp://{address}/incoming/\n"
+        ));
+    }
+    if let Some(address) = first(sockets::SMTP) {
+        text.push_str(&format!(
+            "      curl smtp://{address} --mail-from me@localhost --mail-rcpt you@localhost -T FILE\n"
         ));
     }
     // Standard error may be closed; the server serves all the same.
@@ -289,6 +273,7 @@ struct Supervisor {
     connections_fit: usize,
     users_file: PathBuf,
     accounts_seen: Fingerprint,
+    routing: Routing,
     reload: Box<Reload>,
     stopping: Option<Instant>,
 }
@@ -398,6 +383,26 @@ impl Supervisor {
     fn look_at_accounts(&mut self) {
         if Accounts::fingerprint(&self.users_file) != self.accounts_seen {
             self.load_accounts();
+        } else if self.routing.changed() {
+            self.load_router();
+        }
+    }
+
+    /// Makes the router anew, of whatever is in force; one that cannot be made changes nothing.
+    fn load_router(&mut self) {
+        let (config, accounts) = (self.shared.config.load_full(), self.shared.accounts.load_full());
+        match self.routing.load(&config, &accounts) {
+            Ok(Some(router)) => {
+                self.shared.replace_router(router);
+                tracing::info!("aliases reloaded");
+            }
+            Ok(None) => {}
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("aliases: not reloaded; the old ones stay in force");
+            }
         }
     }
 
@@ -411,6 +416,7 @@ impl Supervisor {
             Err(problem) => tracing::error!("{problem}; the old accounts stay in force"),
         }
         self.accounts_seen = seen;
+        self.load_router();
     }
 }
 

@@ -1,7 +1,8 @@
 //! server::shared – what all shards have in common, and what the sessions of one shard have.
 //!
 //! ```text
-//! Shared (one, Arc)  ──▶ Context (one per shard, Rc) ──▶ View (one per configuration, Rc) ──▶ Tree
+//! Shared (one, Arc) ─▶ Local (one per shard, Rc) ─┬▶ Context (FTP's) ─▶ View (one per configuration) ─▶ Tree
+//!                                                 └▶ Ingress (SMTP's, `ingress`)
 //! ```
 //! A session keeps the view it began with; a reload makes a new view for those that come after.
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::admin::Desk;
 use super::admit::{Admission, Failures};
@@ -23,6 +24,7 @@ use super::quota::Quota;
 use super::size::Sizes;
 use crate::config::{self, Anonymous, Config};
 use crate::ftp::session::Settings;
+use crate::mail::route::Router;
 use crate::metrics::{Counters, Metrics};
 use crate::shard::{self, Root};
 use crate::store::accounts::Accounts;
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     pub(super) config: ArcSwap<Config>,
     /// The accounts in force.
     pub(super) accounts: ArcSwap<Accounts>,
+    /// Who gets mail: from the configuration, the accounts and the aliases in force.
+    pub(super) router: ArcSwapOption<Router>,
     /// Sessions there are.
     pub(super) admission: Arc<Admission>,
     /// Logins that failed, by address.
@@ -68,6 +72,7 @@ impl Shared {
             xferlog: None,
             config: ArcSwap::from_pointee(config),
             accounts: ArcSwap::from_pointee(accounts),
+            router: ArcSwapOption::empty(),
             admission: Arc::default(),
             failures: Failures::default(),
             start,
@@ -118,19 +123,46 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn generation(&self) -> u64 {
+    /// Puts a router in force for recipients from now on.
+    pub(super) fn replace_router(&self, router: Router) {
+        self.router.store(Some(Arc::new(router)));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes whenever something was put in force.
+    pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 }
 
-/// What the sessions of one shard have in common.
-pub(super) struct Context {
+/// What the sessions of one shard have in common, whatever they speak.
+pub(super) struct Local {
     /// What all shards have in common.
     pub(super) shared: Arc<Shared>,
     /// How sessions learn that the server goes down.
     pub(super) notice: Notice,
     /// Sessions of this shard.
     pub(super) sessions: Cell<usize>,
+    index: usize,
+}
+
+impl Local {
+    /// For this shard.
+    pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let notice = Notice::default();
+        Rc::new(Self { shared, notice, sessions: Cell::new(0), index: shard::index() })
+    }
+
+    /// What this shard counts.
+    pub(super) fn counters(&self) -> &Counters {
+        self.shared.metrics.shard(self.index)
+    }
+}
+
+/// What the FTP sessions of one shard have in common.
+pub(super) struct Context {
+    /// What those that speak otherwise share with them.
+    pub(super) local: Rc<Local>,
     /// Transfers that move octets on this shard.
     pub(super) transfers: Cell<usize>,
     pub(super) listings: Rc<Listings>,
@@ -139,7 +171,6 @@ pub(super) struct Context {
     pub(super) login_lines: Quota,
     pub(super) logins: Gate,
     pub(super) counts: Gate,
-    index: usize,
     root: Root,
     view: RefCell<Rc<View>>,
     keys: Cell<u64>,
@@ -147,22 +178,19 @@ pub(super) struct Context {
 
 impl Context {
     /// For this shard. `None` when the configuration has no FTP.
-    pub(super) fn new(shared: Arc<Shared>, root: Root) -> Option<Rc<Self>> {
-        let view = View::new(&shared, &root, 0)?;
+    pub(super) fn new(local: &Rc<Local>, root: Root) -> Option<Rc<Self>> {
+        let view = View::new(&local.shared, &root, 0)?;
         Some(Rc::new(Self {
-            notice: Notice::default(),
-            sessions: Cell::new(0),
+            local: Rc::clone(local),
             transfers: Cell::new(0),
             listings: Rc::default(),
             sizes: Sizes::default(),
             login_lines: Quota::default(),
             logins: Gate::new(LOGINS_AT_ONCE, LOGINS_WAITING_MAX),
             counts: Gate::new(COUNTS_AT_ONCE, COUNTS_WAITING_MAX),
-            index: shard::index(),
             root,
             view: RefCell::new(Rc::new(view)),
             keys: Cell::new(1),
-            shared,
         }))
     }
 
@@ -184,11 +212,6 @@ impl Context {
         }
     }
 
-    /// What this shard counts.
-    pub(super) fn counters(&self) -> &Counters {
-        self.shared.metrics.shard(self.index)
-    }
-
     pub(super) fn next_key(&self) -> u64 {
         let key = self.keys.get();
         self.keys.set(key + 1);
@@ -200,16 +223,20 @@ impl Context {
     }
 }
 
+impl std::ops::Deref for Context {
+    type Target = Local;
+
+    fn deref(&self) -> &Local {
+        &self.local
+    }
+}
+
 /// One configuration as sessions need it.
 pub(super) struct View {
     /// The section `[ftp]`.
     pub(super) ftp: config::Ftp,
     /// What the core needs.
     pub(super) settings: Rc<Settings>,
-    /// Sessions in total.
-    pub(super) connections_max: usize,
-    /// Sessions per address, 0 for no limit.
-    pub(super) connections_per_address_max: usize,
     /// No octet for this long breaks a transfer, and a control connection that does not read.
     pub(super) stall: Duration,
     pub(super) anonymous: Option<Rc<Tree>>,
@@ -227,8 +254,6 @@ impl View {
             .map(|policy| Rc::new(Tree::new(root.clone(), policy, key)));
         Some(Self {
             settings: Rc::new(settings(&config, &ftp)),
-            connections_max: config.server.max_connections,
-            connections_per_address_max: config.server.max_connections_per_ip,
             stall: Duration::from_secs(u64::from(ftp.stall_seconds)),
             anonymous,
             trees: RefCell::default(),

@@ -5,6 +5,9 @@
 //! least loaded shard before its first byte, as a ring message that carries the descriptor's number
 //! (the process shares one descriptor table).
 //!
+//! A listener carries the number of the service it is for; the number goes with the connection. What
+//! the numbers mean is not known here.
+//!
 //! Promises: a second server cannot slip in beside the first (a probe bind without SO_REUSEPORT comes
 //! first); listeners live as long as the process; running out of descriptors pauses accepting and
 //! says so once, it neither spins nor ends it.
@@ -35,21 +38,24 @@ const SPREAD_TOLERANCE: usize = 64;
 
 /// Bound control sockets, one set per shard.
 pub struct Listeners {
-    addresses: Vec<SocketAddr>,
-    sockets: Vec<Vec<OwnedFd>>,
+    addresses: Vec<(u8, SocketAddr)>,
+    sockets: Vec<Vec<(u8, OwnedFd)>>,
 }
 
 impl Listeners {
-    /// Binds every address once per shard. Port 0 is chosen once and shared.
+    /// Binds every address, for its service, once per shard. Port 0 is chosen once and shared.
     ///
     /// # Errors
     /// The address that could not be bound, and why.
-    pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Self, (SocketAddr, io::Error)> {
+    pub fn bind(
+        addresses: &[(u8, SocketAddr)],
+        shards: usize,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
         let mut listeners =
             Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
-        for &wanted in addresses {
+        for &(service, wanted) in addresses {
             // An IPv6 wildcard takes IPv4 as well, unless somebody in the list does that.
-            let taken = addresses.iter().any(|other| {
+            let taken = addresses.iter().any(|(_, other)| {
                 other.is_ipv4() && other.port() == wanted.port() && wanted.port() != 0
             });
             let wildcard = if taken { Takes::SixOnly } else { Takes::Both };
@@ -61,9 +67,9 @@ impl Listeners {
             drop(probe);
             for sockets in &mut listeners.sockets {
                 let socket = socket(bound, wildcard, true).map_err(|error| (wanted, error))?;
-                sockets.push(socket.into());
+                sockets.push((service, socket.into()));
             }
-            listeners.addresses.push(bound);
+            listeners.addresses.push((service, bound));
         }
         Ok(listeners)
     }
@@ -72,28 +78,28 @@ impl Listeners {
     ///
     /// # Errors
     /// When a descriptor is not a listening socket.
-    pub fn inherit(inherited: Vec<OwnedFd>, shards: usize) -> io::Result<Self> {
+    pub fn inherit(inherited: Vec<(u8, OwnedFd)>, shards: usize) -> io::Result<Self> {
         let mut listeners =
             Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
-        for fd in inherited {
+        for (service, fd) in inherited {
             let socket = SockRef::from(&fd);
             let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
             prepare(&socket)?;
-            listeners.addresses.push(address);
+            listeners.addresses.push((service, address));
             for sockets in &mut listeners.sockets {
-                sockets.push(fd.try_clone()?);
+                sockets.push((service, fd.try_clone()?));
             }
         }
         Ok(listeners)
     }
 
-    /// The bound addresses, in the order given.
+    /// The bound addresses and their services, in the order given.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[(u8, SocketAddr)] {
         &self.addresses
     }
 
-    pub(super) fn take(&mut self, shard: usize) -> Vec<OwnedFd> {
+    pub(super) fn take(&mut self, shard: usize) -> Vec<(u8, OwnedFd)> {
         self.sockets.get_mut(shard).map(std::mem::take).unwrap_or_default()
     }
 }
@@ -150,26 +156,27 @@ impl Drop for Load {
     }
 }
 
-/// What begins a connection.
-type Handle = Rc<dyn Fn(Stream)>;
+/// What begins a connection of a service.
+type Handle = Rc<dyn Fn(Stream, u8)>;
 
 /// Accepts on this shard's listeners until the shard ends, and takes what others hand over.
-pub fn accept(handle: impl Fn(Stream) + 'static) {
+pub fn accept(handle: impl Fn(Stream, u8) + 'static) {
     let handle: Handle = Rc::new(handle);
     let listeners = core(|core| std::mem::take(&mut *core.listeners.borrow_mut()));
-    for listener in listeners {
+    for (service, listener) in listeners {
         let handle = Rc::clone(&handle);
-        super::spawn("accept", accept_on(Rc::new(listener), handle));
+        super::spawn("accept", accept_on(Rc::new(listener), service, handle));
     }
     super::spawn("handover", async move {
         loop {
-            let fd = poll_fn(|context| core(|core| core.ring.poll_handed(context))).await;
-            begin(fd, &handle);
+            let (fd, service) =
+                poll_fn(|context| core(|core| core.ring.poll_handed(context))).await;
+            begin(fd, service, &handle);
         }
     });
 }
 
-async fn accept_on(listener: Rc<OwnedFd>, handle: Handle) {
+async fn accept_on(listener: Rc<OwnedFd>, service: u8, handle: Handle) {
     let mut warned = false;
     loop {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
@@ -179,7 +186,7 @@ async fn accept_on(listener: Rc<OwnedFd>, handle: Handle) {
             core(|core| core.ring.start_multi(entry, Keep::Fd(Rc::clone(&listener)), true));
         while let Some((result, _)) = poll_fn(|context| accepting.poll_next(context)).await {
             match super::ring::outcome(result) {
-                Ok(fd) => place(fd.cast_signed(), &handle),
+                Ok(fd) => place(fd.cast_signed(), service, &handle),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                         if !std::mem::replace(&mut warned, true) {
@@ -199,7 +206,7 @@ async fn accept_on(listener: Rc<OwnedFd>, handle: Handle) {
 }
 
 /// Begins a connection here or hands it to the least loaded shard.
-fn place(fd: RawFd, handle: &Handle) {
+fn place(fd: RawFd, service: u8, handle: &Handle) {
     let target = core(|core| {
         let own = core.board.load.load(Ordering::Relaxed);
         let least = core
@@ -216,26 +223,26 @@ fn place(fd: RawFd, handle: &Handle) {
     match target {
         Some((load, ring_fd)) if ring_fd >= 0 => {
             load.fetch_add(1, Ordering::Relaxed);
-            let handed = core(|core| core.ring.hand_over(ring_fd, fd));
+            let handed = core(|core| core.ring.hand_over(ring_fd, fd, service));
             let handle = Rc::clone(handle);
             super::spawn("hand-over", async move {
                 if let Err(error) = handed.result().await {
                     tracing::debug!(%error, "another shard takes no connection");
                     load.fetch_sub(1, Ordering::Relaxed);
-                    keep(fd, &handle);
+                    keep(fd, service, &handle);
                 }
             });
         }
-        _ => keep(fd, handle),
+        _ => keep(fd, service, handle),
     }
 }
 
-fn keep(fd: RawFd, handle: &Handle) {
+fn keep(fd: RawFd, service: u8, handle: &Handle) {
     core(|core| core.board.load.fetch_add(1, Ordering::Relaxed));
-    begin(fd, handle);
+    begin(fd, service, handle);
 }
 
-fn begin(fd: RawFd, handle: &Handle) {
+fn begin(fd: RawFd, service: u8, handle: &Handle) {
     // SAFETY: the descriptor comes from an accept of this process (ours or one handed over), and
     // nobody else closes it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -246,6 +253,6 @@ fn begin(fd: RawFd, handle: &Handle) {
     // A client that is gone already (ENOTCONN) is nobody to talk to.
     if let Ok(mut stream) = Stream::from_fd(fd) {
         stream.count(load);
-        handle(stream);
+        handle(stream, service);
     }
 }

@@ -9,7 +9,7 @@
 //! stays until the kernel is done (the owner is then the operation's slot).
 //! Not here: who uses them (`net`, `file`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -139,7 +139,8 @@ impl Provided {
     }
 }
 
-/// Octets of one receive; a provided buffer goes back to the kernel when this is dropped.
+/// Octets of one receive; a provided buffer goes back to the kernel, a block to the pool, when this is
+/// dropped.
 pub struct Received(Octets);
 
 enum Octets {
@@ -147,6 +148,37 @@ enum Octets {
     Provided { id: u16, len: usize, start: *const u8 },
     /// Of their own memory, while no provided buffer was free.
     Own { octets: Vec<u8>, len: usize },
+    /// Of a block, which goes back to the pool.
+    Block { block: Large, len: usize },
+}
+
+/// A block for a large receive. They are counted, so that receives never take the whole pool: what
+/// becomes of the octets may need a block as well.
+pub(super) struct Large(Block);
+
+impl Large {
+    /// Blocks that large receives of one shard may hold.
+    const MAX: usize = BLOCK_COUNT / 2;
+
+    /// A block, if there is one to spare now.
+    pub(super) fn take() -> Option<Self> {
+        if super::core(|core| core.blocks.large.get()) >= Self::MAX {
+            return None;
+        }
+        let block = try_block()?;
+        super::core(|core| core.blocks.large.set(core.blocks.large.get() + 1));
+        Some(Self(block))
+    }
+
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        super::core(|core| core.blocks.large.set(core.blocks.large.get() - 1));
+    }
 }
 
 impl Received {
@@ -156,6 +188,10 @@ impl Received {
 
     pub(super) fn own(octets: Vec<u8>, len: usize) -> Self {
         Self(Octets::Own { octets, len })
+    }
+
+    pub(super) fn large(block: Large, len: usize) -> Self {
+        Self(Octets::Block { block, len })
     }
 
     pub(super) fn buffer(provided: &Provided, id: u16, len: usize) -> Self {
@@ -175,6 +211,7 @@ impl Deref for Received {
                 std::slice::from_raw_parts(*start, *len)
             },
             Octets::Own { octets, len } => &octets[..*len],
+            Octets::Block { block, len } => &block.0[..*len],
         }
     }
 }
@@ -191,6 +228,8 @@ impl Drop for Received {
 pub(super) struct Pool {
     arena: Arena,
     free: RefCell<Vec<u16>>,
+    /// Blocks that hold large receives.
+    large: Cell<usize>,
     waiting: RefCell<VecDeque<Rc<RefCell<Ticket>>>>,
 }
 
@@ -207,6 +246,7 @@ impl Pool {
         Ok(Self {
             arena,
             free: RefCell::new((0..count).rev().collect()),
+            large: Cell::new(0),
             waiting: RefCell::new(VecDeque::new()),
         })
     }

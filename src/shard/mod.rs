@@ -50,10 +50,10 @@ pub use buffers::{BLOCK_BYTES, Block, Received, block};
 pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
 pub use net::{Passive, Stream, connect};
-pub use start::{Board, HEARTBEAT, Main, PREEMPT, Plan, Shards};
+pub use start::{Board, HEARTBEAT, Main, PREEMPT, Plan, Ready, Shards};
 pub use sys::give_memory_back;
 pub use task::{spawn, yield_now};
-pub use time::{Instant, now, sleep_until, wall, within};
+pub use time::{Alarm, Instant, now, sleep_until, wall, within};
 pub use workers::blocking;
 
 /// Everything one shard owns.
@@ -65,7 +65,7 @@ struct Core {
     workers: workers::Workers,
     boards: Arc<[Board]>,
     board: BoardRef,
-    listeners: RefCell<Vec<OwnedFd>>,
+    listeners: RefCell<Vec<(u8, OwnedFd)>>,
     listening: Cell<usize>,
     beating: Cell<bool>,
     seen_notices: Cell<u64>,
@@ -110,7 +110,7 @@ impl Core {
         boards: Arc<[Board]>,
         ring: ring::RingHandle,
         workers: Arc<workers::Queue>,
-        listeners: Vec<OwnedFd>,
+        listeners: Vec<(u8, OwnedFd)>,
     ) -> io::Result<Rc<Self>> {
         let mut seed = [0u8; 8];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;

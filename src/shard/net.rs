@@ -1,7 +1,7 @@
 //! shard::net – connected sockets and passive data ports.
 //!
-//! Control connections receive by one multishot operation into the shard's provided buffers and send
-//! owned buffers without waiting for them; data connections receive into pooled blocks and send files
+//! Control connections receive by one multishot operation into the shard's provided buffers – or, where
+//! much is expected, a block at a time – and send owned buffers without waiting for them; data connections receive into pooled blocks and send files
 //! by `sendfile`, waiting for room on the ring.
 //!
 //! Promises: dropping a stream cancels what is in flight and closes it when the kernel is done with
@@ -22,7 +22,7 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, types};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::buffers::{BLOCK_BYTES, Block, PROVIDED_BYTES, PROVIDED_GROUP, Received};
+use super::buffers::{BLOCK_BYTES, Block, Large, PROVIDED_BYTES, PROVIDED_GROUP, Received};
 use super::ring::{Keep, Multi, Op};
 use super::{File, core, now, within};
 
@@ -154,6 +154,78 @@ impl Stream {
     fn arm(&self) -> Multi {
         let entry = opcode::RecvMulti::new(self.raw(), PROVIDED_GROUP).build();
         core(|core| core.ring.start_multi(entry, self.keep(), false))
+    }
+
+    /// Like [`Stream::receive`], but takes as much at once as a block holds: for the octets of a large
+    /// message. No block is held while nothing has come, however slow the peer is. What the multishot
+    /// operation took comes first; the next [`Stream::receive`] begins a new one. Dropping the future
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// As for [`Stream::receive`].
+    pub async fn receive_large(&self) -> io::Result<Received> {
+        loop {
+            if self.receiving_alone.borrow().is_some() || self.receiving.borrow().is_some() {
+                if let Some(received) = self.received_before().await? {
+                    return Ok(received);
+                }
+                continue;
+            }
+            match self.receive_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready(libc::POLLIN).await?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => return received,
+            }
+        }
+    }
+
+    /// Ends the multishot operation; what it took already. `None` when there is no more of that.
+    async fn received_before(&self) -> io::Result<Option<Received>> {
+        if self.receiving_alone.borrow().is_some() {
+            return self.received_alone().await.map(Some);
+        }
+        let next = poll_fn(|context| {
+            let receiving = self.receiving.borrow();
+            let Some(multi) = receiving.as_ref() else { return Poll::Ready(None) };
+            multi.cancel();
+            multi.poll_next(context)
+        })
+        .await;
+        let Some((result, flags)) = next else {
+            *self.receiving.borrow_mut() = None;
+            return Ok(None);
+        };
+        match super::ring::outcome(result) {
+            Ok(len) => Ok(Some(match cqueue::buffer_select(flags) {
+                Some(id) => received(id, len),
+                None => Received::end(),
+            })),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOBUFS | libc::ECANCELED) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// What is there now, without waiting: into a block, or into little memory of its own where no
+    /// block can be spared.
+    fn receive_now(&self) -> io::Result<Received> {
+        use nix::sys::socket::{MsgFlags, recv};
+        let socket = self.fd.as_raw_fd();
+        if let Some(mut block) = Large::take() {
+            let len = recv(socket, block.room(), MsgFlags::MSG_DONTWAIT)?;
+            return Ok(if len == 0 { Received::end() } else { Received::large(block, len) });
+        }
+        let mut octets = vec![0; PROVIDED_BYTES];
+        let len = recv(socket, &mut octets, MsgFlags::MSG_DONTWAIT)?;
+        Ok(Received::own(octets, len))
+    }
+
+    /// Octets that came and were not received yet.
+    pub fn unread(&self) -> usize {
+        self.octets(libc::FIONREAD)
     }
 
     /// Starts one receive into memory of its own. The multishot operation has ended.
@@ -350,9 +422,14 @@ impl Stream {
 
     /// Octets in the socket that the peer has not acknowledged (FIN counts as one).
     pub fn unacknowledged(&self) -> usize {
+        self.octets(libc::TIOCOUTQ)
+    }
+
+    /// `queue`: SIOCINQ (FIONREAD) or SIOCOUTQ (TIOCOUTQ), tcp(7).
+    fn octets(&self, queue: libc::Ioctl) -> usize {
         let mut octets: libc::c_int = 0;
-        // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int, tcp(7).
-        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+        // SAFETY: both requests write one int, tcp(7).
+        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), queue, &raw mut octets) };
         if status == 0 { usize::try_from(octets).unwrap_or(0) } else { 0 }
     }
 }

@@ -44,7 +44,8 @@ const IOWQ_WORKERS: [u32; 2] = [8, 16];
 const UNTAKEN_MAX: usize = 4;
 /// User data of completions nobody waits for (cancellations).
 const NOBODY: u64 = u64::MAX;
-/// High half of user data of a descriptor handed over by another shard; the result is the descriptor.
+/// High half of user data of a descriptor handed over by another shard; the low half is its service,
+/// the result is the descriptor.
 pub(super) const HANDOVER: u64 = 0xffff_fffe << 32;
 
 /// What an operation owns until its last completion.
@@ -91,8 +92,8 @@ pub(super) struct Ring {
     /// Entries that found no room or no memory; sent before anything newer.
     backlog: VecDeque<squeue::Entry>,
     pub(super) provided: Provided,
-    /// Descriptors handed over by other shards, and who waits for them.
-    handed: VecDeque<RawFd>,
+    /// Descriptors handed over by other shards, with their services, and who waits for them.
+    handed: VecDeque<(RawFd, u8)>,
     hand_waker: Option<Waker>,
     registered_blocks: usize,
 }
@@ -252,7 +253,7 @@ impl Ring {
 
     /// Takes the descriptors that were handed over and that nobody will begin with any more.
     pub(super) fn forsake_handed(&mut self) {
-        while let Some(fd) = self.handed.pop_front() {
+        while let Some((fd, _)) = self.handed.pop_front() {
             close_raw(fd);
         }
     }
@@ -288,7 +289,8 @@ impl Ring {
     fn complete(&mut self, cqe: &cqueue::Entry, dropped: &mut Vec<Keep>) {
         let data = cqe.user_data();
         if data & (0xffff_ffff << 32) == HANDOVER {
-            self.handed.push_back(cqe.result());
+            let service = u8::try_from(data & 0xffff_ffff).unwrap_or(u8::MAX);
+            self.handed.push_back((cqe.result(), service));
             if let Some(waker) = self.hand_waker.take() {
                 waker.wake();
             }
@@ -423,16 +425,17 @@ impl RingHandle {
     }
 
     /// Posts a descriptor to another shard's ring. The result says whether it got there.
-    pub(super) fn hand_over(&self, ring_fd: RawFd, fd: RawFd) -> Op {
-        let entry = opcode::MsgRingData::new(types::Fd(ring_fd), fd, HANDOVER, None).build();
+    pub(super) fn hand_over(&self, ring_fd: RawFd, fd: RawFd, service: u8) -> Op {
+        let data = HANDOVER | u64::from(service);
+        let entry = opcode::MsgRingData::new(types::Fd(ring_fd), fd, data, None).build();
         self.start(entry, Keep::Any(Box::new(())))
     }
 
-    /// The next descriptor handed over to this shard.
-    pub(super) fn poll_handed(&self, context: &Context<'_>) -> Poll<RawFd> {
+    /// The next descriptor handed over to this shard, and its service.
+    pub(super) fn poll_handed(&self, context: &Context<'_>) -> Poll<(RawFd, u8)> {
         let mut ring = self.0.borrow_mut();
-        if let Some(fd) = ring.handed.pop_front() {
-            return Poll::Ready(fd);
+        if let Some(handed) = ring.handed.pop_front() {
+            return Poll::Ready(handed);
         }
         ring.hand_waker = Some(context.waker().clone());
         Poll::Pending

@@ -138,11 +138,39 @@ pub struct Shards {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// What a shard runs; called on its own thread.
-pub type Main = dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync;
+/// What a shard runs; called on its own thread. It says when it is [`Ready`].
+pub type Main = dyn Fn(usize, Ready) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync;
+
+/// How a shard says whether its start succeeded; dropped unsaid, it did not.
+#[must_use = "whoever starts the shards waits for it"]
+pub struct Ready(Option<mpsc::Sender<io::Result<()>>>);
+
+impl Ready {
+    /// The shard serves.
+    pub fn done(mut self) {
+        self.tell(Ok(()));
+    }
+
+    /// The shard cannot serve, and why.
+    pub fn failed(mut self, error: io::Error) {
+        self.tell(Err(error));
+    }
+
+    fn tell(&mut self, outcome: io::Result<()>) {
+        if let Some(sender) = self.0.take() {
+            report(&sender, outcome);
+        }
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.tell(Err(io::Error::other("a shard ended while starting")));
+    }
+}
 
 impl Shards {
-    /// Starts all shards and returns when each accepts.
+    /// Starts all shards and returns when each said that it is ready.
     ///
     /// # Errors
     /// What the first shard that could not start said.
@@ -206,7 +234,7 @@ struct Seat {
     preempt: Duration,
     boards: Arc<[Board]>,
     workers: Arc<Queue>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<(u8, OwnedFd)>,
     ready: mpsc::Sender<io::Result<()>>,
 }
 
@@ -262,9 +290,7 @@ async fn live(seat: Seat, main: Arc<Main>) {
     super::spawn("knock", answer(Rc::clone(&core)));
     boards[index].ring_fd.store(core.ring.with(|ring| ring.raw_fd()), Ordering::Release);
     super::spawn("beat", beat(Rc::clone(&core)));
-    let life = main(index);
-    report(&ready, Ok(()));
-    life.await;
+    main(index, Ready(Some(ready))).await;
     boards[index].ring_fd.store(-1, Ordering::Release);
     farewell(&core).await;
     stop.set(true);
@@ -274,7 +300,7 @@ fn prepare(
     index: usize,
     boards: Arc<[Board]>,
     workers: Arc<Queue>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<(u8, OwnedFd)>,
 ) -> io::Result<Rc<Core>> {
     let ring = RingHandle::new(Ring::new(boards[index].wake.as_fd().as_raw_fd())?);
     let core = Core::install(index, boards, ring, workers, listeners)?;

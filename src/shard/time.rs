@@ -145,6 +145,36 @@ impl Future for Sleep {
     }
 }
 
+/// A deadline that moves while it is waited for. The timer behind it is set anew only when the deadline
+/// comes nearer, or when it fired: a session whose deadline recedes with every command costs the shard
+/// no timer per command.
+pub struct Alarm(Sleep);
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self(Sleep::new(Instant::NEVER))
+    }
+}
+
+impl Alarm {
+    /// Has `deadline` passed? Wakes the task when it does (and perhaps once before).
+    pub fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if deadline == Instant::NEVER {
+            return Poll::Pending;
+        }
+        if deadline < self.0.deadline {
+            self.0 = Sleep::new(deadline);
+        }
+        while Pin::new(&mut self.0).poll(context).is_ready() {
+            if now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.0 = Sleep::new(deadline);
+        }
+        Poll::Pending
+    }
+}
+
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {

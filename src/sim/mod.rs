@@ -46,9 +46,11 @@ pub use buffers::{BLOCK_BYTES, Block, block};
 pub use executor::Sim;
 pub use file::{File, FileKind, Stat};
 pub use net::{Passive, Received, Stream, connect};
-pub use start::{Board, Listeners, Main, PREEMPT, Plan, Shards, accept, give_memory_back, noticed};
+pub use start::{
+    Board, Listeners, Main, PREEMPT, Plan, Ready, Shards, accept, give_memory_back, noticed,
+};
 pub use task::{
-    Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now,
+    Alarm, Instant, blocking, index, now, random, sleep_until, spawn, wall, within, yield_now,
 };
 pub use tree::{Cursor, Dir, Item, Links, Placement, Root};
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, RangeInclusive};
 use std::rc::Rc;
 
-use super::buffers::Block;
+use super::buffers::{BLOCK_BYTES, Block};
 use super::file::File;
 use super::pipe::{Backlog, End, Signal};
 use super::{Open, World, world};
@@ -49,6 +49,19 @@ impl Stream {
     /// The next octets; empty at end of stream. Dropping this future loses nothing.
     pub async fn receive(&self) -> io::Result<Received> {
         Ok(Received(self.end.read(RECEIVE_BYTES_MAX).await?))
+    }
+
+    /// The same, as much at once as a block holds while one can be spared; little otherwise.
+    pub async fn receive_large(&self) -> io::Result<Received> {
+        self.end.readable().await?;
+        let pool = &world().blocks;
+        let max = if pool.taken() < pool.total() / 2 { BLOCK_BYTES } else { RECEIVE_BYTES_MAX };
+        Ok(Received(self.end.read(max).await?))
+    }
+
+    /// Octets that came and were not received yet.
+    pub fn unread(&self) -> usize {
+        self.end.unread()
     }
 
     /// Starts sending all of `bytes` and returns at once. One post at a time.

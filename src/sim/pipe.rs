@@ -231,6 +231,10 @@ impl End {
         pipe.changed.until(ready).await
     }
 
+    pub(super) fn unread(&self) -> usize {
+        self.incoming().delivered.borrow().len()
+    }
+
     pub(super) fn unsent(&self) -> usize {
         self.outgoing().sending.borrow().len()
     }

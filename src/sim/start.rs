@@ -18,17 +18,20 @@ pub struct Listeners(Infallible);
 
 impl Listeners {
     /// Refuses.
-    pub fn bind(addresses: &[SocketAddr], _shards: usize) -> Result<Self, (SocketAddr, io::Error)> {
-        Err((addresses[0], io::ErrorKind::Unsupported.into()))
+    pub fn bind(
+        addresses: &[(u8, SocketAddr)],
+        _shards: usize,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        Err((addresses[0].1, io::ErrorKind::Unsupported.into()))
     }
 
     /// Refuses.
-    pub fn inherit(_inherited: Vec<OwnedFd>, _shards: usize) -> io::Result<Self> {
+    pub fn inherit(_inherited: Vec<(u8, OwnedFd)>, _shards: usize) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Where they are bound.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[(u8, SocketAddr)] {
         match self.0 {}
     }
 }
@@ -77,7 +80,22 @@ impl Board {
 }
 
 /// What a shard runs.
-pub type Main = dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync;
+pub type Main = dyn Fn(usize, Ready) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync;
+
+/// How a shard says whether its start succeeded.
+pub struct Ready(Infallible);
+
+impl Ready {
+    /// It serves.
+    pub fn done(self) {
+        match self.0 {}
+    }
+
+    /// It cannot.
+    pub fn failed(self, _error: io::Error) {
+        match self.0 {}
+    }
+}
 
 /// Running shards.
 pub struct Shards(Infallible);
@@ -119,7 +137,7 @@ pub fn notify() {
 }
 
 /// Real shards accept; scripts give a session its connection.
-pub fn accept(_handle: impl Fn(Stream) + 'static) {
+pub fn accept(_handle: impl Fn(Stream, u8) + 'static) {
     unreachable!("a simulated shard accepts nothing");
 }
 

@@ -130,6 +130,34 @@ impl Future for Sleep {
     }
 }
 
+/// A deadline that moves while it is waited for.
+pub struct Alarm(Sleep);
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self(Sleep { deadline: Instant::NEVER, timer: None })
+    }
+}
+
+impl Alarm {
+    /// Has `deadline` passed? Wakes the task when it does (and perhaps once before).
+    pub fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if deadline == Instant::NEVER {
+            return Poll::Pending;
+        }
+        if deadline < self.0.deadline {
+            self.0 = Sleep { deadline, timer: None };
+        }
+        while Pin::new(&mut self.0).poll(context).is_ready() {
+            if now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.0 = Sleep { deadline, timer: None };
+        }
+        Poll::Pending
+    }
+}
+
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(timer) = self.timer {

@@ -10,11 +10,21 @@
 //! the same message octets however the input is split.
 //! Not here: who is a user, where mail goes (`mail`), where it is kept (`store::spool`).
 //!
-//! Reading order: `step`, `envelope`, `address`, `command`, `session`, `reply`.
+//! Reading order: `step`, `envelope`, `address`, `line`, `command`, `session`, `reply`, `header`, `trace`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod command;
 pub mod envelope;
+pub mod header;
+pub mod line;
+mod parameters;
+pub mod reply;
 pub mod session;
 pub mod step;
+pub mod trace;
+pub mod xtext;
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,33 @@
-//! smtp::session – the dialogue of one connection.
+//! smtp::session – the dialogue of RFC 5321 as a value.
 //!
-//! Promises: one reply per command, in order; every `(state, command)` is decided in one `match`.
-//! Not here: the words of replies (`reply.rs`), what a command means to the machine (`step.rs`).
+//! ```text
+//!  Idle ──MAIL──▶ Mail ──DATA──▶ Data ──end──────────────▶ Commit ─▶ Idle
+//!                  │ └──BDAT──▶ Chunk ◀──BDAT── Chunks      ▲
+//!                RSET, EHLO       └──end──▶──────┘ └──LAST──┘
+//! ```
+//! Octets enter at `advance`, what came of a question at `resume`. Replies leave in the outbox,
+//! everything else as one [`Next`]. What may come when is decided in `Session::order`, what a command
+//! does in `Session::command`; the handlers sit by subject: `transaction`, `receive`, `texts`.
+//!
+//! Promises: one reply per command, in order; replies and message octets do not depend on how the
+//! input is split; after [`Next::Begin`] comes either [`Next::Commit`] or [`Next::Discard`]; an idle
+//! session holds no buffer.
+//! Not here: the words of replies (`reply`), what a command means to the machine (`step`), clocks.
 
-use std::net::SocketAddr;
+mod receive;
+mod texts;
+mod transaction;
+
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use super::step::{Answer, Next, Timer};
+use self::receive::{Chunk, Receiving};
+use self::transaction::Transaction;
+use super::command::{self, Command, Malformed, Syntax, Verb, Why};
+use super::line::{Line, Lines};
+use super::reply::{self, Reply};
+use super::step::{Answer, Fault, Next, Timer};
+use crate::limits;
 use crate::wire::data::BareNewlines;
 use crate::wire::outbox::Outbox;
 
@@ -18,11 +39,11 @@ pub struct Settings {
     pub hostname: String,
     /// Text after the name in the greeting.
     pub banner: String,
-    /// Octets of one message (SIZE).
+    /// Octets of one message (SIZE); 0 = no limit.
     pub message_bytes_max: u64,
     /// Recipients of one message.
     pub recipients_max: u32,
-    /// Messages of one session; 0 = no limit.
+    /// Messages of one session, that is MAIL commands answered 250 (RFC 9422 §4.1); 0 = no limit.
     pub messages_max: u32,
     /// What becomes of bare CR and LF in DATA.
     pub bare_newlines: BareNewlines,
@@ -34,15 +55,81 @@ pub struct Settings {
     pub expand: bool,
     /// `Received` lines that make a message a loop (554 5.4.6).
     pub hops_max: u32,
-    /// Errors before 421.
+    /// Errors before 421: commands that are unknown, malformed or out of order, and senders and
+    /// recipients refused for good. An accepted message sets the count to 0, as with Postfix: a client
+    /// that delivers is no guesser. 0 = no limit.
     pub errors_max: u32,
     /// Seconds between commands.
     pub idle_seconds: u32,
 }
 
+/// Where the dialogue is.
+#[derive(Debug)]
+enum State {
+    /// No transaction.
+    Idle,
+    /// MAIL was accepted, or is being asked about.
+    Mail(Transaction),
+    /// After 354: the message.
+    Data(Box<Receiving>),
+    /// After BDAT: octets of a chunk.
+    Chunk(Box<Receiving>, Chunk),
+    /// Between two BDAT.
+    Chunks(Box<Receiving>),
+    /// Octets of a BDAT that is refused (RFC 3030 §2: they are read and discarded).
+    Skip { left: u64, then: Then },
+    /// Nothing more: the connection is to be closed.
+    Closing,
+}
+
+/// Where a refused BDAT leaves the dialogue when its octets are gone.
+#[derive(Debug)]
+enum Then {
+    Idle,
+    Mail(Transaction),
+    Chunks(Box<Receiving>),
+}
+
+/// A question to the driver that is not answered yet.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Mail,
+    /// About the last of the recipients.
+    Rcpt,
+    Verify {
+        utf8: bool,
+    },
+    Expand {
+        utf8: bool,
+    },
+    Commit,
+}
+
+/// Why the session ends when nothing is under way.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Drain,
+    Timeout,
+}
+
 /// One connection's dialogue.
 #[derive(Debug)]
-pub struct Session;
+pub struct Session {
+    settings: Rc<Settings>,
+    peer: SocketAddr,
+    lines: Lines,
+    /// The name given with HELO or EHLO.
+    helo: Option<Box<str>>,
+    /// It was EHLO.
+    extended: bool,
+    state: State,
+    asked: Option<Asked>,
+    /// A draft is open that nobody wants any more.
+    discard: bool,
+    ending: Option<Ending>,
+    errors: u32,
+    messages: u32,
+}
 
 impl Session {
     /// A new session; its greeting is in `out`.
@@ -52,53 +139,327 @@ impl Session {
         peer: SocketAddr,
         out: &mut Outbox,
     ) -> Self {
-        let _ = (settings, local, peer, out);
-        todo!()
+        // Which address the client came to decides nothing yet; submission and LMTP will differ by it.
+        let _: SocketAddr = local;
+        reply::greeting(&settings.hostname, &settings.banner, out);
+        Self {
+            settings,
+            peer: canonical(peer),
+            lines: Lines::new(),
+            helo: None,
+            extended: false,
+            state: State::Idle,
+            asked: None,
+            discard: false,
+            ending: None,
+            errors: 0,
+            messages: 0,
+        }
     }
 
-    /// Consumes from the front of `input` until something must be done.
+    /// Consumes from the front of `input` until something must be done. All of `input` is consumed
+    /// when it returns [`Next::Receive`], unless the outbox is full (`limits::SMTP_OUTBOX_BYTES_MAX`).
+    ///
+    /// Call it after `new`, `resume`, `poison`, `early`, `timeout` and `drain` too, with what input
+    /// there is, be it none.
     pub fn advance<'a>(&mut self, input: &mut &'a [u8], out: &mut Outbox) -> Next<'a> {
-        let _ = (input, out);
-        todo!()
+        loop {
+            if std::mem::take(&mut self.discard) {
+                return Next::Discard;
+            }
+            if self.asked.is_some() {
+                return Next::Receive;
+            }
+            let next = match self.state {
+                State::Closing => Some(Next::Close),
+                State::Data(_) => self.data_octets(input, out),
+                State::Chunk(..) => self.chunk_octets(input, out),
+                State::Skip { .. } => self.skip_octets(input, out),
+                State::Idle | State::Mail(_) | State::Chunks(_) => self.ready(input, out),
+            };
+            if let Some(next) = next {
+                return next;
+            }
+        }
     }
 
     /// Reports what came of [`Next::Ask`] or [`Next::Commit`].
     pub fn resume(&mut self, answer: Answer, out: &mut Outbox) {
-        let _ = (answer, out);
-        todo!()
+        match self.asked.take() {
+            Some(Asked::Mail) => self.mail_answered(&answer, out),
+            Some(Asked::Rcpt) => self.recipient_answered(&answer, out),
+            Some(Asked::Verify { utf8 }) => self.verified(answer, utf8, out),
+            Some(Asked::Expand { utf8 }) => self.expanded(&answer, utf8, out),
+            Some(Asked::Commit) => self.committed(&answer, out),
+            None => {}
+        }
     }
 
-    /// The draft cannot take what [`Next::Body`] gave: read on to the end of the message, then refuse once.
-    pub fn poison(&mut self, fault: super::step::Fault) {
-        let _ = fault;
-        todo!()
+    /// The draft cannot take what [`Next::Body`] gave: read on to the end of the message, then
+    /// refuse once. [`Next::Discard`] follows at once.
+    pub fn poison(&mut self, fault: Fault) {
+        let (State::Data(receiving) | State::Chunk(receiving, _) | State::Chunks(receiving)) =
+            &mut self.state
+        else {
+            return;
+        };
+        self.discard |= receiving.poison(fault);
     }
 
     /// Octets came before the greeting went out: refuse and close (the greeting is not sent).
     pub fn early(&mut self, out: &mut Outbox) {
-        let _ = out;
-        todo!()
+        drop(out.take());
+        self.close(reply::TOO_EARLY, out);
     }
 
     /// The deadline passed, or the message came too slowly: 421 4.4.2, then close.
     pub fn timeout(&mut self, out: &mut Outbox) {
-        let _ = out;
-        todo!()
+        if self.asked.is_some() {
+            self.ending = Some(Ending::Timeout);
+        } else {
+            self.close(reply::TIMEOUT, out);
+        }
     }
 
-    /// The server stops: 421 4.3.2 as soon as the command (or message) under way is answered, then close.
+    /// The server stops: 421 4.3.2 as soon as the command (or message) under way is answered, then
+    /// close.
     pub fn drain(&mut self, out: &mut Outbox) {
-        let _ = out;
-        todo!()
+        match self.state {
+            State::Idle | State::Mail(_) if self.asked.is_none() => {
+                self.close(reply::DRAINING, out);
+            }
+            State::Idle
+            | State::Mail(_)
+            | State::Data(_)
+            | State::Chunk(..)
+            | State::Chunks(_)
+            | State::Skip { .. } => self.ending = Some(Ending::Drain),
+            State::Closing => {}
+        }
     }
 
     /// Which deadline counts now.
     pub fn timer(&self) -> Timer {
-        todo!()
+        match self.state {
+            _ if self.asked.is_some() => Timer::None,
+            State::Data(_) | State::Chunk(..) | State::Chunks(_) | State::Skip { .. } => {
+                Timer::Message
+            }
+            State::Idle | State::Mail(_) | State::Closing => {
+                Timer::Command(self.settings.idle_seconds)
+            }
+        }
     }
 
     /// Is a message being received (then large receives pay)?
     pub fn in_message(&self) -> bool {
-        todo!()
+        match self.state {
+            State::Data(_) | State::Chunk(..) | State::Chunks(_) | State::Skip { .. } => true,
+            State::Idle | State::Mail(_) | State::Closing => false,
+        }
     }
+
+    /// Octets this session holds beyond itself for a line that has begun: none when idle.
+    pub fn held_bytes(&self) -> usize {
+        self.lines.held_bytes()
+    }
+
+    /// Between commands: the next line.
+    fn ready(&mut self, input: &mut &[u8], out: &mut Outbox) -> Option<Next<'static>> {
+        if out.len() >= limits::SMTP_OUTBOX_BYTES_MAX {
+            return Some(Next::Receive);
+        }
+        match (self.ending, &self.state) {
+            // A message that has begun is taken.
+            (None, _) | (Some(Ending::Drain), State::Chunks(_)) => {}
+            (Some(Ending::Drain), _) => {
+                self.close(reply::DRAINING, out);
+                return None;
+            }
+            (Some(Ending::Timeout), _) => {
+                self.close(reply::TIMEOUT, out);
+                return None;
+            }
+        }
+        if self.lines.at_start() && input.first().is_some_and(|first| is_junk(*first)) {
+            // A TLS handshake has no CRLF that one could wait for.
+            self.close(reply::FOREIGN, out);
+            return None;
+        }
+        match self.lines.take(input) {
+            None => Some(Next::Receive),
+            Some(Line::Whole(line)) => self.command(&line, out),
+            // What cannot be read may have been a BDAT.
+            Some(Line::Bare) => {
+                self.lose_chunk();
+                self.refuse(reply::BARE_LINE, out)
+            }
+            Some(Line::TooLong) => {
+                self.lose_chunk();
+                self.refuse(reply::TOO_LONG, out)
+            }
+        }
+    }
+
+    /// What each command does.
+    fn command(&mut self, line: &[u8], out: &mut Outbox) -> Option<Next<'static>> {
+        let utf8 = match &self.state {
+            State::Mail(transaction) => transaction.envelope.protocol.utf8,
+            State::Idle
+            | State::Data(_)
+            | State::Chunk(..)
+            | State::Chunks(_)
+            | State::Skip { .. }
+            | State::Closing => false,
+        };
+        let strict = self.settings.strict_syntax;
+        let syntax = Syntax { strict, utf8, extended: self.extended };
+        match command::parse(line, syntax) {
+            Ok(Command::Helo(name)) => self.hello(name, false, out),
+            Ok(Command::Ehlo(name)) => self.hello(name, true, out),
+            Ok(Command::Mail(mail)) => match self.order(Verb::Mail) {
+                Ok(()) => self.mail(mail, out),
+                Err(reply) => self.refuse(reply, out),
+            },
+            Ok(Command::Rcpt(rcpt)) => match self.order(Verb::Rcpt) {
+                Ok(()) => self.recipient(rcpt, out),
+                Err(reply) => self.refuse(reply, out),
+            },
+            Ok(Command::Data) => match self.order(Verb::Data) {
+                Ok(()) => self.data(out),
+                Err(reply) => self.refuse(reply, out),
+            },
+            Ok(Command::Bdat { size, last }) => match self.order(Verb::Bdat) {
+                Ok(()) => self.chunk(Chunk { size, left: size, last }),
+                Err(_) => self.skip(size),
+            },
+            Ok(Command::Rset) => {
+                reply::RESET.send(out);
+                self.reset();
+                None
+            }
+            Ok(Command::Vrfy { text, utf8 }) => self.verify(text, utf8, out),
+            Ok(Command::Expn { text, utf8 }) => self.expand(text, utf8, out),
+            Ok(Command::Help(topic)) => self.help(topic.as_deref(), out),
+            Ok(Command::Noop) => {
+                reply::NOOP.send(out);
+                None
+            }
+            Ok(Command::Quit) => {
+                self.close(reply::BYE, out);
+                None
+            }
+            // The seam for STARTTLS and AUTH; the others stay away.
+            Ok(Command::NotHere(_)) => self.refuse(reply::NOT_IMPLEMENTED, out),
+            Err(malformed) => self.malformed(malformed, out),
+        }
+    }
+
+    /// The whole table of what may come when (RFC 5321 §4.1.4, RFC 3030 §2).
+    fn order(&self, verb: Verb) -> Result<(), Reply> {
+        use Verb::{Bdat, Data, Mail, Rcpt};
+        let (Mail | Rcpt | Data | Bdat) = verb else { return Ok(()) };
+        match (&self.state, verb) {
+            (State::Idle, _) if self.helo.is_none() => Err(reply::HELLO_FIRST),
+            (State::Idle, Mail) => Ok(()),
+            (State::Idle, _) => Err(reply::MAIL_FIRST),
+            (State::Mail(_), Mail) => Err(reply::NESTED),
+            (State::Mail(_), Rcpt) => Ok(()),
+            (State::Mail(transaction), _) => transaction.ready_for(verb),
+            (State::Chunks(_), Bdat) => Ok(()),
+            (State::Chunks(receiving), _) if receiving.has_failed() => Err(reply::MESSAGE_FAILED),
+            (State::Chunks(_), _) => Err(reply::CHUNKS_BEGUN),
+            // No command is read in these.
+            (State::Data(_) | State::Chunk(..) | State::Skip { .. } | State::Closing, _) => Ok(()),
+        }
+    }
+
+    /// A line that is no command.
+    fn malformed(&mut self, malformed: Malformed, out: &mut Outbox) -> Option<Next<'static>> {
+        let Malformed { verb, why } = malformed;
+        if let Why::BadBdat(Some(size)) = why {
+            return self.skip(size);
+        }
+        // Out of order weighs more than malformed: it is what the client must mend first.
+        if let Some(Err(reply)) = verb.map(|verb| self.order(verb)) {
+            return self.refuse(reply, out);
+        }
+        let of_mail = verb == Some(Verb::Mail);
+        let reply = match why {
+            Why::Foreign => {
+                self.close(reply::FOREIGN, out);
+                return None;
+            }
+            Why::UnknownVerb => reply::UNKNOWN,
+            Why::BareNewline => reply::BARE_LINE,
+            Why::Argument | Why::Parameter => reply::SYNTAX,
+            Why::BadAddress | Why::TooLong if of_mail => reply::BAD_SENDER,
+            Why::BadAddress | Why::TooLong => reply::BAD_RECIPIENT,
+            Why::UnknownParameter => reply::UNKNOWN_PARAMETER,
+            Why::NeedsUtf8 if of_mail => reply::SENDER_NEEDS_UTF8,
+            Why::NeedsUtf8 => reply::RECIPIENT_NEEDS_UTF8,
+            Why::BadBdat(_) => {
+                self.lose_chunk();
+                reply::CHUNK_SYNTAX
+            }
+        };
+        self.refuse(reply, out)
+    }
+
+    /// An error: the reply, or 421 when it is one too many.
+    fn refuse(&mut self, answer: Reply, out: &mut Outbox) -> Option<Next<'static>> {
+        self.errors = self.errors.saturating_add(1);
+        if self.settings.errors_max > 0 && self.errors >= self.settings.errors_max {
+            self.close(reply::TOO_MANY_ERRORS, out);
+        } else {
+            answer.send(out);
+        }
+        None
+    }
+
+    /// What the driver refused. What is permanent counts as an error, but never closes by itself
+    /// what the machine alone is to blame for.
+    fn refused(&mut self, fault: Fault, out: &mut Outbox) {
+        let answer = reply::refusal(fault);
+        match answer.code() {
+            421 => self.close(answer, out),
+            400..=499 => answer.send(out),
+            _ => {
+                self.refuse(answer, out);
+            }
+        }
+    }
+
+    /// Ends the transaction; a draft that is open goes with it.
+    fn reset(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Data(receiving) | State::Chunk(receiving, _) | State::Chunks(receiving) => {
+                self.discard |= receiving.has_draft();
+            }
+            State::Idle | State::Mail(_) | State::Skip { .. } | State::Closing => {}
+        }
+    }
+
+    /// The last reply.
+    fn close(&mut self, answer: Reply, out: &mut Outbox) {
+        if let State::Closing = self.state {
+            return;
+        }
+        answer.fill(&[self.settings.hostname.as_bytes()], out);
+        self.reset();
+        self.lines = Lines::new();
+        self.helo = None;
+        self.state = State::Closing;
+    }
+}
+
+/// An octet that begins no line of any mail client: TLS, SSH with its noise, 8-bit junk.
+fn is_junk(first: u8) -> bool {
+    !first.is_ascii() || (first.is_ascii_control() && !matches!(first, b'\r' | b'\n' | b'\t'))
+}
+
+/// An IPv4 client of an IPv6 socket is an IPv4 client.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = address.ip().to_canonical();
+    SocketAddr::new(ip, address.port())
 }

@@ -7,14 +7,29 @@
 //!      | LF         | other      | other = bare CR
 //!     Cr <---CR--- Text <--------+
 //! ```
+//! That is the whole language. It is not run octet by octet: `wire::scan` finds the dots at line
+//! starts and the bare newlines of 64 octets at once, and only there does anything have to be
+//! decided. What is known of a step with several stops in it is kept, so that none is looked at
+//! again for each of them.
+//!
 //! Promises: only CRLF.CRLF ends the data, the first CRLF being the one that ended DATA (RFC 5321
 //! §4.1.1.4); what it gives out does not depend on how the input is split; one pass.
 //! Not here: what is refused because of what was seen (`smtp::session`).
 
+use super::scan::{Masks, STEP, Walk};
+
+pub use super::scan::Kernel;
+
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod tests;
+
 /// What becomes of CR and LF that are not together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BareNewlines {
-    /// Seen and reported; nothing is given out any more after the first.
+    /// Seen and reported; nothing is given out from there on: not a bare LF, and not what follows
+    /// a bare CR, which is known to be one only then.
     Reject,
     /// Given out as CRLF; they still neither end data nor begin a line in which a dot is stuffing.
     Normalize,
@@ -40,75 +55,315 @@ pub struct Seen {
     pub eight_bit: bool,
     /// An octet 0.
     pub nul: bool,
-    /// Octets of the longest line, its CRLF included.
+    /// Octets of the longest line, its CRLF included; a line that has not ended counts as it is.
     pub longest_line: u64,
 }
 
+/// What was consumed and is not decided before the next octet comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    LineStart,
+enum Held {
+    Nothing,
+    /// A dot at the start of a line.
     Dot,
+    /// The same and a CR.
     DotCr,
-    Cr,
-    Text,
+    /// The data is over; nothing will be decided any more.
     End,
 }
+
+/// What is known of the octets in front of the input.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    found: Masks,
+    bad: u64,
+    crlf: u64,
+    /// Where there is still something to decide, none of it before `at`.
+    stops: u64,
+    /// The walk's `cr` and `start` before the step.
+    before: (u64, u64),
+    /// Octets of the step that are consumed.
+    at: u32,
+    /// Octets of the step, at most 64.
+    length: u32,
+}
+
+const NO_STEP: Step = Step {
+    found: Masks { cr: 0, lf: 0, dot: 0, nul: 0, high: 0 },
+    bad: 0,
+    crlf: 0,
+    stops: 0,
+    before: (0, 0),
+    at: 0,
+    length: 0,
+};
+
+/// As many newlines as a step can have bare LFs.
+static NEWLINES: [u8; 2 * STEP] = {
+    let mut newlines = [b'\r'; 2 * STEP];
+    let mut at = 1;
+    while at < newlines.len() {
+        newlines[at] = b'\n';
+        at += 2;
+    }
+    newlines
+};
 
 /// Decodes one DATA body. Begins as if a CRLF had just been read.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    state: State,
+    kernel: Kernel,
+    held: Held,
+    /// After the last octet of `step`.
+    walk: Walk,
+    step: Step,
     bare: BareNewlines,
-    seen: Seen,
-    line: u64,
+    bare_newline: bool,
+    /// Nothing is given out any more; this is what was seen before.
+    rejected: Option<Seen>,
 }
 
 impl Decoder {
     /// Before the first octet after `354`.
     pub fn new(bare: BareNewlines) -> Self {
-        Self { state: State::LineStart, bare, seen: Seen::default(), line: 0 }
+        Self::with_kernel(bare, Kernel::best())
+    }
+
+    /// The same with a kernel that need not be the best, to compare them.
+    pub fn with_kernel(bare: BareNewlines, kernel: Kernel) -> Self {
+        let walk =
+            Walk { cr: 0, start: 1, watch: !0, line: 0, longest: 0, nul: false, high: false };
+        Self {
+            kernel,
+            held: Held::Nothing,
+            walk,
+            step: NO_STEP,
+            bare,
+            bare_newline: false,
+            rejected: None,
+        }
     }
 
     /// What was seen so far.
     pub fn seen(&self) -> Seen {
-        self.seen
+        self.rejected.unwrap_or(Seen {
+            bare_newline: self.bare_newline,
+            eight_bit: self.walk.high,
+            nul: self.walk.nul,
+            longest_line: self.walk.longest.max(self.walk.line),
+        })
     }
 
-    /// Consumes from the front of `input`. After [`Found::End`] the decoder is used up.
+    /// Consumes from the front of `input`. What it leaves there must be in front next time.
+    /// After [`Found::End`] the decoder is used up: it says so again and consumes nothing.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Found<'a> {
-        // Placeholder of the first commit: octet by octet. The scanner replaces it.
-        while let Some((&octet, rest)) = input.split_first() {
-            let here = *input;
-            match (self.state, octet) {
-                (State::LineStart, b'.') => {
-                    self.state = State::Dot;
-                    *input = rest;
-                }
-                (State::Dot, b'\r') => {
-                    self.state = State::DotCr;
-                    *input = rest;
-                }
-                (State::DotCr, b'\n') => {
-                    self.state = State::End;
-                    *input = rest;
-                    return Found::End;
-                }
-                (State::DotCr, _) => {
-                    self.state = State::Cr;
-                    return Found::Octets(b"\r");
-                }
-                (_, _) => {
-                    *input = rest;
-                    self.state = match (self.state, octet) {
-                        (State::Cr, b'\n') => State::LineStart,
-                        (_, b'\r') => State::Cr,
-                        _ => State::Text,
-                    };
-                    let _ = (self.bare, self.line);
-                    return Found::Octets(&here[..1]);
-                }
+        if self.held != Held::Nothing
+            && let Some(found) = self.settle(input)
+        {
+            return found;
+        }
+        if self.step.left() > input.len() {
+            self.step_back();
+        }
+        loop {
+            let length = self.run(input);
+            let (run, rest) = input.split_at(length);
+            *input = rest;
+            if length > 0 && self.rejected.is_none() {
+                return Found::Octets(run);
+            }
+            if self.step.left() == 0 {
+                return Found::NeedMore;
+            }
+            if let Some(found) = self.stop(input) {
+                return found;
             }
         }
-        Found::NeedMore
+    }
+
+    /// Decides what was held, if it can be decided.
+    fn settle<'a>(&mut self, input: &mut &'a [u8]) -> Option<Found<'a>> {
+        match (self.held, input.split_first()) {
+            (Held::Nothing, _) => None,
+            (Held::End, _) => Some(Found::End),
+            (Held::Dot | Held::DotCr, None) => Some(Found::NeedMore),
+            (Held::Dot, Some((b'\r', rest))) => {
+                *input = rest;
+                self.held = Held::DotCr;
+                self.settle(input)
+            }
+            (Held::Dot, Some(_)) => {
+                self.held = Held::Nothing;
+                (self.walk.cr, self.walk.start) = (0, 0);
+                None
+            }
+            (Held::DotCr, Some((b'\n', rest))) => {
+                *input = rest;
+                self.held = Held::End;
+                Some(Found::End)
+            }
+            (Held::DotCr, Some(_)) => {
+                self.held = Held::Nothing;
+                (self.walk.cr, self.walk.start) = (1, 0);
+                self.walk.line += 1;
+                self.rejected.is_none().then_some(Found::Octets(b"\r"))
+            }
+        }
+    }
+
+    /// How many octets of `here` can be given out as they are. Goes over them.
+    fn run(&mut self, here: &[u8]) -> usize {
+        let mut length = self.free();
+        while self.step.left() == 0 && length < here.len() {
+            length += self.look(&here[length..]);
+            length += self.free();
+        }
+        length
+    }
+
+    /// Goes over the octets of the step before its next stop. Their number.
+    #[inline]
+    fn free(&mut self) -> usize {
+        let Step { found, stops, at, length, .. } = self.step;
+        let to = stops.trailing_zeros().min(length);
+        if to <= at {
+            return 0;
+        }
+        // All bits below the next stop: all bits, when there is none.
+        let below = (stops & stops.wrapping_neg()).wrapping_sub(1);
+        self.walk.count((found.lf & below) >> at, to - at);
+        self.walk.nul |= (found.nul & below) >> at != 0;
+        self.walk.high |= (found.high & below) >> at != 0;
+        self.step.at = to;
+        (to - at) as usize
+    }
+
+    /// Goes over the steps without a stop in front of `here`, then looks at the one that has one,
+    /// or that is no whole one. How many octets it went over.
+    fn look(&mut self, here: &[u8]) -> usize {
+        let (steps, part) = here.as_chunks::<STEP>();
+        let passed = self.kernel.pass(steps, &mut self.walk);
+        let mut padded = [b' '; STEP];
+        let (step, length) = match steps.get(passed) {
+            Some(step) => (step, STEP),
+            None if part.is_empty() => {
+                self.step = NO_STEP;
+                return passed * STEP;
+            }
+            None => {
+                padded[..part.len()].copy_from_slice(part);
+                (&padded, part.len())
+            }
+        };
+        let found = self.kernel.masks(step);
+        let stops = self.walk.stops(&found);
+        let last = length - 1;
+        // The padding is no octet that follows a CR.
+        let inside = u64::MAX >> (STEP - length);
+        self.step = Step {
+            found,
+            bad: stops.bad,
+            crlf: stops.crlf,
+            stops: (stops.stuffed | (stops.bad & self.walk.watch)) & inside,
+            before: (self.walk.cr, self.walk.start),
+            at: 0,
+            length: u32::try_from(length).unwrap_or(0),
+        };
+        self.walk.cr = found.cr >> last & 1;
+        self.walk.start = stops.crlf >> last & 1;
+        passed * STEP
+    }
+
+    /// Decides about the stop in front of `input`. `None`: nothing is given out for it.
+    #[inline]
+    fn stop<'a>(&mut self, input: &mut &'a [u8]) -> Option<Found<'a>> {
+        if self.step.bad >> self.step.at & 1 != 0 {
+            return self.bare_newline(input);
+        }
+        match input {
+            // RFC 5321 §4.5.2: a line that is only a dot is the end, …
+            [_, b'\r', b'\n', rest @ ..] => {
+                self.finish(Held::End);
+                *input = rest;
+                return Some(Found::End);
+            }
+            [] | [_] | [_, b'\r'] => {
+                self.finish(if input.len() == 2 { Held::DotCr } else { Held::Dot });
+                *input = &[];
+            }
+            // … and in front of anything else the dot is not the sender's.
+            [_, rest @ ..] => {
+                *input = rest;
+                self.step.consume(1);
+            }
+        }
+        None
+    }
+
+    fn finish(&mut self, held: Held) {
+        self.held = held;
+        self.step = NO_STEP;
+    }
+
+    /// A bare LF is in front of `input`, or what follows a bare CR that was given out.
+    fn bare_newline<'a>(&mut self, input: &mut &'a [u8]) -> Option<Found<'a>> {
+        self.bare_newline = true;
+        let Step { found, bad, at, .. } = self.step;
+        match self.bare {
+            BareNewlines::Reject => {
+                self.rejected = Some(self.seen());
+                self.walk.watch = 0;
+                // From here on only dots are of interest.
+                self.step.stops &= !bad;
+                None
+            }
+            BareNewlines::Normalize => {
+                let lfs = ((bad & found.lf) >> at).trailing_ones();
+                // CRs that follow the bare one; whether the last of them is bare is not known.
+                let crs = ((bad & found.cr) >> at).trailing_ones();
+                let (octets, consumed) = if lfs > 0 {
+                    self.walk.longest = self.walk.longest.max(self.walk.line + 2);
+                    self.walk.line = 0;
+                    (&NEWLINES[..2 * lfs as usize], lfs)
+                } else {
+                    self.walk.longest = self.walk.longest.max(self.walk.line + 1);
+                    self.walk.line = u64::from(crs.min(1));
+                    (&NEWLINES[1..][..(2 * crs as usize).max(1)], crs)
+                };
+                self.step.stops &= !(1 << at);
+                self.step.consume(consumed);
+                *input = &input[consumed as usize..];
+                Some(Found::Octets(octets))
+            }
+        }
+    }
+
+    /// Forgets the step, because the input has become shorter than what is known of it.
+    #[cold]
+    fn step_back(&mut self) {
+        let Step { found, bad, crlf, stops, before, at, .. } = self.step;
+        (self.walk.cr, self.walk.start) = match at.checked_sub(1) {
+            Some(last) => (found.cr >> last & 1, crlf >> last & 1),
+            None => before,
+        };
+        // A bare CR before this octet that was completed is so no more.
+        if bad >> at & 1 != 0 && stops >> at & 1 == 0 {
+            self.walk.cr = 0;
+        }
+        self.step = NO_STEP;
+    }
+}
+
+impl Step {
+    /// Octets that are not consumed.
+    #[inline]
+    fn left(&self) -> usize {
+        (self.length - self.at) as usize
+    }
+
+    /// `octets` that had been stopped at are done.
+    #[inline]
+    fn consume(&mut self, octets: u32) {
+        self.at += octets;
+        self.stops &= u64::MAX.checked_shl(self.at).unwrap_or(0);
     }
 }

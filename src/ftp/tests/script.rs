@@ -14,6 +14,7 @@ use crate::ftp::step::{
     Next, Representation, Structure, Transfer, UnixTime,
 };
 use crate::wire::outbox::Outbox;
+use crate::wire::transcript::{self, Stage, show_replies, shown, unescaped};
 
 /// Where transcripts are.
 pub(super) fn folder() -> PathBuf {
@@ -22,31 +23,12 @@ pub(super) fn folder() -> PathBuf {
 
 /// Every transcript, by name.
 pub(super) fn transcripts() -> Vec<(PathBuf, String)> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().is_some_and(|name| name != "transitions.txt"))
-        .collect();
-    found.sort();
-    found.into_iter().map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap())).collect()
+    transcript::transcripts(&folder())
 }
 
 #[test]
 fn transcripts_hold_whole_and_octet_by_octet() {
-    let update = std::env::var_os("UPDATE_TRANSCRIPTS").is_some();
-    let mut differences = String::new();
-    for (path, text) in transcripts() {
-        let whole = play(&text, usize::MAX);
-        let bytewise = play(&text, 1);
-        assert_eq!(whole, bytewise, "{}: the split changes the dialogue", path.display());
-        if update {
-            std::fs::write(&path, whole).unwrap();
-        } else if whole != text {
-            writeln!(differences, "{}\n--- found\n{whole}--- expected\n{text}", path.display())
-                .unwrap();
-        }
-    }
-    assert!(differences.is_empty(), "{differences}");
+    transcript::check::<Player>(&folder());
 }
 
 /// The settings of every test.
@@ -74,62 +56,6 @@ pub(super) fn account(rights: &str) -> Account {
     }
 }
 
-/// Plays a transcript in portions of at most `portion` octets and returns it as it happened.
-fn play(text: &str, portion: usize) -> String {
-    let mut player: Option<Player> = None;
-    let mut set_up = SetUp::default();
-    let mut log = String::new();
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        if line.starts_with("S:") || line.starts_with("> ") || line.starts_with("! ") {
-            continue;
-        }
-        if line == "---" {
-            // A session of its own begins.
-            player.get_or_insert_with(|| Player::new(&set_up, &mut log));
-            (player, set_up) = (None, SetUp::default());
-            writeln!(log, "{line}").unwrap();
-            continue;
-        }
-        if let Some(directive) = line.strip_prefix("= ") {
-            set_up.directive(directive);
-            writeln!(log, "{line}").unwrap();
-            continue;
-        }
-        if line.is_empty() || line.starts_with('#') {
-            writeln!(log, "{line}").unwrap();
-            continue;
-        }
-        let player = player.get_or_insert_with(|| Player::new(&set_up, &mut log));
-        writeln!(log, "{line}").unwrap();
-        if let Some(sent) = line.strip_prefix("C:") {
-            let mut octets = sent_octets(sent);
-            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix("C:")) {
-                octets.extend(sent_octets(more));
-                writeln!(log, "C:{more}").unwrap();
-                lines.next();
-            }
-            for piece in octets.chunks(portion.min(octets.len())) {
-                player.buffer.extend_from_slice(piece);
-                player.pump(&mut log);
-            }
-        } else if let Some(words) = line.strip_prefix("< ") {
-            player.answer(words);
-            player.pump(&mut log);
-        } else if let Some(question) = line.strip_prefix("? ") {
-            player.flush(&mut log);
-            writeln!(log, "! {}", player.value(question)).unwrap();
-        } else {
-            panic!("not a line of a transcript: {line}");
-        }
-        player.flush(&mut log);
-    }
-    if player.is_none() {
-        Player::new(&set_up, &mut log);
-    }
-    log
-}
-
 struct SetUp {
     settings: Settings,
     local: SocketAddr,
@@ -148,9 +74,8 @@ impl Default for SetUp {
     }
 }
 
-impl SetUp {
-    fn directive(&mut self, directive: &str) {
-        let (name, value) = directive.split_once(' ').unwrap();
+impl transcript::SetUp for SetUp {
+    fn directive(&mut self, name: &str, value: &str) {
         match name {
             "peer" => self.peer = value.parse().unwrap(),
             "local" => self.local = value.parse().unwrap(),
@@ -159,7 +84,7 @@ impl SetUp {
             "passive-address" => self.settings.passive_address = Some(value.parse().unwrap()),
             "failures" => self.settings.login_failures_max = value.parse().unwrap(),
             "login" => self.rights = Some(value.to_owned()),
-            _ => panic!("= {directive}"),
+            _ => panic!("= {name} {value}"),
         }
     }
 }
@@ -176,7 +101,9 @@ struct Player {
     closed: bool,
 }
 
-impl Player {
+impl Stage for Player {
+    type SetUp = SetUp;
+
     fn new(set_up: &SetUp, log: &mut String) -> Self {
         let mut out = Outbox::default();
         let settings = Rc::new(set_up.settings.clone());
@@ -194,7 +121,7 @@ impl Player {
             let mut quiet = String::new();
             player.buffer.extend_from_slice(b"USER ann\r\nPASS x\r\n");
             player.pump(&mut quiet);
-            player.answer(&format!("logged-in {rights}"));
+            player.answered(&format!("logged-in {rights}"));
             player.pump(&mut quiet);
             player.said.clear();
             player.out.take();
@@ -205,6 +132,38 @@ impl Player {
         player
     }
 
+    fn receive(&mut self, octets: &[u8], log: &mut String) {
+        self.buffer.extend_from_slice(octets);
+        self.pump(log);
+    }
+
+    fn answer(&mut self, words: &str, log: &mut String) {
+        self.answered(words);
+        self.pump(log);
+    }
+
+    fn flush(&mut self, log: &mut String) {
+        show_replies(&std::mem::take(&mut self.said), log);
+    }
+
+    fn value(&self, question: &str) -> String {
+        match question {
+            "timer" => match self.session.timer() {
+                Timer::Login => "login".into(),
+                Timer::Idle(seconds) => format!("idle {seconds}"),
+                Timer::None => "none".into(),
+            },
+            "input" => format!("wants input: {}", self.session.wants_input()),
+            "umask" => format!("umask {:?}", self.session.umask()),
+            "account" => format!("account {:?}", self.session.account().map(|account| account.id)),
+            "held" if self.session.held_bytes() > 0 => "holds a part of a line".into(),
+            "held" => "holds nothing".into(),
+            _ => panic!("? {question}"),
+        }
+    }
+}
+
+impl Player {
     /// What a driver does until it has to wait.
     fn pump(&mut self, log: &mut String) {
         while !self.asked && !self.closed {
@@ -227,19 +186,7 @@ impl Player {
         }
     }
 
-    /// Shows the replies since the last time, a line each.
-    fn flush(&mut self, log: &mut String) {
-        let said = std::mem::take(&mut self.said);
-        for line in said.split_inclusive(|octet| *octet == b'\n') {
-            match line.strip_suffix(b"\r\n") {
-                Some(b"") => log.push_str("S:\n"),
-                Some(line) => writeln!(log, "S: {}", shown(line)).unwrap(),
-                None => writeln!(log, "S: {}\\", shown(line)).unwrap(),
-            }
-        }
-    }
-
-    fn answer(&mut self, words: &str) {
+    fn answered(&mut self, words: &str) {
         let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
         match word {
             "progress" => self.session.progress(rest.parse().unwrap()),
@@ -251,22 +198,6 @@ impl Player {
             _ => self.session.transfer(news(word, rest), &mut self.out),
         }
         self.said.extend(self.out.take());
-    }
-
-    fn value(&self, question: &str) -> String {
-        match question {
-            "timer" => match self.session.timer() {
-                Timer::Login => "login".into(),
-                Timer::Idle(seconds) => format!("idle {seconds}"),
-                Timer::None => "none".into(),
-            },
-            "input" => format!("wants input: {}", self.session.wants_input()),
-            "umask" => format!("umask {:?}", self.session.umask()),
-            "account" => format!("account {:?}", self.session.account().map(|account| account.id)),
-            "held" if self.session.held_bytes() > 0 => "holds a part of a line".into(),
-            "held" => "holds nothing".into(),
-            _ => panic!("? {question}"),
-        }
     }
 }
 
@@ -442,76 +373,4 @@ fn represented(representation: Representation) -> &'static str {
         (Kind::Image, Structure::File) => "I F",
         (Kind::Image, Structure::Record) => "I R",
     }
-}
-
-/// The octets of a `C:` line.
-fn sent_octets(text: &str) -> Vec<u8> {
-    let text = text.strip_prefix(' ').unwrap_or(text);
-    let (text, end) = match text.strip_suffix('\\') {
-        Some(open) => (open, &b""[..]),
-        None => (text, &b"\r\n"[..]),
-    };
-    [&unescaped(text), end].concat()
-}
-
-/// `\r \n \0 \\ \xFF` as in Rust, and `\{x*5000}` for many of one character.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let mut rest = text;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        octets.extend_from_slice(plain.as_bytes());
-        let used = match escape.as_bytes()[0] {
-            b'r' => {
-                octets.push(b'\r');
-                1
-            }
-            b'n' => {
-                octets.push(b'\n');
-                1
-            }
-            b'0' => {
-                octets.push(0);
-                1
-            }
-            b'\\' => {
-                octets.push(b'\\');
-                1
-            }
-            b'x' => {
-                octets.push(u8::from_str_radix(escape.get(1..3).unwrap(), 16).unwrap());
-                3
-            }
-            b'{' => {
-                let (inside, _) = escape.split_once('}').unwrap();
-                let (octet, times) = inside.get(1..).unwrap().split_once('*').unwrap();
-                octets.extend(octet.repeat(times.parse().unwrap()).into_bytes());
-                inside.len() + 1
-            }
-            other => panic!("\\{} in {text}", other.escape_ascii()),
-        };
-        rest = escape.get(used..).unwrap();
-    }
-    octets.extend_from_slice(rest.as_bytes());
-    octets
-}
-
-/// Octets as a transcript shows them.
-fn shown(octets: &[u8]) -> String {
-    let mut text = String::new();
-    for &octet in octets {
-        match octet {
-            b'\\' => text.push_str("\\\\"),
-            b'\r' => text.push_str("\\r"),
-            b'\n' => text.push_str("\\n"),
-            0 => text.push_str("\\0"),
-            b' '..=b'~' => text.push(char::from(octet)),
-            _ => write!(text, "\\x{octet:02X}").unwrap(),
-        }
-    }
-    // No line of a text file should end with a space.
-    if text.ends_with(' ') {
-        text.truncate(text.len() - 1);
-        text.push_str("\\x20");
-    }
-    text
 }

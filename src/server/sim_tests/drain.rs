@@ -1,5 +1,6 @@
 //! The server goes down while sessions idle, move octets and stall.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::house::{House, ROOT, assert_clean};
@@ -37,7 +38,7 @@ fn going_down_ends_the_idle_spares_the_busy_and_waits_for_nobody() {
                 .await;
                 watch.shared.enter(Phase::Draining);
                 start::notify();
-                drain_watch(watch).await;
+                drain_watch(Rc::clone(&watch.local)).await;
             });
             idle.expect_reply(&[421]).await;
             assert_eq!(data.read_to_end().await.unwrap().len(), big.len());

@@ -11,7 +11,7 @@ use super::client::Client;
 use crate::config::{Anonymous, Config, Ftp, Log, Server, Symlinks};
 use crate::ftp::convert::CodePage;
 use crate::server::ftp::session;
-use crate::server::shared::{Context, Shared};
+use crate::server::shared::{Context, Local, Shared};
 use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
 use crate::shard::{self, Links, Root, Sim};
@@ -41,7 +41,7 @@ impl House {
     pub(super) fn open(start: u64) -> Self {
         let shared = Shared::new(config(), accounts(), start);
         let root = Root::open(ROOT.as_ref(), Links::InRoot).unwrap();
-        Self { context: Context::new(Arc::new(shared), root).unwrap() }
+        Self { context: Context::new(&Local::new(Arc::new(shared)), root).unwrap() }
     }
 
     /// A control connection, without having read the greeting.

@@ -1,0 +1,193 @@
+//! metrics::mail – what mail counts: messages, refusals, commits, deliveries, and how long the queue is.
+//!
+//! Promises: as for every counter, only the owning shard writes; a histogram costs three stores.
+//! Not here: when something is counted (`server`).
+
+use std::time::Duration;
+
+use super::Count;
+
+/// How the reception of a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// 250: it is durable.
+    Accepted,
+    /// Refused after it was read: its size, its line ends, a loop …
+    Refused,
+    /// The spool could not keep it.
+    Failed,
+    /// The client went away, or was too slow.
+    Aborted,
+}
+
+/// Why a command or a client was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// No such mailbox.
+    NoUser,
+    /// Relaying is not permitted.
+    Relay,
+    /// The recipient's mailbox takes nothing now.
+    Mailbox,
+    /// The disk is full or nearly.
+    NoSpace,
+    /// The spool does not work.
+    Broken,
+    /// Not permitted by the configuration.
+    Denied,
+    /// Too much at once.
+    Busy,
+    /// An alias that has no end.
+    Loop,
+    /// The client spoke before the greeting.
+    Early,
+    /// The client kept a deadline or the minimum rate not.
+    Slow,
+}
+
+/// How one attempt to deliver ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is in the mailbox.
+    Delivered,
+    /// Its route leads nowhere.
+    Discarded,
+    /// It is tried again.
+    Deferred,
+    /// It was given up.
+    Failed,
+}
+
+/// Labels, in the order of the enumerations.
+pub(super) const RECEIVED: [&str; 4] = ["accepted", "refused", "failed", "aborted"];
+pub(super) const REASONS: [&str; 10] = [
+    "no_user", "relay", "mailbox", "no_space", "broken", "denied", "busy", "loop", "early", "slow",
+];
+pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
+
+/// Upper bounds of the commit latency, microseconds.
+pub(super) const LATENCY_MICROS: [u64; 15] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000,
+];
+/// Upper bounds of the messages that one write made durable.
+pub(super) const BATCH_MESSAGES: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+/// Numbers by size: how many fell below each bound.
+#[derive(Debug)]
+pub struct Histogram<const N: usize> {
+    bounds: &'static [u64; N],
+    /// One more than there are bounds: the last is for everything larger.
+    counts: [Count; N],
+    larger: Count,
+    sum: Count,
+}
+
+impl<const N: usize> Histogram<N> {
+    const fn new(bounds: &'static [u64; N]) -> Self {
+        let counts = [const { Count::new() }; N];
+        Self { bounds, counts, larger: Count::new(), sum: Count::new() }
+    }
+
+    /// One more number.
+    pub fn observe(&self, value: u64) {
+        let at = self.bounds.partition_point(|bound| *bound < value);
+        self.counts.get(at).unwrap_or(&self.larger).increment();
+        self.sum.add(value);
+    }
+
+    /// Adds to `counts` how many fell between the bounds (the last: above all); the sum of the numbers.
+    pub(super) fn read(&self, counts: &mut [u64]) -> u64 {
+        for (total, count) in counts.iter_mut().zip(self.counts.iter().chain([&self.larger])) {
+            *total += count.value();
+        }
+        self.sum.value()
+    }
+}
+
+/// What one shard counts about mail.
+#[derive(Debug)]
+pub struct Mail {
+    /// Octets of accepted messages.
+    pub bytes: Count,
+    /// Unsettled messages at this moment.
+    pub queue_messages: Count,
+    /// Their octets.
+    pub queue_bytes: Count,
+    /// When the oldest of them was accepted: milliseconds since 1970; 0 for none.
+    pub queue_oldest: Count,
+    /// Segments of the log, and of those free ones.
+    pub segments: Count,
+    /// Free segments.
+    pub segments_free: Count,
+    /// Segments condemned after a failed write.
+    pub condemned: Count,
+    /// From the end of a message to its being durable, microseconds.
+    pub commits: Histogram<15>,
+    /// Messages that one write made durable.
+    pub batches: Histogram<10>,
+    messages: [Count; 4],
+    refusals: [Count; 10],
+    deliveries: [Count; 4],
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            bytes: Count::default(),
+            queue_messages: Count::default(),
+            queue_bytes: Count::default(),
+            queue_oldest: Count::default(),
+            segments: Count::default(),
+            segments_free: Count::default(),
+            condemned: Count::default(),
+            commits: Histogram::new(&LATENCY_MICROS),
+            batches: Histogram::new(&BATCH_MESSAGES),
+            messages: Default::default(),
+            refusals: Default::default(),
+            deliveries: Default::default(),
+        }
+    }
+}
+
+impl Mail {
+    /// The reception of a message ended.
+    pub fn received(&self, how: Received) {
+        one_more(&self.messages, how as usize);
+    }
+
+    /// A message is durable: its octets, and how long that took.
+    pub fn accepted(&self, bytes: u64, took: Duration) {
+        self.received(Received::Accepted);
+        self.bytes.add(bytes);
+        self.commits.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// A command or a client was refused.
+    pub fn refused(&self, why: Reason) {
+        one_more(&self.refusals, why as usize);
+    }
+
+    /// An attempt to deliver ended.
+    pub fn delivered(&self, how: Delivery) {
+        one_more(&self.deliveries, how as usize);
+    }
+
+    pub(super) fn message(&self, row: usize) -> u64 {
+        self.messages.get(row).map_or(0, Count::value)
+    }
+
+    pub(super) fn refusal(&self, row: usize) -> u64 {
+        self.refusals.get(row).map_or(0, Count::value)
+    }
+
+    pub(super) fn delivery(&self, row: usize) -> u64 {
+        self.deliveries.get(row).map_or(0, Count::value)
+    }
+}
+
+fn one_more(counts: &[Count], row: usize) {
+    if let Some(count) = counts.get(row) {
+        count.increment();
+    }
+}

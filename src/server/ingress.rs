@@ -1,0 +1,161 @@
+//! server::ingress – what the SMTP sessions of one shard have in common.
+//!
+//! ```text
+//! Shared ─▶ Local ─▶ Ingress (one per shard, Rc) ─┬▶ Rules (one per configuration, Rc)
+//!                                                 ├▶ Spool (the shard's log)
+//!                                                 └▶ Deliveries
+//! ```
+//! Not here: a session (`smtp`), delivering (`deliver`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Local, Shared};
+use crate::config::{self, Config};
+use crate::mail::route::Router;
+use crate::problem::Problem;
+use crate::shard::{self, Links, Root};
+use crate::smtp::session::Settings;
+use crate::store::spool::{self, Spool};
+
+/// How often the figures of the queue are shown while there are messages in it.
+const FIGURES: Duration = Duration::from_secs(1);
+
+/// What the SMTP sessions of one shard have in common.
+pub(super) struct Ingress {
+    /// What they share with those that speak otherwise.
+    pub(super) local: Rc<Local>,
+    /// The shard's log.
+    pub(super) spool: Spool,
+    rules: RefCell<Rc<Rules>>,
+    /// The figures of the queue are being shown.
+    showing: Cell<bool>,
+}
+
+/// One configuration as sessions need it.
+pub(super) struct Rules {
+    /// The section `[smtp]`.
+    pub(super) smtp: config::Smtp,
+    /// What the core needs.
+    pub(super) settings: Rc<Settings>,
+    /// Who gets mail.
+    pub(super) router: Arc<Router>,
+    generation: u64,
+}
+
+impl Ingress {
+    /// Opens and recovers the shard's spool. `None` when the configuration has no SMTP.
+    pub(super) async fn open(
+        local: &Rc<Local>,
+        config: &Config,
+    ) -> Result<Option<Rc<Self>>, Problem> {
+        let Some(rules) = Rules::new(&local.shared) else { return Ok(None) };
+        let smtp = &rules.smtp;
+        let root = Root::open(&smtp.spool, Links::Beneath)
+            .map_err(|error| Problem::path(&smtp.spool, error, "make it, or name another spool"))?;
+        let shards = config.server.shards.max(1);
+        let memory = usize::try_from(smtp.spool_memory_bytes).unwrap_or(usize::MAX) / shards;
+        let settings = spool::Settings {
+            segment_bytes: smtp.spool_segment_bytes,
+            memory_bytes: memory,
+            reserve_bytes: smtp.spool_reserve_bytes,
+        };
+        let (spool, found) = Spool::open(&root, shard::index(), shards, settings).await?;
+        if !found.is_empty() {
+            tracing::info!(messages = found.len(), "messages found in the spool");
+        }
+        let ingress = Rc::new(Self {
+            local: Rc::clone(local),
+            spool,
+            rules: RefCell::new(Rc::new(rules)),
+            showing: Cell::new(false),
+        });
+        ingress.watch();
+        Ok(Some(ingress))
+    }
+
+    /// The configuration in force.
+    pub(super) fn rules(&self) -> Rc<Rules> {
+        let current = Rc::clone(&self.rules.borrow());
+        if current.generation == self.local.shared.generation() {
+            return current;
+        }
+        match Rules::new(&self.local.shared) {
+            Some(rules) => {
+                let rules = Rc::new(rules);
+                *self.rules.borrow_mut() = Rc::clone(&rules);
+                rules
+            }
+            // A reload cannot take SMTP away; that needs a restart.
+            None => current,
+        }
+    }
+
+    /// Deliveries pause, and what is pending in the log is committed.
+    pub(super) async fn close(&self) {
+        self.spool.close().await;
+        self.show();
+    }
+
+    /// The queue grew: its figures are shown from now on, until it is empty.
+    pub(super) fn watch(self: &Rc<Self>) {
+        if !self.showing.replace(true) {
+            self.show();
+            shard::spawn("queue figures", figures(Rc::downgrade(self)));
+        }
+    }
+
+    /// Shows how long the queue is; the messages in it.
+    fn show(&self) -> u64 {
+        let mail = &self.local.counters().mail;
+        let stats = self.spool.stats();
+        mail.queue_messages.show(stats.messages);
+        mail.queue_bytes.show(stats.bytes);
+        mail.segments.show(stats.segments);
+        mail.segments_free.show(stats.segments_free);
+        mail.condemned.show(stats.condemned);
+        stats.messages
+    }
+}
+
+impl Rules {
+    fn new(shared: &Shared) -> Option<Self> {
+        // The number first: a reload in between makes one set too many, never one that is stale.
+        let generation = shared.generation();
+        let config = shared.config.load_full();
+        let smtp = config.smtp.clone()?;
+        let settings = Rc::new(settings(&config, &smtp));
+        Some(Self { settings, router: shared.router.load_full()?, generation, smtp })
+    }
+}
+
+fn settings(config: &Config, smtp: &config::Smtp) -> Settings {
+    Settings {
+        hostname: config.server.hostname.clone(),
+        banner: smtp.banner.clone(),
+        message_bytes_max: smtp.max_message_bytes,
+        recipients_max: smtp.max_recipients,
+        messages_max: smtp.max_messages,
+        bare_newlines: smtp.bare_newlines,
+        strict_syntax: smtp.strict_syntax,
+        verify: smtp.vrfy,
+        expand: smtp.expn,
+        hops_max: smtp.max_hops,
+        errors_max: smtp.max_errors,
+        idle_seconds: smtp.idle_seconds,
+    }
+}
+
+/// Shows the figures while there are messages: an idle server has no timer.
+async fn figures(ingress: Weak<Ingress>) {
+    loop {
+        shard::sleep_until(shard::now().after(FIGURES)).await;
+        let Some(ingress) = ingress.upgrade() else { return };
+        if ingress.show() == 0 {
+            ingress.showing.set(false);
+            return;
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! server::routing – who gets mail: the router that configuration, accounts and the aliases file make.
+//!
+//! Promises: a file that is wrong is reported with file, line and column, and changes nothing; a change
+//! of the aliases file or of a list it includes is noticed by [`Routing::changed`]; memory is bounded.
+//! Not here: the syntax of the file (`mail::aliases`), the decision (`mail::route`).
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Mail, RouteTo, Smtp, UnknownLocalPart};
+use crate::limits::ALIASES_FILE_BYTES_MAX;
+use crate::mail::aliases::{Aliases, Fault};
+use crate::mail::route::{self, Router, Rules, User};
+use crate::problem::{Place, Problem};
+use crate::store::accounts::{Accounts, Fingerprint};
+
+/// The files a router was made from, as they were.
+#[derive(Debug, Default)]
+pub(super) struct Routing {
+    seen: Vec<(PathBuf, Fingerprint)>,
+}
+
+impl Routing {
+    /// Reads the aliases and makes the router; `None` without SMTP.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files. What they were like is remembered all the same: they
+    /// are read again when they change.
+    pub(super) fn load(
+        &mut self,
+        config: &Config,
+        accounts: &Accounts,
+    ) -> Result<Option<Router>, Vec<Problem>> {
+        self.seen.clear();
+        let Some(smtp) = &config.smtp else { return Ok(None) };
+        let aliases = self.aliases(&config.mail)?;
+        let users = accounts
+            .iter()
+            .map(|user| User { name: user.name.clone(), addresses: user.mail.clone() });
+        let router = Router::new(rules(config, smtp), users, aliases);
+        for warning in router.warnings() {
+            let line = warning.line.unwrap_or(0);
+            tracing::warn!(
+                line,
+                "{}: {} ({})",
+                config.mail.aliases.display(),
+                warning.what,
+                warning.remedy
+            );
+        }
+        Ok(Some(router))
+    }
+
+    /// Has the aliases file changed since, or a list it includes?
+    pub(super) fn changed(&self) -> bool {
+        self.seen.iter().any(|(path, seen)| Accounts::fingerprint(path) != *seen)
+    }
+
+    fn aliases(&mut self, mail: &Mail) -> Result<Aliases, Vec<Problem>> {
+        let file = &mail.aliases;
+        // Looked at before it is read: a change in between is seen the next time.
+        let mut paths = BTreeSet::from([file.clone()]);
+        self.seen.push((file.clone(), Accounts::fingerprint(file)));
+        let text = match read(file) {
+            Ok(text) => text,
+            Err(Unread::Missing) => return Ok(Aliases::default()),
+            Err(Unread::Other(why)) => {
+                return Err(vec![Problem::path(
+                    file,
+                    why,
+                    "give a readable file of aliases, or none",
+                )]);
+            }
+        };
+        let beside = file.parent().unwrap_or(Path::new("/")).to_owned();
+        let seen = &mut self.seen;
+        let mut load = |list: &str| {
+            let path = beside.join(list);
+            if paths.insert(path.clone()) {
+                seen.push((path.clone(), Accounts::fingerprint(&path)));
+            }
+            read(&path).map_err(|unread| match unread {
+                Unread::Missing => "no such file".to_owned(),
+                Unread::Other(why) => why,
+            })
+        };
+        Aliases::parse(&text, &mut load)
+            .map_err(|faults| faults.into_iter().map(|fault| problem(file, fault)).collect())
+    }
+}
+
+/// Why a file was not read.
+enum Unread {
+    Missing,
+    Other(String),
+}
+
+fn read(path: &Path) -> Result<String, Unread> {
+    let mut octets = Vec::new();
+    let opened = File::open(path)
+        .and_then(|file| file.take(ALIASES_FILE_BYTES_MAX + 1).read_to_end(&mut octets));
+    match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unread::Missing),
+        Err(error) => return Err(Unread::Other(format!("cannot read: {error}"))),
+        Ok(_) => {}
+    }
+    if octets.len() as u64 > ALIASES_FILE_BYTES_MAX {
+        let why = format!("longer than {ALIASES_FILE_BYTES_MAX} octets");
+        return Err(Unread::Other(why));
+    }
+    String::from_utf8(octets).map_err(|error| {
+        Unread::Other(format!("not UTF-8 at octet {}", error.utf8_error().valid_up_to()))
+    })
+}
+
+fn problem(file: &Path, fault: Fault) -> Problem {
+    let file = fault.list.map_or_else(|| file.to_owned(), PathBuf::from);
+    Problem::new("aliases", fault.what, fault.remedy).at(Place {
+        file,
+        line: fault.line,
+        column: fault.column,
+    })
+}
+
+fn rules(config: &Config, smtp: &Smtp) -> Rules {
+    let route = |route: &crate::config::Route| route::Route {
+        recipient: route.recipient.clone(),
+        to: match route.to {
+            RouteTo::Local => route::RouteTo::Local,
+            RouteTo::Discard => route::RouteTo::Discard,
+        },
+    };
+    let network = |network: &crate::config::Network| route::Network {
+        address: network.address,
+        prefix: network.prefix,
+    };
+    Rules {
+        hostname: config.server.hostname.clone(),
+        domains: smtp.domains.clone(),
+        routes: smtp.routes.iter().map(route).collect(),
+        relay_from: smtp.relay_from.iter().map(network).collect(),
+        unknown: match config.mail.unknown_local_part {
+            UnknownLocalPart::Reject => route::Unknown::Reject,
+            UnknownLocalPart::Accept => route::Unknown::Accept,
+        },
+        catch_all: config.mail.catch_all.clone(),
+        separator: config.mail.extension_separator.clone(),
+    }
+}

@@ -1,0 +1,368 @@
+//! server::smtp – one SMTP connection: joins one dialogue to one shard.
+//!
+//! ```text
+//!   input ─▶ advance ─▶ Ask ────▶ answered at once (router, room in the spool) ─▶ resume
+//!               ▲   ├─▶ Body ───▶ draft.append
+//!               │   ├─▶ Commit ─▶ draft.commit ─▶ resume ─▶ deliveries (after the reply)
+//!               │   └─▶ Receive ▶ flush, then wait for input · deadline · notice
+//!               └──────────────────────────────┘
+//! ```
+//! Promises: output is flushed here only, when this task is about to wait for the client; a commit that
+//! is under way goes on when the client vanishes; a slow client holds no buffer of the shard, and its
+//! deadlines do not move when it sends an octet now and then.
+//! Not here: replies, what a command means (`smtp`), how a message is kept (`store::spool`).
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::accept_mail;
+use super::door::{self, Place, farewell};
+use super::haste::{Haste, Least};
+use super::ingress::{Ingress, Rules};
+use super::notice::{Changed, Phase};
+use super::poll::poll_once;
+use crate::metrics::mail::{Reason, Received as How};
+use crate::metrics::{Protocol, Refusal};
+use crate::shard::{self, Alarm, Instant, Received, Stream};
+use crate::smtp::reply;
+use crate::smtp::session::Session;
+use crate::smtp::step::{Fault, Next, Timer};
+use crate::store::spool::{Draft, Trouble};
+use crate::wire::outbox::Outbox;
+
+/// Rounds of one session before others of the shard may run.
+const ROUNDS: u32 = 64;
+/// Octets of a message from which on as much is received at once as a block holds.
+const LARGE_BYTES: u64 = 16 * 1024;
+/// Octets of input that a session keeps in memory of its own while it waits for its outbox; what is
+/// more stays in the block it came in.
+const KEPT_BYTES: usize = 4 * 1024;
+/// How long replies may wait to be taken.
+const STALL: Duration = Duration::from_secs(60);
+
+/// Serves one accepted connection until it ends.
+///
+/// The state is made before the future, which borrows it: an `async fn` would keep a second copy of
+/// everything it moves, in every idle session.
+pub(super) fn session(ingress: Rc<Ingress>, stream: Stream) -> impl Future<Output = ()> {
+    let mut begun = Reception::begin(ingress, stream);
+    async move {
+        match &mut begun {
+            Ok(reception) => reception.serve().await,
+            Err(refusal) => refusal.await,
+        }
+    }
+}
+
+struct Reception {
+    ingress: Rc<Ingress>,
+    /// Held as long as the session lasts.
+    _place: Place,
+    /// As they were when the session began; who gets mail is looked up in those in force.
+    rules: Rc<Rules>,
+    stream: Stream,
+    dialogue: Session,
+    out: Outbox,
+    message: Message,
+    alarm: Alarm,
+    /// The last whole command was answered.
+    active: Instant,
+    phase: Phase,
+    rounds: u32,
+}
+
+/// The message that is being received.
+#[derive(Default)]
+struct Message {
+    /// `None` before the first, after the last, and when the octets cannot be kept.
+    draft: Option<Draft>,
+    /// `SIZE=`.
+    declared: Option<u64>,
+    haste: Haste,
+    /// Between its first octet and its end.
+    open: bool,
+}
+
+/// How a session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// All input was used: wait for more.
+    Wait,
+    /// The outbox is full: flush it, then use the rest.
+    Flush,
+    /// Say what is left to say, and close.
+    Close,
+    /// The client is no more, or does not read.
+    Gone,
+}
+
+/// What ended a wait.
+enum Event {
+    Input(Received),
+    Deadline,
+    Phase(Phase),
+    Gone,
+}
+
+impl Reception {
+    fn begin(
+        ingress: Rc<Ingress>,
+        stream: Stream,
+    ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
+        let rules = ingress.rules();
+        let (local, peer) = (stream.local(), stream.peer());
+        let mut out = Outbox::default();
+        let place = match door::enter(&ingress.local, peer.ip(), Protocol::Smtp) {
+            Ok(place) => place,
+            Err(why) => {
+                let busy = match why {
+                    Refusal::Draining => reply::DRAINING,
+                    Refusal::Address => reply::TOO_MANY_OF_ADDRESS,
+                    Refusal::Total | Refusal::Failures | Refusal::Resources => {
+                        reply::TOO_MANY_CONNECTIONS
+                    }
+                };
+                busy.fill(&[rules.settings.hostname.as_bytes()], &mut out);
+                let local = Rc::clone(&ingress.local);
+                return Err(Box::pin(door::refuse(local, stream, why, out.take())));
+            }
+        };
+        tracing::debug!(%peer, "session begins");
+        let mut dialogue = Session::new(Rc::clone(&rules.settings), local, peer, &mut out);
+        // RFC 5321 §4.3.1: the client waits for the greeting. Who does not is a program that does not
+        // listen, or another protocol.
+        if rules.smtp.drop_early_talkers && stream.unread() > 0 {
+            out = Outbox::default();
+            dialogue.early(&mut out);
+            ingress.local.counters().mail.refused(Reason::Early);
+        }
+        Ok(Self {
+            ingress,
+            _place: place,
+            rules,
+            stream,
+            dialogue,
+            out,
+            message: Message::default(),
+            alarm: Alarm::default(),
+            active: shard::now(),
+            phase: Phase::Running,
+            rounds: 0,
+        })
+    }
+
+    async fn serve(&mut self) {
+        let local = Rc::clone(&self.ingress.local);
+        let mut notice = local.notice.changed(self.phase);
+        let mut input = None;
+        loop {
+            match self.take(input.take()).await {
+                After::Wait | After::Flush => {}
+                After::Gone => return self.end(),
+                After::Close => {
+                    self.end();
+                    return Box::pin(farewell(&self.stream, self.out.take())).await;
+                }
+            }
+            match self.wait(&mut notice).await {
+                Event::Input(received) => input = Some(received),
+                Event::Deadline => {
+                    local.counters().mail.refused(Reason::Slow);
+                    self.dialogue.timeout(&mut self.out);
+                }
+                Event::Phase(phase) => {
+                    self.phase = phase;
+                    notice = local.notice.changed(phase);
+                    self.dialogue.drain(&mut self.out);
+                    if phase == Phase::Stopping {
+                        self.end();
+                        return Box::pin(farewell(&self.stream, self.out.take())).await;
+                    }
+                }
+                Event::Gone => return self.end(),
+            }
+        }
+    }
+
+    /// Counts what the end of the session ends.
+    fn end(&mut self) {
+        tracing::debug!(peer = %self.stream.peer(), "session ends");
+        if std::mem::take(&mut self.message).open {
+            self.ingress.local.counters().mail.received(How::Aborted);
+        }
+    }
+
+    /// Uses all of what was received.
+    async fn take(&mut self, received: Option<Received>) -> After {
+        let octets: &[u8] = received.as_deref().unwrap_or_default();
+        let (used, after) = self.digest(octets).await;
+        if after != After::Flush {
+            return after;
+        }
+        // A client that does not read its replies shall not hold the shard's small buffers.
+        let rest = octets.len() - used;
+        if rest > KEPT_BYTES {
+            return Box::pin(self.take_rest(octets.get(used..).unwrap_or_default())).await;
+        }
+        let kept = octets.get(used..).unwrap_or_default().to_vec();
+        drop(received);
+        Box::pin(self.take_rest(&kept)).await
+    }
+
+    /// Flushes and goes on, until all is used.
+    async fn take_rest(&mut self, mut rest: &[u8]) -> After {
+        loop {
+            if !self.out.is_empty() && !self.flush().await {
+                return After::Gone;
+            }
+            let (used, after) = self.digest(rest).await;
+            if after != After::Flush {
+                return after;
+            }
+            rest = rest.get(used..).unwrap_or_default();
+        }
+    }
+
+    /// Lets the dialogue consume, and does what it asks for. How much was used.
+    async fn digest(&mut self, octets: &[u8]) -> (usize, After) {
+        let mut rest = octets;
+        let after = loop {
+            self.rounds = self.rounds.wrapping_add(1);
+            if self.rounds % ROUNDS == 0 {
+                shard::yield_now().await;
+            }
+            match self.dialogue.advance(&mut rest, &mut self.out) {
+                Next::Receive if rest.is_empty() => break After::Wait,
+                Next::Receive => break After::Flush,
+                Next::Ask(ask) => {
+                    let answer = accept_mail::answer(&self.ingress, &self.stream, ask);
+                    self.dialogue.resume(answer, &mut self.out);
+                }
+                Next::Begin { declared } => self.open(declared),
+                Next::Body(part) => self.keep(part).await,
+                Next::Commit(envelope) => {
+                    let draft = std::mem::take(&mut self.message).draft;
+                    let committing = accept_mail::commit(&self.ingress, draft, envelope);
+                    let answer = Box::pin(committing).await;
+                    // Time spent on a commit is not idleness.
+                    self.active = shard::now();
+                    self.dialogue.resume(answer, &mut self.out);
+                }
+                Next::Discard => {
+                    // Its octets may still come; their clock goes on.
+                    self.message.draft = None;
+                    if std::mem::take(&mut self.message.open) {
+                        self.ingress.local.counters().mail.received(How::Refused);
+                    }
+                }
+                Next::Close => break After::Close,
+            }
+        };
+        (octets.len() - rest.len(), after)
+    }
+
+    fn open(&mut self, declared: Option<u64>) {
+        let draft = Some(self.ingress.spool.draft());
+        self.message = Message { draft, declared, haste: Haste::default(), open: true };
+    }
+
+    /// Appends to the draft. What cannot be kept is read on to its end, and refused then.
+    async fn keep(&mut self, part: &[u8]) {
+        let Some(draft) = &mut self.message.draft else { return };
+        if let Err(trouble) = draft.append(part).await {
+            self.message.draft = None;
+            self.message.open = false;
+            self.ingress.local.counters().mail.received(How::Failed);
+            let fault = match trouble {
+                Trouble::NoSpace => Fault::NoSpace,
+                Trouble::Broken => Fault::Broken,
+            };
+            self.dialogue.poison(fault);
+        }
+    }
+
+    /// Flushes and waits.
+    async fn wait(&mut self, notice: &mut Changed<'_>) -> Event {
+        if !self.out.is_empty() && !self.flush().await {
+            return Event::Gone;
+        }
+        loop {
+            let timer = self.dialogue.timer();
+            let began = shard::now();
+            let deadline = match timer {
+                Timer::Command(limit) => self.active.after(Duration::from_secs(u64::from(limit))),
+                Timer::Message => began.after(self.message.haste.left(self.least())),
+                Timer::None => Instant::NEVER,
+            };
+            let event = self.event(deadline, notice).await;
+            if timer != Timer::Message {
+                return event;
+            }
+            let octets = if let Event::Input(received) = &event { received.len() } else { 0 };
+            self.message.haste.came(octets, shard::now().since(began));
+            if !matches!(event, Event::Deadline) {
+                return event;
+            }
+            let least = self.least();
+            if self.message.haste.too_slow(least) {
+                return event;
+            }
+        }
+    }
+
+    async fn event(&mut self, deadline: Instant, notice: &mut Changed<'_>) -> Event {
+        let large = self.expects_much();
+        let Self { stream, alarm, .. } = self;
+        let mut receive = pin!(async {
+            if large { Box::pin(stream.receive_large()).await } else { stream.receive().await }
+        });
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(received) = receive.as_mut().poll(context) {
+                return Poll::Ready(match received {
+                    Ok(received) if !received.is_empty() => Event::Input(received),
+                    Ok(_) | Err(_) => Event::Gone,
+                });
+            }
+            if let Poll::Ready(phase) = Pin::new(&mut *notice).poll(context) {
+                return Poll::Ready(Event::Phase(phase));
+            }
+            alarm.poll(deadline, context).map(|()| Event::Deadline)
+        })
+        .await
+    }
+
+    /// Is a large part of a message still to come?
+    fn expects_much(&self) -> bool {
+        let had = self.message.haste.octets();
+        let rest = self.message.declared.map_or(u64::MAX, |all| all.saturating_sub(had));
+        self.dialogue.in_message() && had >= LARGE_BYTES && rest >= LARGE_BYTES / 2
+    }
+
+    fn least(&self) -> Least {
+        let smtp = &self.rules.smtp;
+        let patience = Duration::from_secs(u64::from(smtp.message_seconds));
+        Least { patience, rate: smtp.min_rate_bytes }
+    }
+
+    /// The one flush. False when the client does not read its replies, or is gone.
+    async fn flush(&mut self) -> bool {
+        let Self { stream, out, .. } = self;
+        let posted = {
+            let mut posted = pin!(stream.posted());
+            match poll_once(|context| posted.as_mut().poll(context)).await {
+                Some(posted) => Some(posted),
+                None => Box::pin(shard::within(shard::now().after(STALL), posted)).await,
+            }
+        };
+        if !matches!(posted, Some(Ok(()))) {
+            return false;
+        }
+        stream.post(out.take());
+        // A reply ends a command; octets of one that is not whole change nothing.
+        self.active = shard::now();
+        true
+    }
+}

@@ -1,0 +1,267 @@
+//! smtp::reply – every reply this server can give, in one table.
+//!
+//! A reply is a code, an enhanced code (RFC 2034, RFC 3463) or none, and a text with `{}` where
+//! something is filled in. Nothing outside this file holds the text or the form of a reply.
+//!
+//! Promises: `ddd text CRLF`, or `ddd-` … `ddd ` with one code (RFC 5321 §4.2); no line is longer
+//! than 512 octets (§4.5.3.1.5); nothing filled in can end a line; the enhanced code's class is the
+//! code's first digit, and stands on every line but those of the greeting, HELO, EHLO and 354.
+//! Not here: which reply is due (`session`).
+
+use super::step::Fault;
+use crate::limits::SMTP_REPLY_LINE_BYTES_MAX;
+use crate::wire::ascii::Digits;
+use crate::wire::outbox::Outbox;
+
+/// One reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    code: u16,
+    /// Empty for none.
+    enhanced: &'static str,
+    text: &'static str,
+}
+
+macro_rules! replies {
+    ($($name:ident $code:literal $enhanced:literal $text:literal)*) => {
+        $(
+            #[doc = concat!("`", stringify!($code), " ", $enhanced, " ", $text, "`")]
+            pub const $name: Reply = Reply { code: $code, enhanced: $enhanced, text: $text };
+        )*
+        /// The whole table.
+        #[cfg(test)]
+        pub const ALL: &[Reply] = &[$($name),*];
+    };
+}
+
+replies! {
+    // Done
+    GREETING 220 "" "{} ESMTP"
+    GREETING_BANNER 220 "" "{} ESMTP {}"
+    HELLO 250 "" "{}"
+    RESET 250 "2.0.0" "Ok"
+    NOOP 250 "2.0.0" "Ok"
+    SENDER 250 "2.1.0" "Ok"
+    RECIPIENT 250 "2.1.5" "Ok"
+    CHUNK 250 "2.0.0" "{} octets received"
+    QUEUED 250 "2.0.0" "Ok: queued as {}"
+    VERIFIED 250 "2.1.5" "<{}>"
+    VERIFIED_NAME 250 "2.1.5" "{} <{}>"
+    LIST_EMPTY 250 "2.1.5" "The list has no members"
+    NOT_VERIFIED 252 "2.0.0" "Not telling; send mail and it is tried"
+    NOT_EXPANDED 252 "2.0.0" "Not telling; send mail and it is tried"
+    HELP 214 "2.0.0" "Commands:"
+    HELP_LINE 214 "2.0.0" "{}"
+    HELP_END 214 "2.0.0" "Sessions are those of RFC 5321"
+    BYE 221 "2.0.0" "Bye"
+
+    // More is needed
+    SEND_DATA 354 "" "End data with <CR><LF>.<CR><LF>"
+
+    // Not now
+    TIMEOUT 421 "4.4.2" "{} idle or too slow, closing"
+    DRAINING 421 "4.3.2" "{} is going down, closing"
+    TOO_MANY_ERRORS 421 "4.7.0" "{} too many errors, closing"
+    TOO_MANY_MESSAGES 421 "4.7.0" "{} too many messages in one session, closing"
+    TOO_MANY_CONNECTIONS 421 "4.3.2" "{} has too many connections, try again later"
+    TOO_MANY_OF_ADDRESS 421 "4.7.0" "{} too many connections from your address, closing"
+    MAILBOX_BUSY 450 "4.2.1" "The mailbox takes nothing now, try again later"
+    BUSY 450 "4.3.2" "Too much at once, try again later"
+    BROKEN 451 "4.3.0" "Local error, try again later"
+    MAILBOX_FULL 452 "4.2.2" "The mailbox is full"
+    NO_SPACE 452 "4.3.1" "No space for mail now, try again later"
+    TOO_MANY_RECIPIENTS 452 "4.5.3" "Too many recipients; send the message again for the others"
+
+    // Not so: the words
+    UNKNOWN 500 "5.5.2" "Unknown command"
+    TOO_LONG 500 "5.5.2" "Line too long"
+    BARE_LINE 500 "5.5.2" "Bare CR or LF in a command (send CRLF line ends)"
+    SYNTAX 501 "5.5.4" "Syntax error in the argument"
+    CHUNK_SYNTAX 501 "5.5.4" "Syntax: BDAT octets [LAST]"
+    BAD_SENDER 501 "5.1.7" "Bad sender address"
+    BAD_RECIPIENT 501 "5.1.3" "Bad recipient address"
+    NOT_IMPLEMENTED 502 "5.5.1" "Command not implemented"
+    UNKNOWN_PARAMETER 555 "5.5.4" "Parameter not known"
+    // RFC 6531 §3.5
+    SENDER_NEEDS_UTF8 550 "5.6.7" "The address needs SMTPUTF8"
+    RECIPIENT_NEEDS_UTF8 553 "5.6.7" "The address needs SMTPUTF8"
+    // RFC 6531 §3.7.4.2
+    VERIFY_NEEDS_UTF8 252 "2.6.8" "The answer needs SMTPUTF8"
+
+    // Not so: the order
+    HELLO_FIRST 503 "5.5.1" "HELO or EHLO first"
+    MAIL_FIRST 503 "5.5.1" "MAIL first"
+    RECIPIENT_FIRST 503 "5.5.1" "RCPT first"
+    NESTED 503 "5.5.1" "MAIL was given already; RSET begins anew"
+    CHUNKS_BEGUN 503 "5.5.1" "The message has begun with BDAT; only BDAT or RSET can follow"
+    MESSAGE_FAILED 503 "5.5.1" "The message has failed already; RSET begins anew"
+    BINARY_NEEDS_CHUNKS 503 "5.5.1" "BODY=BINARYMIME is sent with BDAT"
+    NO_VALID_RECIPIENTS 554 "5.5.1" "No valid recipients"
+
+    // Not so: this server, this message
+    NO_USER 550 "5.1.1" "No such mailbox here"
+    RELAY_DENIED 550 "5.7.1" "Relaying denied"
+    DENIED 550 "5.7.1" "Not permitted"
+    LOOP 550 "5.4.6" "Expands without end, or to too many"
+    BARE_DATA 550 "5.5.2" "Bare CR or LF in message data (send CRLF line ends)"
+    TOO_LARGE 552 "5.3.4" "The message is too large"
+    AMBIGUOUS 553 "5.1.4" "The address means more than one mailbox"
+    TOO_MANY_HOPS 554 "5.4.6" "Too many Received lines, mail goes in a circle"
+    TOO_EARLY 554 "5.5.0" "Wait for the greeting"
+    FOREIGN 554 "5.5.0" "This is SMTP, closing"
+}
+
+/// The reply that names a fault.
+pub const fn refusal(fault: Fault) -> Reply {
+    match fault {
+        Fault::NoUser => NO_USER,
+        Fault::RelayDenied => RELAY_DENIED,
+        Fault::Ambiguous => AMBIGUOUS,
+        Fault::MailboxBusy => MAILBOX_BUSY,
+        Fault::MailboxFull => MAILBOX_FULL,
+        Fault::NoSpace => NO_SPACE,
+        Fault::Broken => BROKEN,
+        Fault::Busy => BUSY,
+        Fault::Denied => DENIED,
+        Fault::TooLarge => TOO_LARGE,
+        Fault::Loop => LOOP,
+        Fault::ShuttingDown => DRAINING,
+    }
+}
+
+impl Reply {
+    /// Its code.
+    pub const fn code(self) -> u16 {
+        self.code
+    }
+
+    /// As a line of its own.
+    pub fn send(self, out: &mut Outbox) {
+        self.fill(&[], out);
+    }
+
+    /// As a line of its own, with the places filled in.
+    pub fn fill(self, parts: &[&[u8]], out: &mut Outbox) {
+        self.write(b" ", parts, out);
+    }
+
+    /// As a line after which others of the same code follow; the last is sent with `fill`.
+    pub fn begin(self, parts: &[&[u8]], out: &mut Outbox) {
+        self.write(b"-", parts, out);
+    }
+
+    fn write(self, separator: &[u8], parts: &[&[u8]], out: &mut Outbox) {
+        let mut line = Line { left: SMTP_REPLY_LINE_BYTES_MAX - 2, out };
+        line.push(Digits::of(u64::from(self.code)).as_bytes());
+        line.push(separator);
+        if !self.enhanced.is_empty() {
+            line.push(self.enhanced.as_bytes());
+            line.push(b" ");
+        }
+        let mut parts = parts.iter();
+        for (at, piece) in self.text.split("{}").enumerate() {
+            if at > 0 {
+                line.escape(parts.next().copied().unwrap_or_default());
+            }
+            line.push(piece.as_bytes());
+        }
+        out.push(b"\r\n");
+    }
+}
+
+/// One line on its way out: what would make it too long is cut off.
+struct Line<'a> {
+    left: usize,
+    out: &'a mut Outbox,
+}
+
+impl Line<'_> {
+    fn push(&mut self, octets: &[u8]) {
+        let octets = &octets[..octets.len().min(self.left)];
+        self.left -= octets.len();
+        self.out.push(octets);
+    }
+
+    /// Controls become `?`: nothing filled in ends a line or moves a cursor.
+    fn escape(&mut self, octets: &[u8]) {
+        let mut rest = octets;
+        while let Some(at) = rest.iter().position(u8::is_ascii_control) {
+            self.push(&rest[..at]);
+            self.push(b"?");
+            rest = &rest[at + 1..];
+        }
+        self.push(rest);
+    }
+}
+
+/// The greeting (RFC 5321 §4.3.1: the name, then free text).
+pub fn greeting(hostname: &str, banner: &str, out: &mut Outbox) {
+    let banner = banner.trim();
+    if banner.is_empty() {
+        GREETING.fill(&[hostname.as_bytes()], out);
+    } else {
+        GREETING_BANNER.fill(&[hostname.as_bytes(), banner.as_bytes()], out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sent(send: impl FnOnce(&mut Outbox)) -> Vec<u8> {
+        let mut out = Outbox::default();
+        send(&mut out);
+        out.take()
+    }
+
+    /// Replies that RFC 2034 §4 leaves without an enhanced code.
+    const BARE: [Reply; 4] = [GREETING, GREETING_BANNER, HELLO, SEND_DATA];
+
+    #[test]
+    fn the_table_is_well_formed() {
+        for reply in ALL {
+            assert!((200..600).contains(&reply.code), "{reply:?}");
+            assert!(reply.text.is_ascii() && !reply.text.is_empty(), "{reply:?}");
+            assert!(!reply.text.contains(|c: char| c.is_ascii_control()), "{reply:?}");
+            assert_eq!(reply.enhanced.is_empty(), BARE.contains(reply), "{reply:?}");
+            if reply.enhanced.is_empty() {
+                continue;
+            }
+            let parts: Vec<u16> = reply.enhanced.split('.').map(|n| n.parse().unwrap()).collect();
+            assert_eq!(parts.len(), 3, "{reply:?}");
+            assert_eq!(parts[0], reply.code / 100, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn only_421_closes_and_bears_the_name() {
+        // RFC 5321 §4.2.2: 421 <domain>.
+        for reply in ALL.iter().filter(|reply| reply.code == 421) {
+            assert!(reply.text.starts_with("{} "), "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_stays_on_its_line() {
+        assert_eq!(
+            sent(|out| QUEUED.fill(&[b"a\r\n250 \x7Fb"], out)),
+            b"250 2.0.0 Ok: queued as a??250 ?b\r\n"
+        );
+        let long = sent(|out| greeting(&"h".repeat(600), "x", out));
+        assert_eq!(long.len(), SMTP_REPLY_LINE_BYTES_MAX);
+        assert!(long.ends_with(b"hh\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_filled_reply_is_one_line(part in prop::collection::vec(any::<u8>(), 0..700)) {
+            let line = sent(|out| HELP_LINE.fill(&[&part], out));
+            let text = line.strip_suffix(b"\r\n").unwrap();
+            prop_assert!(line.len() <= SMTP_REPLY_LINE_BYTES_MAX);
+            prop_assert!(!text.iter().any(u8::is_ascii_control));
+            prop_assert!(text.starts_with(b"214 2.0.0 "));
+        }
+    }
+}

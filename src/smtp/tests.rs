@@ -1,0 +1,21 @@
+//! smtp::tests – the dialogue as text: transcripts, the table of transitions, arbitrary input.
+//!
+//! A transcript is a file of `transcripts/`, one line an event:
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `# id 5321-14 …` | items of the acceptance list this file shows |
+//! | `= peer ADDR`, `= banner TEXT`, `= size N`, `= recipients N`, `= messages N`, `= hops N`, `= errors N`, `= bare normalize`, `= strict on`, `= verify on`, `= expand on`, `= hello EHLO` | set-up |
+//! | `C: line` | the client sends a line; `\` at the end: without CRLF; neighbours go in one portion |
+//! | `< words` | the driver answers a question that was not answered by itself, or has news |
+//! | `? timer`, `? message`, `? held` | what the session says of itself |
+//! | `---` | another session begins |
+//! | `S: line`, `> words`, `! words` | what came of it: replies, steps, values |
+//!
+//! Questions about senders and recipients are answered by name (see `script::judge`); a body is
+//! shown with the step that ends it, as the octets the draft got.
+//!
+//! Each plays whole and octet by octet; both must give the text of the file. With
+//! `UPDATE_TRANSCRIPTS=1` the files are written anew; read the difference before keeping it.
+
+mod script;

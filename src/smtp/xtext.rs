@@ -1,0 +1,100 @@
+//! smtp::xtext – `+3D` for what may not stand in a parameter's value: RFC 3461 §4, RFC 6533 §3.
+//!
+//! Promises: what is decoded holds no controls; encoding what was decoded and decoding it again gives
+//! the same text.
+//! Not here: which parameters are written so.
+
+use std::fmt::Write as _;
+
+/// Decodes xtext. `None` unless every octet is an `xchar` or belongs to a `+` with two upper-case
+/// hexadecimal digits, and stands for printable US-ASCII.
+pub fn decode(text: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        let octet = match octet {
+            b'+' => hex(octets.next()?)? << 4 | hex(octets.next()?)?,
+            b'!'..=b'~' if octet != b'=' => octet,
+            _ => return None,
+        };
+        // §4.4 wants this of ENVID. Of ORCPT it is wanted here: what is no printable US-ASCII is no
+        // address of any type in use, and CR and LF would come to stand in logs and notifications.
+        matches!(octet, b' '..=b'~').then(|| decoded.push(char::from(octet)))?;
+    }
+    Some(decoded)
+}
+
+/// Encodes printable US-ASCII as xtext; anything else becomes `?`.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for octet in text.chars() {
+        match octet {
+            ' ' => encoded.push_str("+20"),
+            '+' => encoded.push_str("+2B"),
+            '=' => encoded.push_str("+3D"),
+            '!'..='~' => encoded.push(octet),
+            _ => encoded.push('?'),
+        }
+    }
+    encoded
+}
+
+/// Decodes an address of the type `utf-8`: `\x{2B}` for a character, in US-ASCII, or in UTF-8 if `utf8`.
+pub fn decode_unitext(text: &str, utf8: bool) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(next) = rest.next() {
+        let plain = match next {
+            '\\' => {
+                let (digits, after) = rest.as_str().strip_prefix("x{")?.split_once('}')?;
+                rest = after.chars();
+                code_point(digits)?
+            }
+            '+' | '=' | ' ' => return None,
+            _ if next.is_ascii() || utf8 => next,
+            _ => return None,
+        };
+        (!plain.is_control()).then(|| decoded.push(plain))?;
+    }
+    Some(decoded)
+}
+
+/// Encodes as `utf-8-addr-xtext`, which is US-ASCII; controls become `?`.
+pub fn encode_unitext(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for plain in text.chars() {
+        match plain {
+            '\\' | '+' | '=' | ' ' | '\u{A0}'.. => {
+                // Writing to a string does not fail.
+                if write!(encoded, "\\x{{{:02X}}}", u32::from(plain)).is_err() {
+                    encoded.push('?');
+                }
+            }
+            '!'..='~' => encoded.push(plain),
+            _ => encoded.push('?'),
+        }
+    }
+    encoded
+}
+
+/// HEXPOINT: two to six digits, upper case.
+fn code_point(digits: &str) -> Option<char> {
+    // No zeros in front: one way to write a character, but for US-ASCII's two digits.
+    let shortest = digits.len() == 2 || !digits.starts_with('0');
+    if !(2..=6).contains(&digits.len()) || !shortest {
+        return None;
+    }
+    let value =
+        digits.bytes().try_fold(0_u32, |value, digit| Some(value << 4 | u32::from(hex(digit)?)))?;
+    // Of US-ASCII only what could not stand for itself (and controls, which the caller refuses).
+    let needed = value >= 0x80 || matches!(value, 0..=0x20 | 0x2B | 0x3D | 0x5C | 0x7F);
+    char::from_u32(value).filter(|_| needed)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
