@@ -84,3 +84,5 @@ pub const ALIAS_MEMBERS_TOTAL_MAX: usize = 1_000_000;
 pub const ALIAS_MEMBERS_MAX: usize = 10_000;
 /// Aliases in aliases, and included lists in included lists.
 pub const ALIAS_DEPTH_MAX: usize = 32;
+/// A larger message goes back to its sender with its header only, octets.
+pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;

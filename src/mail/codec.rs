@@ -91,6 +91,10 @@ impl Note {
                 put_state(&mut out, state);
             }
             Self::Held(held) => out.extend([1, u8::from(*held)]),
+            Self::Told(number) => {
+                out.push(2);
+                out.extend(number.to_le_bytes());
+            }
         }
         out
     }
@@ -104,6 +108,7 @@ impl Note {
         let note = match input.octet()? {
             0 => Self::Target(input.number()?, input.state()?),
             1 => Self::Held(input.flag()?),
+            2 => Self::Told(input.number()?),
             _ => return Err(Malformed::Value),
         };
         input.end(note)
@@ -231,6 +236,7 @@ fn put_target(out: &mut Vec<u8>, target: &Target) {
     }
     put_maybe(out, target.sender.as_deref());
     put_state(out, &target.state);
+    out.push(u8::from(target.told));
 }
 
 fn put_state(out: &mut Vec<u8>, state: &TargetState) {
@@ -255,7 +261,7 @@ fn put_state(out: &mut Vec<u8>, state: &TargetState) {
 
 /// Octets of the shortest recipient and the shortest target: no count is believed beyond what is there.
 const LEAST_TO: usize = 3;
-const LEAST_TARGET: usize = 12;
+const LEAST_TARGET: usize = 13;
 
 struct Input<'a> {
     rest: &'a [u8],
@@ -412,7 +418,8 @@ impl<'a> Input<'a> {
         };
         let sender = self.maybe(Self::text)?;
         let state = self.state()?;
-        Ok(Target { recipient, address, tag, to, sender, state })
+        let told = self.flag()?;
+        Ok(Target { recipient, address, tag, to, sender, state, told })
     }
 
     fn state(&mut self) -> Read<TargetState> {

@@ -69,14 +69,15 @@ fn state() -> impl Strategy<Value = TargetState> {
 fn target() -> impl Strategy<Value = Target> {
     let to = prop_oneof![text().prop_map(Destination::Mailbox), Just(Destination::Discard)];
     let maybe = || proptest::option::of(text());
-    (any::<u32>(), text(), maybe(), to, maybe(), state()).prop_map(
-        |(recipient, address, tag, to, sender, state)| Target {
+    (any::<u32>(), text(), maybe(), to, maybe(), (state(), any::<bool>())).prop_map(
+        |(recipient, address, tag, to, sender, (state, told))| Target {
             recipient,
             address,
             tag,
             to,
             sender,
             state,
+            told,
         },
     )
 }
@@ -98,6 +99,7 @@ fn note() -> impl Strategy<Value = Note> {
     prop_oneof![
         (any::<u32>(), state()).prop_map(|(number, state)| Note::Target(number, state)),
         any::<bool>().prop_map(Note::Held),
+        any::<u32>().prop_map(Note::Told),
     ]
 }
 
@@ -120,6 +122,7 @@ fn sample() -> Message {
         to: if number == 2 { Destination::Discard } else { Destination::Mailbox("ann".to_owned()) },
         sender: (number == 3).then(|| "owner-list@a.example".to_owned()),
         state: state(number),
+        told: number == 3,
     };
     Message {
         envelope: Envelope {
@@ -199,6 +202,7 @@ fn the_shortest_items_are_as_short_as_said() {
         to: Destination::Discard,
         sender: None,
         state: TargetState::Waiting,
+        told: false,
     };
     let (mut shortest_to, mut shortest_target) = (Vec::new(), Vec::new());
     put_to(&mut shortest_to, &to);

@@ -11,6 +11,7 @@
 
 pub mod aliases;
 pub mod codec;
+pub mod dsn;
 pub mod name;
 pub mod route;
 pub mod stored;

@@ -89,7 +89,7 @@ fn targets(router: &Router, peer: &str, recipients: &[&str]) -> Vec<String> {
     let say = |target: Target| {
         let mut line = format!("{}: {} → ", target.recipient, target.address);
         match (&target.to, &target.state) {
-            (_, TargetState::Failed { reason }) => line.push_str(&reason[..5]),
+            (_, TargetState::Failed { reason }) => line.extend(reason.chars().take(5)),
             (Destination::Mailbox(name), _) => line.push_str(name),
             (Destination::Discard, _) => line.push_str("nowhere"),
         }
@@ -229,7 +229,7 @@ fn aliases_and_lists() {
 #[test]
 fn nobody_catch_all_and_anybody() {
     let accept = Rules { unknown: Unknown::Accept, ..rules() };
-    let router = router_of(accept.clone(), "");
+    let router = router_of(accept, "");
     let one = |router: &Router, to| targets(router, STRANGER, &[to]).remove(0);
     assert_eq!(one(&router, "No/Body+x@a.example"), "0: No/Body+x@a.example → no%2fbody/x");
     assert_eq!(one(&router, "../x@a.example"), "0: ../x@a.example → %2e.%2fx");

@@ -38,6 +38,8 @@ pub struct Target {
     pub sender: Option<String>,
     /// How far it is.
     pub state: TargetState,
+    /// The report about it that somebody is owed (`mail::dsn`) is safe, as a message of its own.
+    pub told: bool,
 }
 
 /// Kinds of places.
@@ -81,6 +83,8 @@ pub enum Note {
     Target(u32, TargetState),
     /// The operator held (true) or released it.
     Held(bool),
+    /// The report about this target is safe.
+    Told(u32),
 }
 
 impl Message {
@@ -88,17 +92,24 @@ impl Message {
     pub fn apply(&mut self, note: Note) {
         match note {
             Note::Target(number, state) => {
-                let target =
-                    usize::try_from(number).ok().and_then(|number| self.targets.get_mut(number));
-                if let Some(target) = target {
+                if let Some(target) = self.target_mut(number) {
                     target.state = state;
                 }
             }
             Note::Held(held) => self.held = held,
+            Note::Told(number) => {
+                if let Some(target) = self.target_mut(number) {
+                    target.told = true;
+                }
+            }
         }
     }
 
-    /// Nothing is left to do.
+    fn target_mut(&mut self, number: u32) -> Option<&mut Target> {
+        usize::try_from(number).ok().and_then(|number| self.targets.get_mut(number))
+    }
+
+    /// Nothing is left to do, but for reports that somebody may be owed.
     pub fn settled(&self) -> bool {
         self.targets.iter().all(|target| {
             !matches!(target.state, TargetState::Waiting | TargetState::Deferred { .. })

@@ -66,6 +66,12 @@ impl Ingress {
         if !found.is_empty() {
             tracing::info!(messages = found.len(), "messages found in the spool");
         }
+        let counted = Rc::clone(local);
+        spool.on_commit(move |commit| {
+            if commit.messages > 0 {
+                counted.counters().mail.batches.observe(commit.messages);
+            }
+        });
         let ingress = Rc::new(Self {
             local: Rc::clone(local),
             spool,

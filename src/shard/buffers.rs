@@ -305,7 +305,8 @@ pub async fn block() -> Block {
 }
 
 /// A block if one is free now and nobody waits for it.
-pub(super) fn try_block() -> Option<Block> {
+#[must_use]
+pub fn try_block() -> Option<Block> {
     super::core(|core| {
         if !core.blocks.waiting.borrow().is_empty() {
             return None;

@@ -132,14 +132,33 @@ impl Dir {
     /// EEXIST when the name is taken and may not be; EISDIR when it is a directory's; ENOSPC, EIO.
     /// After an error nothing of the file is left.
     pub async fn place(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
-        let fd = Arc::clone(&self.fd);
+        self.place_by_way_of(self, block, len, how).await
+    }
+
+    /// Like [`Dir::place`], but a temporary that may be needed is made in `workshop`, a directory of the
+    /// same file system.
+    ///
+    /// # Errors
+    /// As for [`Dir::place`].
+    pub async fn place_by_way_of(
+        &self,
+        workshop: &Self,
+        block: Block,
+        len: usize,
+        how: Placement,
+    ) -> (io::Result<()>, Block) {
+        let (fd, workshop) = (Arc::clone(&self.fd), Arc::clone(&workshop.fd));
         let names = component(&how.name).and_then(|name| Ok((name, component(&how.temporary)?)));
         let (name, temporary) = match names {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error), block),
         };
         let pace = if how.durable { Pace::Slow } else { Pace::Quick };
-        let work = move |octets: &[u8]| place::place(&fd, octets, &name, &temporary, &how);
+        let work = move |octets: &[u8]| {
+            let to =
+                place::To { dir: &fd, workshop: &workshop, name: &name, temporary: &temporary };
+            place::place(&to, octets, &how)
+        };
         let (result, block) = super::workers::with_block(pace, block, len, work).await;
         (result.and_then(|result| result), block)
     }

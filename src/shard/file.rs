@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -379,15 +380,50 @@ impl File {
         }
     }
 
+    /// Starts writing `block[..len]` at `offset` at once, in one operation that is neither continued
+    /// nor tried again: a short write is an error (WriteZero). With `durable` the octets survive a
+    /// power cut once it completes (RWF_DSYNC).
+    pub fn write_once(
+        &self,
+        block: Block,
+        len: usize,
+        offset: u64,
+        durable: bool,
+    ) -> impl Future<Output = (io::Result<()>, Block)> + use<> {
+        let flags = if durable { libc::RWF_DSYNC } else { 0 };
+        let op = self.start_write_with(block, 0..len, offset, flags);
+        async move {
+            let (result, block) = block_back(op).await;
+            let whole = result.and_then(|count| {
+                if count == len { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+            });
+            (whole, block)
+        }
+    }
+
     fn start_write(&self, block: Block, from: usize, to: usize, offset: u64) -> super::ring::Op {
-        let octets = &block[from..to.min(BLOCK_BYTES)];
+        self.start_write_with(block, from..to, offset, 0)
+    }
+
+    fn start_write_with(
+        &self,
+        block: Block,
+        range: Range<usize>,
+        offset: u64,
+        flags: i32,
+    ) -> super::ring::Op {
+        let octets = &block[range.start..range.end.min(BLOCK_BYTES)];
         let count = u32::try_from(octets.len()).unwrap_or(0);
         let entry = if core(|core| core.ring.with(|ring| ring.is_fixed(&block))) {
             opcode::WriteFixed::new(self.raw(), octets.as_ptr(), count, block.index())
                 .offset(offset)
+                .rw_flags(flags)
                 .build()
         } else {
-            opcode::Write::new(self.raw(), octets.as_ptr(), count).offset(offset).build()
+            opcode::Write::new(self.raw(), octets.as_ptr(), count)
+                .offset(offset)
+                .rw_flags(flags)
+                .build()
         };
         core(|core| core.ring.start(entry, Keep::Block(Rc::clone(&self.fd), block)))
     }

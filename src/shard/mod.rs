@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 pub use accept::{Listeners, accept};
-pub use buffers::{BLOCK_BYTES, Block, Received, block};
+pub use buffers::{BLOCK_BYTES, Block, Received, block, try_block};
 pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
 pub use net::{Passive, Stream, connect};

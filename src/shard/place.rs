@@ -23,35 +23,37 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::Placement;
 
-pub(super) fn place(
-    dir: &OwnedFd,
-    octets: &[u8],
-    name: &CStr,
-    temporary: &CStr,
-    how: &Placement,
-) -> io::Result<()> {
-    match nameless(dir, how.mode) {
+/// Where a file goes.
+pub(super) struct To<'a> {
+    /// The directory it gets its name in.
+    pub(super) dir: &'a OwnedFd,
+    /// Where a temporary is made, should one be needed; a directory of the same file system.
+    pub(super) workshop: &'a OwnedFd,
+    /// Its name.
+    pub(super) name: &'a CStr,
+    /// The temporary's name.
+    pub(super) temporary: &'a CStr,
+}
+
+pub(super) fn place(to: &To<'_>, octets: &[u8], how: &Placement) -> io::Result<()> {
+    match nameless(to.dir, how.mode) {
         Ok(mut file) => {
             file.write_all(octets)?;
             if how.durable {
                 file.sync_data()?;
             }
-            match link(dir, &file, name, temporary, how) {
+            match link(to, &file, how) {
                 // Without /proc there is no way from a nameless file to a name.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    named(dir, octets, name, temporary, how)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => named(to, octets, how)?,
                 linked => linked?,
             }
         }
         // This file system cannot: EOPNOTSUPP, or EISDIR from those that never heard of it.
-        Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => {
-            named(dir, octets, name, temporary, how)?;
-        }
+        Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR) => named(to, octets, how)?,
         Err(error) => return Err(error.into()),
     }
     if how.durable {
-        nix::unistd::fsync(dir.as_fd())?;
+        nix::unistd::fsync(to.dir.as_fd())?;
     }
     Ok(())
 }
@@ -61,24 +63,19 @@ fn nameless(dir: &OwnedFd, mode: u32) -> nix::Result<File> {
     Ok(openat(dir, ".", flags, Mode::from_bits_truncate(mode))?.into())
 }
 
-fn link(
-    dir: &OwnedFd,
-    file: &File,
-    name: &CStr,
-    temporary: &CStr,
-    how: &Placement,
-) -> io::Result<()> {
+fn link(to: &To<'_>, file: &File, how: &Placement) -> io::Result<()> {
     // Linking the descriptor itself needs a capability; its magic link does not (open(2), O_TMPFILE).
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let to =
-        |target: &CStr| linkat(AT_FDCWD, source.as_str(), dir, target, AtFlags::AT_SYMLINK_FOLLOW);
-    match to(name) {
+    let link = |dir: &OwnedFd, target: &CStr| {
+        linkat(AT_FDCWD, source.as_str(), dir, target, AtFlags::AT_SYMLINK_FOLLOW)
+    };
+    match link(to.dir, to.name) {
         Err(nix::Error::EEXIST) if how.replace => {}
         done => return Ok(done?),
     }
-    keep_mode(dir, file, name)?;
-    to(temporary)?;
-    rename(dir, temporary, name, true)
+    keep_mode(to.dir, file, to.name)?;
+    link(to.workshop, to.temporary)?;
+    rename(to, true)
 }
 
 /// A file that is replaced keeps its permission bits.
@@ -93,11 +90,11 @@ fn keep_mode(dir: &OwnedFd, file: &File, name: &CStr) -> io::Result<()> {
     }
 }
 
-fn rename(dir: &OwnedFd, from: &CStr, to: &CStr, replace: bool) -> io::Result<()> {
+fn rename(to: &To<'_>, replace: bool) -> io::Result<()> {
     let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
-    let renamed = renameat2(dir, from, dir, to, flags);
+    let renamed = renameat2(to.workshop, to.temporary, to.dir, to.name, flags);
     if renamed.is_err() {
-        discard(dir, from);
+        discard(to.workshop, to.temporary);
     }
     Ok(renamed?)
 }
@@ -111,24 +108,19 @@ fn discard(dir: &OwnedFd, temporary: &CStr) {
 }
 
 /// With a name from the start.
-fn named(
-    dir: &OwnedFd,
-    octets: &[u8],
-    name: &CStr,
-    temporary: &CStr,
-    how: &Placement,
-) -> io::Result<()> {
+fn named(to: &To<'_>, octets: &[u8], how: &Placement) -> io::Result<()> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut file: File = openat(dir, temporary, flags, Mode::from_bits_truncate(how.mode))?.into();
+    let mode = Mode::from_bits_truncate(how.mode);
+    let mut file: File = openat(to.workshop, to.temporary, flags, mode)?.into();
     let written = (|| {
         file.write_all(octets)?;
-        keep_mode(dir, &file, name)?;
+        keep_mode(to.dir, &file, to.name)?;
         if how.durable { file.sync_data() } else { Ok(()) }
     })();
     if let Err(error) = written {
-        discard(dir, temporary);
+        discard(to.workshop, to.temporary);
         return Err(error);
     }
-    rename(dir, temporary, name, how.replace)
+    rename(to, how.replace)
 }

@@ -371,6 +371,25 @@ impl Disk {
         }
     }
 
+    /// Writes past every cache: what was written at `offset` becomes durable when this says so. Until
+    /// then it is among the changes that a crash may leave in part.
+    pub(super) fn write_through(&self, ino: Ino, offset: usize, len: usize) {
+        if self.sabotage.get().sync {
+            return;
+        }
+        if let Some(Body::File { durable, pending, .. }) =
+            self.nodes.borrow_mut().get_mut(&ino).map(|node| &mut node.body)
+        {
+            let own = pending.iter().position(|change| match change {
+                Change::Write { offset: at, bytes } => (*at, bytes.len()) == (offset, len),
+                Change::Truncate(_) => false,
+            });
+            if let Some(own) = own {
+                pending.remove(own).apply(durable);
+            }
+        }
+    }
+
     /// Makes the names of a directory durable.
     pub(super) fn sync_dir(&self, dir: Ino) {
         if self.sabotage.get().sync_dir {

@@ -5,6 +5,8 @@ use std::io;
 /// Errors by their Linux numbers.
 pub mod errno {
     #![allow(missing_docs, reason = "names of errno(3)")]
+    /// No error of the kernel: a write that ends before its end.
+    pub const SHORT: i32 = 0;
     pub const NOENT: i32 = 2;
     pub const IO: i32 = 5;
     pub const EXIST: i32 = 17;

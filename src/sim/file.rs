@@ -159,6 +159,58 @@ impl File {
         })
     }
 
+    /// Starts writing `block[..len]` at `offset` in one operation, which is short when so told; durable
+    /// when it completes, if asked. What fails may have been written in part.
+    pub fn write_once(
+        &self,
+        block: Block,
+        len: usize,
+        offset: u64,
+        durable: bool,
+    ) -> impl Future<Output = (io::Result<()>, Block)> + use<> {
+        let file = self.clone();
+        submit(async move {
+            let written = file.write_once_of(&block[..len], offset, durable).await;
+            (written, block)
+        })
+    }
+
+    async fn write_once_of(&self, bytes: &[u8], offset: u64, durable: bool) -> io::Result<()> {
+        let world = world();
+        let disk = &world.disk;
+        let ino = self.descriptor.ino;
+        let offset = usize::try_from(offset).unwrap();
+        let size = disk.content(ino, <[u8]>::len)?;
+        let grown = u64::try_from((offset + bytes.len()).saturating_sub(size)).unwrap();
+        let outcome = disk.begin(Operation::Write).and_then(|()| {
+            if grown > disk.space.get() { Err(error(errno::NOSPC)) } else { Ok(()) }
+        });
+        if outcome.is_err() {
+            // Any part of it: pieces as large as a page, the last one perhaps cut.
+            for (number, piece) in bytes.chunks(4096).enumerate() {
+                if world.rng.percent(50) {
+                    let piece = &piece[..world.rng.range(1, piece.len())];
+                    let offset = offset + number * 4096;
+                    disk.change(ino, Change::Write { offset, bytes: piece.to_vec() });
+                }
+            }
+        }
+        match outcome {
+            Err(short) if short.raw_os_error() == Some(errno::SHORT) => {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            outcome => outcome?,
+        }
+        disk.space.set(disk.space.get() - grown);
+        disk.change(ino, Change::Write { offset, bytes: bytes.to_vec() });
+        if durable {
+            world.pause().await;
+            super::yield_now().await;
+            disk.write_through(ino, offset, bytes.len());
+        }
+        Ok(())
+    }
+
     async fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let world = world();
         let disk = &world.disk;

@@ -42,7 +42,7 @@ pub mod tree;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-pub use buffers::{BLOCK_BYTES, Block, block};
+pub use buffers::{BLOCK_BYTES, Block, block, try_block};
 pub use executor::Sim;
 pub use file::{File, FileKind, Stat};
 pub use net::{Passive, Received, Stream, connect};

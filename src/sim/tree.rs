@@ -161,11 +161,22 @@ impl Dir {
 
     /// Makes a whole small file. Goes on when nobody waits for it any more, as a worker would.
     pub async fn place(&self, block: Block, len: usize, how: Placement) -> (io::Result<()>, Block) {
+        self.place_by_way_of(self, block, len, how).await
+    }
+
+    /// Like `place`, with the temporary in another directory.
+    pub async fn place_by_way_of(
+        &self,
+        workshop: &Self,
+        block: Block,
+        len: usize,
+        how: Placement,
+    ) -> (io::Result<()>, Block) {
         type Placed = (io::Result<()>, Block);
         let outcome: Rc<RefCell<(Option<Placed>, Option<Waker>)>> = Rc::default();
-        let (dir, told) = (self.clone(), Rc::clone(&outcome));
+        let (dir, workshop, told) = (self.clone(), workshop.clone(), Rc::clone(&outcome));
         let work = async move {
-            let placed = dir.place_steps(block, len, how).await;
+            let placed = dir.place_steps(&workshop, block, len, how).await;
             let mut told = told.borrow_mut();
             told.0 = Some(placed);
             if let Some(waker) = told.1.take() {
@@ -183,6 +194,7 @@ impl Dir {
 
     async fn place_steps(
         &self,
+        workshop: &Self,
         block: Block,
         len: usize,
         how: Placement,
@@ -194,7 +206,7 @@ impl Dir {
             }
             Ok(_) | Err(_) => how.mode,
         };
-        let file = match self.create(&how.temporary, kept).await {
+        let file = match workshop.create(&how.temporary, kept).await {
             Ok(file) => file,
             Err(error) => return (Err(error), block),
         };
@@ -203,10 +215,10 @@ impl Dir {
             result = file.sync().await;
         }
         if result.is_ok() {
-            result = self.rename(&how.temporary, self, &how.name, how.replace).await;
+            result = workshop.rename(&how.temporary, self, &how.name, how.replace).await;
         }
         if result.is_err() {
-            drop(self.unlink(&how.temporary).await);
+            drop(workshop.unlink(&how.temporary).await);
         } else if how.durable {
             result = self.sync().await;
         }

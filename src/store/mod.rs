@@ -9,4 +9,5 @@ pub mod accounts;
 pub mod files;
 #[cfg(feature = "server")]
 pub mod lock;
+pub mod maildir;
 pub mod spool;

@@ -74,6 +74,8 @@ pub struct Setup {
     server: Vec<String>,
     log: Vec<String>,
     ftp: Vec<String>,
+    smtp: Vec<String>,
+    mail: Vec<String>,
     wrapper: Vec<OsString>,
     owner: Option<u32>,
     binary: PathBuf,
@@ -95,6 +97,8 @@ impl Setup {
             server: Vec::new(),
             log: Vec::new(),
             ftp: Vec::new(),
+            smtp: Vec::new(),
+            mail: Vec::new(),
             wrapper: Vec::new(),
             owner: None,
             binary: program(),
@@ -148,6 +152,24 @@ impl Setup {
         self
     }
 
+    /// One line of `[smtp]`, which is absent without any.
+    pub fn smtp(mut self, line: &str) -> Self {
+        put(&mut self.smtp, line);
+        self
+    }
+
+    /// One line of `[mail]`.
+    pub fn mail(mut self, line: &str) -> Self {
+        put(&mut self.mail, line);
+        self
+    }
+
+    /// No `[ftp]`.
+    pub fn without_ftp(mut self) -> Self {
+        self.ftp.clear();
+        self
+    }
+
     /// A file of the tree.
     pub fn file(self, path: &str, contents: &[u8]) -> Self {
         let path = self.root().join(path.trim_start_matches('/'));
@@ -187,9 +209,14 @@ impl Setup {
         for line in &self.log {
             writeln!(text, "{line}").unwrap();
         }
-        text.push_str("[ftp]\n");
-        for line in &self.ftp {
-            writeln!(text, "{line}").unwrap();
+        for (section, lines) in [("ftp", &self.ftp), ("smtp", &self.smtp), ("mail", &self.mail)] {
+            if lines.is_empty() {
+                continue;
+            }
+            writeln!(text, "[{section}]").unwrap();
+            for line in lines {
+                writeln!(text, "{line}").unwrap();
+            }
         }
         fs::write(self.config(), text).unwrap();
     }
@@ -368,6 +395,11 @@ impl Server {
         self.port("ftp", true)
     }
 
+    /// The SMTP listener on 127.0.0.1.
+    pub fn smtp(&self) -> SocketAddr {
+        self.port("smtp", false)
+    }
+
     /// What `/` is to a client.
     pub fn root(&self) -> PathBuf {
         self.setup.root()
@@ -443,6 +475,14 @@ impl Server {
         self.signal(Signal::SIGTERM);
         let status = self.wait();
         assert!(status.success(), "ended with {status}:\n{}", self.log());
+    }
+
+    /// SIGTERM, it must end well, and could be started again.
+    pub fn stopped(mut self) -> Setup {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait();
+        assert!(status.success(), "ended with {status}:\n{}", self.log());
+        std::mem::take(&mut self.setup)
     }
 
     /// kill -9, then a new server over the same data.

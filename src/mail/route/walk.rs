@@ -248,6 +248,7 @@ impl<'r> Walk<'r> {
                 to,
                 sender: whom.sender.map(str::to_owned),
                 state: TargetState::Waiting,
+                told: false,
             });
         }
     }
@@ -266,6 +267,7 @@ impl<'r> Walk<'r> {
                 to: Destination::Discard,
                 sender: whom.sender.map(str::to_owned),
                 state: TargetState::Failed { reason: why.reason().to_owned() },
+                told: false,
             });
         }
     }

@@ -100,13 +100,10 @@ pub(super) fn temporaries(disk: &Disk) -> Vec<String> {
 
 /// One user, with a hash that is cheap to check.
 fn accounts() -> Accounts {
-    let cheap = Params::new(8, 1, 1, None).unwrap();
-    let hash =
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap).hash_password(b"sim").unwrap();
     let mut accounts = Accounts::default();
     accounts.insert(User {
         name: "writer".into(),
-        hash: Hash::import(&hash.to_string()).unwrap(),
+        hash: cheap_hash(),
         ftp: Access::Write,
         ftp_root: None,
         mail: Vec::new(),
@@ -114,7 +111,15 @@ fn accounts() -> Accounts {
     accounts
 }
 
-fn config() -> Config {
+/// Of the password `sim`, cheap to check.
+pub(super) fn cheap_hash() -> Hash {
+    let cheap = Params::new(8, 1, 1, None).unwrap();
+    let hash =
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap).hash_password(b"sim").unwrap();
+    Hash::import(&hash.to_string()).unwrap()
+}
+
+pub(super) fn config() -> Config {
     Config {
         server: Server {
             hostname: "sim".into(),

@@ -15,6 +15,8 @@
 
 use super::QueueId;
 
+/// Octets of the body of a cancellation.
+pub const CUT_BYTES: usize = 16;
 /// Unit of direct writes: batches begin at multiples of it.
 pub const ALIGN: usize = 4096;
 /// Octets of a segment before its first record.
@@ -258,7 +260,7 @@ impl<'a> Record<'a> {
     /// What a [`Kind::Cancelled`] cancels.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
-        let holds = self.kind == Kind::Cancelled && self.body.len() == 16;
+        let holds = self.kind == Kind::Cancelled && self.body.len() == CUT_BYTES;
         if !holds {
             return None;
         }
@@ -277,8 +279,8 @@ pub fn pointer_body(size: u64, sum: u32) -> [u8; 12] {
 
 /// Body of a [`Kind::Cancelled`].
 #[must_use]
-pub fn cut_body(cut: Cut) -> [u8; 16] {
-    let mut octets = [0; 16];
+pub fn cut_body(cut: Cut) -> [u8; CUT_BYTES] {
+    let mut octets = [0; CUT_BYTES];
     octets[..8].copy_from_slice(&cut.generation.to_le_bytes());
     octets[8..].copy_from_slice(&cut.from.to_le_bytes());
     octets

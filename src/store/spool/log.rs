@@ -1,15 +1,24 @@
 //! store::spool::log – the interface to the log of one shard.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::QueueId;
+use super::bell::Bell;
+use super::content::Content;
+use super::draft::Draft;
+use super::format::Kind;
+use super::large;
+use super::open;
+use super::recover;
+use super::state::{Entry, Inner, Pin};
+use super::{QueueId, keeper};
 use crate::problem::Problem;
-use crate::shard::Root;
+use crate::shard::{self, Root};
 
 /// What can be chosen.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Octets of one segment; a multiple of 4096.
+    /// Octets of one segment; rounded to a multiple of 4096, at least 64 KiB.
     pub segment_bytes: u64,
     /// Octets of messages that may be in memory at a time on this shard.
     pub memory_bytes: usize,
@@ -28,14 +37,7 @@ pub enum Trouble {
 
 /// The log of one shard. Clones share it.
 #[derive(Clone)]
-pub struct Spool(Rc<Inner>);
-
-struct Inner;
-
-/// A message being received. Dropping it forgets it (and removes its file, if it has one).
-pub struct Draft {
-    _spool: Spool,
-}
+pub struct Spool(pub(super) Rc<Inner>);
 
 /// A message that is safe.
 pub struct Committed {
@@ -43,13 +45,6 @@ pub struct Committed {
     pub id: QueueId,
     /// Its octets, for the first delivery.
     pub content: Content,
-}
-
-/// The octets of a committed message: in memory while cheap, else in the log or a file of its own.
-/// Holding one keeps memory: drop it when the first attempt is over and use [`Spool::content`] later.
-#[derive(Clone)]
-pub struct Content {
-    _octets: Option<bytes::Bytes>,
 }
 
 /// An unsettled message found at the start.
@@ -63,6 +58,17 @@ pub struct Found {
     pub notes: Vec<Vec<u8>>,
     /// Octets of the message.
     pub size: u64,
+}
+
+/// One group commit, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Commit {
+    /// Nanoseconds from the batch's beginning until it was durable.
+    pub nanos: u64,
+    /// New messages in it.
+    pub messages: u64,
+    /// Octets written.
+    pub bytes: u64,
 }
 
 /// Figures for metrics and `status`.
@@ -81,8 +87,9 @@ pub struct Stats {
 }
 
 impl Spool {
-    /// Opens (and makes) the log of this shard below `root`, verifies and reads it, adopts logs of shards
-    /// that exist no more (`number % shards == shard`). Afterwards messages can be committed.
+    /// Opens (and makes) the log of this shard in `root`, the directory of the spool; verifies and reads
+    /// it, adopts logs of shards that exist no more (`number % shards == shard`). Afterwards messages can
+    /// be committed, unless [`Spool::room`] says why not.
     ///
     /// # Errors
     /// A format of another version; a directory or file that cannot be read or made.
@@ -92,13 +99,23 @@ impl Spool {
         shards: usize,
         settings: Settings,
     ) -> Result<(Self, Vec<Found>), Problem> {
-        let _ = (root, shard, shards, settings);
-        todo!()
+        open::open(root, shard, shards, settings).await.map_err(|error| {
+            Problem::new(
+                format!("spool of shard {shard}"),
+                error,
+                "sluicegate spool verify says what is wrong, and where",
+            )
+        })
     }
 
     /// A new message.
     pub fn draft(&self) -> Draft {
-        todo!()
+        Draft::new(self.clone())
+    }
+
+    /// Has `told` called after every group commit. One at a time: the last one counts.
+    pub fn on_commit(&self, told: impl Fn(&Commit) + 'static) {
+        *self.0.on_commit.borrow_mut() = Some(Box::new(told));
     }
 
     /// Is there room for a message of about that many octets? Does not wait; in good time before it is full.
@@ -106,20 +123,47 @@ impl Spool {
     /// # Errors
     /// Why not.
     pub fn room(&self, octets: u64) -> Result<(), Trouble> {
-        let _ = octets;
-        todo!()
+        let mut state = self.0.state.borrow_mut();
+        if state.closing {
+            return Err(Trouble::Broken);
+        }
+        if shard::now().since(state.free_asked) >= keeper::ASK_EVERY && !state.free_wanted {
+            state.free_wanted = true;
+            self.0.keep.ring();
+        }
+        if let Some(trouble) = state.trouble {
+            let left = state.current.as_ref().map_or(0, |current| current.room());
+            if left < octets.saturating_mul(2) || state.current.is_none() {
+                return Err(trouble);
+            }
+        }
+        let wanted = self.0.settings.reserve_bytes.saturating_add(octets);
+        if state.free_bytes < wanted { Err(Trouble::NoSpace) } else { Ok(()) }
     }
 
     /// Remembers something about a message. Not urgent: rides with the next commit, at the latest after a second.
     pub fn note(&self, id: QueueId, note: Vec<u8>) {
-        let _ = (id, note);
-        todo!()
+        {
+            let mut state = self.0.state.borrow_mut();
+            let Some(live) = state.live.get_mut(&id).filter(|live| !live.settled) else { return };
+            if let Some(meanwhile) = &mut live.carrying {
+                meanwhile.push(note.clone());
+            }
+        }
+        self.0.push(Entry::new(Some(Kind::Note), id, note));
     }
 
     /// Nothing is left to do for the message: it is forgotten. Not urgent, like [`Spool::note`].
     pub fn settle(&self, id: QueueId) {
-        let _ = id;
-        todo!()
+        {
+            let mut state = self.0.state.borrow_mut();
+            let Some(live) = state.live.get_mut(&id).filter(|live| !live.settled) else { return };
+            live.settled = true;
+            let size = live.size;
+            state.messages -= 1;
+            state.bytes -= size;
+        }
+        self.0.push(Entry::new(Some(Kind::Settled), id, Vec::new()));
     }
 
     /// Returns when everything noted and settled before is durable.
@@ -127,94 +171,134 @@ impl Spool {
     /// # Errors
     /// [`Trouble`].
     pub async fn flush(&self) -> Result<(), Trouble> {
-        todo!()
+        self.0.write(Entry::new(None, QueueId(0), Vec::new())).await
     }
 
     /// The octets of an unsettled message.
     pub fn content(&self, id: QueueId) -> Option<Content> {
-        let _ = id;
-        todo!()
+        let state = self.0.state.borrow();
+        let live = state.live.get(&id).filter(|live| !live.settled)?;
+        Some(Content::of_live(&self.0, id, live))
     }
 
     /// Waits until an old message stands in the way of recycling; its owner then calls [`Spool::carry`].
     pub async fn next_to_carry(&self) -> QueueId {
-        todo!()
+        loop {
+            let next = self.0.state.borrow_mut().next_stuck();
+            if let Some(id) = next {
+                return id;
+            }
+            self.0.stuck.heard().await;
+        }
     }
 
-    /// Writes an unsettled message anew at the head of the log with this `meta` (which includes what was noted).
+    /// Writes an unsettled message anew at the head of the log with this `meta` (which includes what was
+    /// noted before this call; what is noted later stays noted). Begins at once, not when first polled.
     ///
     /// # Errors
     /// [`Trouble`]; the old record stays.
-    pub async fn carry(&self, id: QueueId, meta: Vec<u8>) -> Result<(), Trouble> {
-        let _ = (id, meta);
-        todo!()
+    pub fn carry(
+        &self,
+        id: QueueId,
+        meta: Vec<u8>,
+    ) -> impl Future<Output = Result<(), Trouble>> + use<> {
+        let carrying = Carrying::begin(&self.0, id);
+        async move {
+            let Some((carrying, source)) = carrying else { return Ok(()) };
+            let inner = Rc::clone(&carrying.inner);
+            let entry = match source {
+                Source::File(size, sum) => Entry::pointer(id, meta, size, sum),
+                Source::Record(pin, position, bytes) => {
+                    let body = recover::body(&pin.segment, position, bytes).await?;
+                    let entry = Entry { body, ..Entry::new(Some(Kind::Message), id, meta) };
+                    large::fitting(&inner, entry).await?
+                }
+            };
+            if entry.bytes() > inner.record_max() {
+                return Err(Trouble::Broken);
+            }
+            carrying.queue(Entry { carried: true, ..entry }).await
+        }
     }
 
     /// Figures.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.0.state.borrow().stats()
     }
 
     /// Commits what is pending and stops. Later commits fail.
     pub async fn close(&self) {
-        todo!()
+        self.0.state.borrow_mut().closing = true;
+        self.0.work.ring();
+        self.0.keep.ring();
+        let ended: &Bell = &self.0.ended;
+        while !self.0.state.borrow().ended {
+            // Another one who closes may have heard it first.
+            let look = shard::now().after(CLOSE_LOOK);
+            let (Some(()) | None) = shard::within(look, ended.heard()).await;
+        }
     }
 }
 
-impl Draft {
-    /// Appends octets. May wait for the disk or for memory (back-pressure).
-    ///
-    /// # Errors
-    /// [`Trouble`]; the draft is of no use then.
-    pub async fn append(&mut self, octets: &[u8]) -> Result<(), Trouble> {
-        let _ = octets;
-        todo!()
+/// How often one who closes looks whether it is over.
+const CLOSE_LOOK: Duration = Duration::from_millis(50);
+
+/// A message being carried on; lets go of it however that ends.
+struct Carrying {
+    inner: Rc<Inner>,
+    id: QueueId,
+    queued: bool,
+}
+
+/// Where its octets are.
+enum Source {
+    Record(Pin, u64, u64),
+    File(u64, u32),
+}
+
+impl Carrying {
+    /// From now on notes are remembered; `None` when the message is settled.
+    fn begin(inner: &Rc<Inner>, id: QueueId) -> Option<(Self, Source)> {
+        let mut state = inner.state.borrow_mut();
+        let live = state.live.get_mut(&id).filter(|live| !live.settled)?;
+        live.carrying = Some(Vec::new());
+        let source = match live.large {
+            Some(sum) => Source::File(live.size, sum),
+            None => {
+                let pin = Pin::new(&live.segment, inner);
+                Source::Record(pin, live.position, live.record_bytes)
+            }
+        };
+        Some((Self { inner: Rc::clone(inner), id, queued: false }, source))
     }
 
-    /// Octets so far.
-    pub fn len(&self) -> u64 {
-        todo!()
-    }
-
-    /// Nothing yet?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Makes the message durable. `meta` is asked for once the name is known. Dropping the future does not
-    /// undo a commit that is under way.
-    ///
-    /// # Errors
-    /// [`Trouble`]; then the message will not be delivered.
-    pub async fn commit(self, meta: impl FnOnce(QueueId) -> Vec<u8>) -> Result<Committed, Trouble> {
-        let _ = meta;
-        todo!()
+    /// Queues the new record, and behind it what was noted since its `meta` was made.
+    async fn queue(mut self, entry: Entry) -> Result<(), Trouble> {
+        let inner = Rc::clone(&self.inner);
+        let meanwhile = {
+            let mut state = inner.state.borrow_mut();
+            let live = state.live.get_mut(&self.id).filter(|live| !live.settled);
+            live.and_then(|live| live.carrying.take())
+        };
+        // Settled meanwhile.
+        let Some(notes) = meanwhile else { return Ok(()) };
+        let outcome = inner.enqueue(entry).ok_or(Trouble::Broken)?;
+        self.queued = true;
+        for note in notes {
+            inner.push(Entry::new(Some(Kind::Note), self.id, note));
+        }
+        outcome.known().await
     }
 }
 
-impl Content {
-    /// Octets.
-    pub fn len(&self) -> u64 {
-        todo!()
-    }
-
-    /// None?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All octets when they are in memory.
-    pub fn in_memory(&self) -> Option<&bytes::Bytes> {
-        todo!()
-    }
-
-    /// Some octets from `offset`, at most `max`; fewer only at the end. Verified against the record's checksum
-    /// at the first read.
-    ///
-    /// # Errors
-    /// EIO; InvalidData when the checksum does not match.
-    pub async fn read(&self, offset: u64, max: usize) -> std::io::Result<bytes::Bytes> {
-        let _ = (offset, max);
-        todo!()
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        if self.queued {
+            return;
+        }
+        if let Some(live) = self.inner.state.borrow_mut().live.get_mut(&self.id) {
+            live.carrying = None;
+            live.offered = false;
+        }
     }
 }

@@ -17,15 +17,45 @@ pub mod fold;
 pub mod format;
 
 #[cfg(feature = "server")]
+mod adopt;
+#[cfg(feature = "server")]
+mod bell;
+#[cfg(feature = "server")]
+mod budget;
+#[cfg(feature = "server")]
+mod commit;
+#[cfg(feature = "server")]
+mod content;
+#[cfg(feature = "server")]
+mod disk;
+#[cfg(feature = "server")]
+mod draft;
+#[cfg(feature = "server")]
+mod keeper;
+#[cfg(feature = "server")]
+mod large;
+#[cfg(feature = "server")]
 mod log;
 #[cfg(feature = "server")]
 pub mod offline;
+#[cfg(feature = "server")]
+mod open;
+#[cfg(feature = "server")]
+mod recover;
+#[cfg(feature = "server")]
+mod segment;
+#[cfg(feature = "server")]
+mod state;
 
 use std::fmt;
 use std::str::FromStr;
 
 #[cfg(feature = "server")]
-pub use log::{Committed, Content, Draft, Found, Settings, Spool, Stats, Trouble};
+pub use content::Content;
+#[cfg(feature = "server")]
+pub use draft::Draft;
+#[cfg(feature = "server")]
+pub use log::{Commit, Committed, Found, Settings, Spool, Stats, Trouble};
 
 /// Names one accepted message: milliseconds since 1970, shard and a number. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,3 +94,6 @@ impl FromStr for QueueId {
             .map(Self)
     }
 }
+
+#[cfg(all(test, feature = "server"))]
+mod tests;

@@ -1,0 +1,356 @@
+//! mail::dsn – what somebody is told about a message: delivery status notifications (RFC 3464).
+//!
+//! ```text
+//!  Message ─ due ─▶ Notice (to whom, about which targets) ─ compose ─▶ octets of a message
+//!  multipart/report: text/plain · message/delivery-status · message/rfc822 or text/rfc822-headers
+//! ```
+//! Promises: nobody is told about a message without a sender (RFC 5321 §4.5.5); NOTIFY is honoured;
+//! what is composed has CRLF lines of at most 998 octets where it is our own text, no control that an
+//! address or a reason brought along, and a boundary that does not occur in it.
+//! Not here: when it is sent, and whether it can be.
+
+use std::fmt::Write;
+
+use memchr::memmem;
+
+use super::stored::{Message, Target, TargetState};
+use crate::limits::DSN_ORIGINAL_BYTES_MAX;
+use crate::smtp::address::{Mailbox, Recipient};
+use crate::smtp::envelope::{Return, To};
+
+mod parts;
+
+pub use parts::date;
+use parts::{clean, is_plain, quoted_printable};
+
+/// What became of a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Given up.
+    Failed,
+    /// In the mailbox, or thrown away as wanted.
+    Delivered,
+    /// Given to the members of a list.
+    Expanded,
+}
+
+/// One report that is due: to whom, and about which targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The address it goes to: the sender, or the owner of a list.
+    pub to: String,
+    /// Numbers of targets, and what is said of each.
+    pub targets: Vec<(u32, Action)>,
+}
+
+/// The message a report is about, as far as it is at hand.
+#[derive(Debug, Clone, Copy)]
+pub struct Original<'a> {
+    /// Its beginning: at least the first [`DSN_ORIGINAL_BYTES_MAX`] octets, or all.
+    pub octets: &'a [u8],
+    /// All its octets.
+    pub size: u64,
+}
+
+/// What the report itself needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Our name.
+    pub hostname: &'a str,
+    /// The queue id of the message.
+    pub id: &'a str,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+/// Reports that are due and have not been made, by whom they go to. A target whose report nobody is
+/// owed is in none.
+pub fn due(message: &Message) -> Vec<Notice> {
+    let mut notices: Vec<Notice> = Vec::new();
+    for (number, target) in (0..).zip(&message.targets) {
+        let Some((to, action)) = owed(message, target) else { continue };
+        match notices.iter_mut().find(|notice| notice.to == to) {
+            Some(notice) => notice.targets.push((number, action)),
+            None => notices.push(Notice { to, targets: vec![(number, action)] }),
+        }
+    }
+    notices
+}
+
+/// Who is to be told about a target, and what.
+fn owed(message: &Message, target: &Target) -> Option<(String, Action)> {
+    if target.told {
+        return None;
+    }
+    let sender = message.envelope.sender.as_ref().map(Mailbox::to_string);
+    let notify = recipient_of(message, target).and_then(|to| to.notify);
+    let failure = notify.is_none_or(|notify| notify.failure);
+    let success = notify.is_some_and(|notify| notify.success);
+    match (&target.state, &target.sender) {
+        // RFC 3461 §5.2.7.2: what a list sends on is a message of its own, with its owner as the sender.
+        (TargetState::Failed { .. }, Some(owner)) => {
+            sender.map(|_| (owner.clone(), Action::Failed))
+        }
+        (TargetState::Failed { .. }, None) if failure => Some((sender?, Action::Failed)),
+        (TargetState::Delivered, Some(_)) if success => Some((sender?, Action::Expanded)),
+        (TargetState::Delivered, None) if success => Some((sender?, Action::Delivered)),
+        (
+            TargetState::Waiting
+            | TargetState::Deferred { .. }
+            | TargetState::Delivered
+            | TargetState::Failed { .. }
+            | TargetState::Removed,
+            _,
+        ) => None,
+    }
+}
+
+fn recipient_of<'m>(message: &'m Message, target: &Target) -> Option<&'m To> {
+    message.envelope.recipients.get(usize::try_from(target.recipient).ok()?)
+}
+
+/// The octets of a report, header and all, with CRLF.
+pub fn compose(
+    message: &Message,
+    notice: &Notice,
+    original: Original<'_>,
+    frame: Frame<'_>,
+) -> Vec<u8> {
+    let returned = Returned::choose(message, original);
+    let human = human(message, notice, &returned, frame);
+    let status = status(message, notice, frame);
+    let utf8 = !status.is_ascii();
+    let eight_bit = !human.is_ascii() || utf8 || !returned.octets.is_ascii();
+    let boundary = boundary(frame.id, &[human.as_bytes(), status.as_bytes(), &returned.octets]);
+
+    let mut head = String::new();
+    let encoding = |eight_bit| if eight_bit { "8bit" } else { "7bit" };
+    line(&mut head, format_args!("From: Mail delivery <MAILER-DAEMON@{}>", frame.hostname));
+    line(&mut head, format_args!("To: <{}>", clean(&notice.to)));
+    line(&mut head, format_args!("Subject: {}", subject(notice)));
+    line(&mut head, format_args!("Date: {}", date(frame.now)));
+    line(&mut head, format_args!("Message-ID: <{}.{}@{}>", boundary, frame.now, frame.hostname));
+    line(&mut head, "Auto-Submitted: auto-replied");
+    line(&mut head, "MIME-Version: 1.0");
+    line(&mut head, "Content-Type: multipart/report; report-type=delivery-status;");
+    line(&mut head, format_args!("\tboundary=\"{boundary}\""));
+    line(&mut head, format_args!("Content-Transfer-Encoding: {}", encoding(eight_bit)));
+    line(&mut head, format_args!("\r\n--{boundary}"));
+    line(&mut head, "Content-Type: text/plain; charset=utf-8");
+    let human_encoding = encoding(!human.is_ascii());
+    line(&mut head, format_args!("Content-Transfer-Encoding: {human_encoding}\r\n"));
+    head.push_str(&human);
+    line(&mut head, format_args!("\r\n--{boundary}"));
+    // RFC 6533 §3: addresses beyond ASCII need the other type.
+    let kind = if utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
+    line(&mut head, format_args!("Content-Type: {kind}"));
+    line(&mut head, format_args!("Content-Transfer-Encoding: {}\r\n", encoding(utf8)));
+    head.push_str(&status);
+    line(&mut head, format_args!("\r\n--{boundary}"));
+    line(&mut head, format_args!("Content-Type: {}", returned.kind));
+    line(&mut head, format_args!("Content-Transfer-Encoding: {}\r\n", returned.encoding));
+
+    let mut octets = head.into_bytes();
+    octets.extend_from_slice(&returned.octets);
+    octets.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    octets
+}
+
+fn line(out: &mut String, text: impl std::fmt::Display) {
+    // Writing to a string does not fail.
+    if write!(out, "{text}\r\n").is_err() {
+        out.push_str("\r\n");
+    }
+}
+
+fn subject(notice: &Notice) -> &'static str {
+    if notice.targets.iter().any(|(_, action)| *action == Action::Failed) {
+        "Your message could not be delivered"
+    } else {
+        "Your message was delivered"
+    }
+}
+
+/// What of the message goes back with the report.
+struct Returned {
+    kind: &'static str,
+    encoding: &'static str,
+    octets: Vec<u8>,
+    /// Why it is less than the sender might expect.
+    note: Option<&'static str>,
+}
+
+impl Returned {
+    fn choose(message: &Message, original: Original<'_>) -> Self {
+        let utf8 = message.envelope.protocol.utf8;
+        let whole = || [&message.trace, original.octets].concat();
+        let fits = original.size <= DSN_ORIGINAL_BYTES_MAX
+            && u64::try_from(original.octets.len()) == Ok(original.size);
+        let wanted = message.envelope.ret.unwrap_or(Return::Full) == Return::Full;
+        // RFC 2046 §5.2.1: message/rfc822 knows no encoding, so what lines cannot carry stays here.
+        if wanted && fits && is_plain(&whole()) {
+            let octets = whole();
+            let encoding = if octets.is_ascii() { "7bit" } else { "8bit" };
+            let kind = if utf8 { "message/global" } else { "message/rfc822" };
+            return Self { kind, encoding, octets, note: None };
+        }
+        let note = match (wanted, fits) {
+            (false, _) => None,
+            (true, false) => Some("Only its header is returned: it is large."),
+            (true, true) => Some("Only its header is returned: it is no text."),
+        };
+        let header = header(whole());
+        let kind = if utf8 { "message/global-headers" } else { "text/rfc822-headers" };
+        if header.is_ascii() && is_plain(&header) {
+            return Self { kind, encoding: "7bit", octets: header, note };
+        }
+        Self { kind, encoding: "quoted-printable", octets: quoted_printable(&header), note }
+    }
+}
+
+/// Up to the first empty line, or to the last whole line of as much as is returned at most.
+fn header(mut octets: Vec<u8>) -> Vec<u8> {
+    if octets.starts_with(b"\r\n") {
+        return Vec::new();
+    }
+    if let Some(end) = memmem::find(&octets, b"\r\n\r\n") {
+        octets.truncate(end + 2);
+    }
+    let most = usize::try_from(DSN_ORIGINAL_BYTES_MAX).unwrap_or(usize::MAX);
+    if octets.len() > most {
+        octets.truncate(most);
+        let end = memmem::rfind(&octets, b"\r\n").map_or(most, |end| end + 2);
+        octets.truncate(end);
+    }
+    octets
+}
+
+fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'_>) -> String {
+    let mut text = String::new();
+    line(&mut text, format_args!("This is the mail server {}.", frame.hostname));
+    let accepted = date(message.accepted);
+    line(&mut text, format_args!("It is about the message you sent, accepted on {accepted}"));
+    line(&mut text, format_args!("as {}.", frame.id));
+    let parts = [
+        (Action::Failed, "It could not be delivered to:"),
+        (Action::Delivered, "It was delivered to:"),
+        (Action::Expanded, "It was given to the members of a list:"),
+    ];
+    for (action, title) in parts {
+        let mut titled = false;
+        for (number, _) in notice.targets.iter().filter(|(_, one)| *one == action) {
+            let Some(target) = target_of(message, *number) else { continue };
+            if !titled {
+                line(&mut text, format_args!("\r\n{title}\r\n"));
+                titled = true;
+            }
+            line(&mut text, format_args!("  <{}>", clean(&address(message, target, action))));
+            if let TargetState::Failed { reason } = &target.state {
+                line(&mut text, format_args!("    {}", clean(reason)));
+            }
+        }
+    }
+    if let Some(note) = returned.note {
+        line(&mut text, format_args!("\r\n{note}"));
+    }
+    text
+}
+
+fn target_of(message: &Message, number: u32) -> Option<&Target> {
+    message.targets.get(usize::try_from(number).ok()?)
+}
+
+/// The address a report names: whom it was given to, but never who is on a list.
+fn address(message: &Message, target: &Target, action: Action) -> String {
+    match (action, recipient_of(message, target)) {
+        (Action::Expanded, Some(to)) => to.recipient.to_string(),
+        (Action::Failed | Action::Delivered | Action::Expanded, _) => target.address.clone(),
+    }
+}
+
+/// The part for machines: RFC 3464 §2.
+fn status(message: &Message, notice: &Notice, frame: Frame<'_>) -> String {
+    let mut text = String::new();
+    let envelope = &message.envelope;
+    // An owner of a list does not know the sender's name for the message.
+    let own = envelope.sender.as_ref().is_some_and(|sender| sender.to_string() == notice.to);
+    if let Some(id) = envelope.envelope_id.as_deref().filter(|_| own) {
+        line(&mut text, format_args!("Original-Envelope-Id: {}", clean(id)));
+    }
+    line(&mut text, format_args!("Reporting-MTA: dns; {}", frame.hostname));
+    if !envelope.helo.is_empty() {
+        line(&mut text, format_args!("Received-From-MTA: dns; {}", clean(&envelope.helo)));
+    }
+    line(&mut text, format_args!("Arrival-Date: {}", date(message.accepted)));
+    let mut expanded = Vec::new();
+    for &(number, action) in &notice.targets {
+        let Some(target) = target_of(message, number) else { continue };
+        // A list is named once, however many members it has.
+        if action == Action::Expanded {
+            if expanded.contains(&target.recipient) {
+                continue;
+            }
+            expanded.push(target.recipient);
+        }
+        let address = address(message, target, action);
+        let original = recipient_of(message, target).filter(|_| own);
+        text.push_str("\r\n");
+        if let Some((kind, original)) = original.and_then(|to| to.original.as_ref()) {
+            let (kind, original) = (clean(kind), clean(original));
+            line(&mut text, format_args!("Original-Recipient: {kind};{original}"));
+        }
+        let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+        line(&mut text, format_args!("Final-Recipient: {kind};{}", clean(&address)));
+        let (action, code, reason) = match (&target.state, action) {
+            (TargetState::Failed { reason }, _) => ("failed", enhanced(reason), Some(reason)),
+            (_, Action::Failed) => ("failed", "5.0.0", None),
+            (_, Action::Delivered) => ("delivered", "2.0.0", None),
+            (_, Action::Expanded) => ("expanded", "2.0.0", None),
+        };
+        line(&mut text, format_args!("Action: {action}"));
+        line(&mut text, format_args!("Status: {code}"));
+        if let Some(reason) = reason {
+            line(&mut text, format_args!("Diagnostic-Code: x-sluicegate; {}", clean(reason)));
+        }
+        line(&mut text, format_args!("Last-Attempt-Date: {}", date(frame.now)));
+    }
+    text
+}
+
+/// The enhanced status at the front of a reason (RFC 3463 §2).
+fn enhanced(reason: &str) -> &str {
+    let word = reason.split(' ').next().unwrap_or_default();
+    let mut numbers = word.split('.');
+    let known = matches!(numbers.next(), Some("4" | "5"))
+        && numbers.by_ref().take(2).filter(|n| is_number(n)).count() == 2
+        && numbers.next().is_none();
+    if known { word } else { "5.0.0" }
+}
+
+fn is_number(text: &str) -> bool {
+    (1..=3).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit())
+}
+
+/// A boundary that is in none of the parts.
+fn boundary(id: &str, parts: &[&[u8]]) -> String {
+    let mut number = 0_u64;
+    loop {
+        let boundary = format!("report-{}-{number}", clean(id));
+        if parts.iter().all(|part| memmem::find(part, boundary.as_bytes()).is_none()) {
+            return boundary;
+        }
+        number += 1;
+    }
+}
+
+/// Whom a report can be sent to: a report is never about a message that has no sender, and `MAILER-DAEMON`
+/// is nobody.
+pub fn recipient(notice: &Notice) -> Option<Recipient> {
+    let (local, domain) = super::name::split(&notice.to)?;
+    let domain = crate::smtp::address::Domain::Name(domain?);
+    Some(Recipient::Mailbox(Mailbox { local, domain }))
+}
+
+#[cfg(test)]
+#[path = "dsn_tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! store::spool::recover – what a log holds when the server starts.
+//!
+//! All segments are read in the order of their generations, and their records verified. Nothing is
+//! written to a segment that was found with records: a new one is begun. What is torn was never
+//! acknowledged; what is damaged is said, with file and offset, and read around.
+//!
+//! Promises: reading changes nothing, so a crash meanwhile changes nothing; what cannot be read is left
+//! where it is.
+//! Not here: what records add up to (`fold`), logs of other shards (`adopt`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use super::QueueId;
+use super::disk::{self, narrow, wide};
+use super::fold::{Fold, Held, Octets};
+use super::format::{self, Cut, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::segment::{self, Segment};
+use super::state::Live;
+use crate::shard::{BLOCK_BYTES, FileKind, Root};
+
+/// A log as it was found.
+pub(super) struct Log {
+    /// Segments with records, oldest first.
+    pub(super) used: Vec<Rc<Segment>>,
+    /// Segments without.
+    pub(super) empty: Vec<Rc<Segment>>,
+    pub(super) messages: BTreeMap<QueueId, Held>,
+    /// Something was there once that cannot be read.
+    pub(super) damaged: bool,
+    pub(super) last_id: u64,
+    pub(super) generation: u64,
+    /// The largest number of a segment.
+    pub(super) number: u64,
+}
+
+/// Reads the log in directory `path` (`shard-N`).
+pub(super) async fn read(root: &Root, path: &[u8], shard: u32) -> io::Result<Log> {
+    let mut log = Log {
+        used: Vec::new(),
+        empty: Vec::new(),
+        messages: BTreeMap::new(),
+        damaged: false,
+        last_id: 0,
+        generation: 0,
+        number: 0,
+    };
+    let mut segments = Vec::new();
+    let mut cuts = Vec::new();
+    for item in disk::list(root, path, FileKind::File).await? {
+        let Some(number) = segment::number(&item.name) else { continue };
+        log.number = log.number.max(number);
+        let place = [path, b"/", &item.name[..]].concat();
+        let file = root.open_in_place(&place).await?;
+        let start = disk::read(&file, 0, BLOCK_BYTES).await?;
+        let header = match SegmentHeader::decode(&start) {
+            Some(header) if header.number == number && header.bytes <= item.stat.size => header,
+            _ => {
+                let all = disk::read(&file, 0, narrow(item.stat.size)).await?;
+                let Some(header) = SegmentHeader::from_first_record(&all, shard, number) else {
+                    log.damaged = true;
+                    let file = String::from_utf8_lossy(&place);
+                    tracing::error!(%file, "a spool segment cannot be read and is left alone");
+                    continue;
+                };
+                header
+            }
+        };
+        cuts.extend(format::cuts(&header, &start));
+        log.last_id = log.last_id.max(header.last_id);
+        log.generation = log.generation.max(header.generation);
+        segments.push(Segment::new(file, header, header.bytes));
+    }
+    segments.sort_by_key(|segment| segment.generation());
+    log.generation = cuts.iter().fold(log.generation, |most, cut| most.max(cut.generation));
+    fold(&mut log, segments, cuts).await?;
+    Ok(log)
+}
+
+async fn fold(log: &mut Log, segments: Vec<Rc<Segment>>, cuts: Vec<Cut>) -> io::Result<()> {
+    let mut fold = Fold::new(cuts.clone());
+    for segment in segments {
+        let header = segment.header.get();
+        let octets = disk::read(&segment.file, 0, narrow(header.bytes)).await?;
+        let seen = fold.segment(&header, &octets);
+        for (from, to) in &seen.damage {
+            log.damaged = true;
+            let number = segment.number();
+            tracing::warn!(segment = number, from, to, "damaged octets in a spool segment");
+        }
+        log.last_id = log.last_id.max(seen.last_id);
+        let failed = cuts.iter().any(|cut| cut.generation == header.generation);
+        segment.condemned.set(failed);
+        if seen.records > 0 || !seen.damage.is_empty() || failed {
+            log.used.push(segment);
+        } else {
+            log.empty.push(segment);
+        }
+    }
+    log.messages = fold.into_messages();
+    Ok(())
+}
+
+impl Log {
+    /// The segment a message lies in.
+    pub(super) fn segment(&self, held: &Held) -> Option<&Rc<Segment>> {
+        self.used.iter().find(|segment| segment.generation() == held.generation)
+    }
+
+    /// The messages as the running log knows them.
+    pub(super) fn live(&self) -> Vec<(QueueId, Live)> {
+        let by_generation: BTreeMap<u64, &Rc<Segment>> =
+            self.used.iter().map(|segment| (segment.generation(), segment)).collect();
+        let live = |(id, held): (&QueueId, &Held)| {
+            let large = match held.octets {
+                Octets::Inline => None,
+                Octets::Large(_, sum) => Some(sum),
+            };
+            let live = Live {
+                segment: Rc::clone(by_generation.get(&held.generation)?),
+                position: held.position,
+                record_bytes: held.record_bytes,
+                size: held.size,
+                large,
+                settled: false,
+                offered: false,
+                carrying: None,
+            };
+            Some((*id, live))
+        };
+        self.messages.iter().filter_map(live).collect()
+    }
+}
+
+const _: () = assert!(BLOCK_BYTES > SEGMENT_HEADER_BYTES);
+
+/// Octets of the body of an inline message, verified.
+pub(super) async fn body(segment: &Segment, position: u64, bytes: u64) -> io::Result<bytes::Bytes> {
+    let octets = disk::read(&segment.file, position, narrow(bytes)).await?;
+    let record = format::Record::parse(&segment.header.get(), &octets, position)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged spool record"))?;
+    let begin = wide(format::RECORD_HEADER_BYTES + record.meta.len());
+    let range = narrow(begin)..narrow(begin) + record.body.len();
+    Ok(bytes::Bytes::from(octets).slice(range))
+}
