@@ -21,11 +21,13 @@ use sluicegate::ftp::session::Settings;
 use sluicegate::ftp::step::{
     Account, Answer, Ask, Entry, EntryKind, Facts, ListForm, News, Next, UnixTime,
 };
+use sluicegate::smtp::command::{self as smtp, Why};
 use sluicegate::wire::outbox::Outbox;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     parse(&mut criterion);
+    parse_smtp(&mut criterion);
     list(&mut criterion);
     dialogue(&mut criterion);
     criterion.final_summary();
@@ -70,6 +72,41 @@ fn parse(criterion: &mut Criterion) {
         bencher.iter(|| {
             for line in LINES {
                 let _command = black_box(command::parse(black_box(line)));
+            }
+        });
+    });
+    group.finish();
+}
+
+/// What senders send; the last three are refused.
+const SMTP_LINES: [&[u8]; 12] = [
+    b"EHLO mx7.mail.example.org",
+    b"MAIL FROM:<bounces+4711@lists.example.org> SIZE=4096 BODY=8BITMIME",
+    b"RCPT TO:<someone.else@example.net>",
+    b"RCPT TO:<postmaster> NOTIFY=FAILURE,DELAY ORCPT=rfc822;postmaster+40example.net",
+    b"RCPT TO: \"a b\"@[IPv6:2001:db8::7]",
+    b"DATA",
+    b"BDAT 86400 LAST",
+    b"RSET",
+    b"QUIT",
+    b"MAIL FROM:<someone>",
+    b"RCPT TO:<a@b> SIZE=1",
+    b"GET / HTTP/1.1",
+];
+
+fn parse_smtp(criterion: &mut Criterion) {
+    let syntax = smtp::Syntax { extended: true, ..smtp::Syntax::default() };
+    let refused = SMTP_LINES.map(|line| smtp::parse(line, syntax).err().map(|bad| bad.why));
+    let expected = [Why::BadAddress, Why::UnknownParameter, Why::Foreign];
+    assert_eq!(refused[9..], expected.map(Some));
+    assert!(refused[..9].iter().all(Option::is_none), "{refused:?}");
+
+    let mut group = criterion.benchmark_group("parse SMTP");
+    group.throughput(Throughput::Elements(SMTP_LINES.len() as u64));
+    group.bench_function("12 lines", |bencher| {
+        bencher.iter(|| {
+            for line in SMTP_LINES {
+                drop(black_box(smtp::parse(black_box(line), syntax)));
             }
         });
     });

@@ -343,4 +343,4 @@ impl fmt::Display for Recipient {
 
 #[cfg(test)]
 #[path = "address_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,7 @@
 //! smtp::address_tests – addresses against the grammar of RFC 5321 §4.1.2, written out rule by rule.
 
+#![allow(clippy::disallowed_types, reason = "prop_oneof! holds its choices in an Arc")]
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
@@ -206,10 +208,10 @@ fn same_path(text: &str) -> bool {
 fn short_paths_are_those_of_the_grammar() {
     let found = strings("a.\"\\@<> ", 6).filter(|text| same_path(text)).count();
     assert!(found > 50, "{found}");
-    let routes = strings("a@,:<>", 5).filter(|text| same_path(&format!("<@a{text}>"))).count();
+    let routes = strings("a@,:<>", 7).filter(|text| same_path(&format!("<@a{text}>"))).count();
     assert!(routes > 5, "{routes}");
     let routes = strings("a@,:.", 6).filter(|text| same_path(&format!("<@a,{text}@a>"))).count();
-    assert!(routes > 20, "{routes}");
+    assert!(routes > 5, "{routes}");
 }
 
 // ---------------------------------------------------------------- item by item

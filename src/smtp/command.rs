@@ -419,3 +419,7 @@ impl From<BadAddress> for Why {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -98,3 +98,62 @@ fn hex(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_digits() {
+        for high in 0..=127_u8 {
+            for low in 0..=127_u8 {
+                let text: String = ['+', char::from(high), char::from(low)].iter().collect();
+                let digits = &text.as_bytes()[1..];
+                let upper =
+                    digits.iter().all(|it| it.is_ascii_digit() || (b'A'..=b'F').contains(it));
+                let value = upper.then(|| u8::from_str_radix(text.get(1..).unwrap(), 16).unwrap());
+                let printable = value.filter(|value| (32..=126).contains(value));
+                assert_eq!(
+                    decode(&text),
+                    printable.map(|octet| char::from(octet).into()),
+                    "{text:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_character() {
+        for plain in ('\0'..'\u{1000}').chain(('\u{1000}'..=char::MAX).step_by(251)) {
+            let text = plain.to_string();
+            let unitext = (!plain.is_control()).then(|| text.clone());
+            assert_eq!(
+                decode_unitext(&encode_unitext(&text), false).filter(|_| unitext.is_some()),
+                unitext
+            );
+            let itself = !plain.is_control() && !matches!(plain, '\\' | '+' | '=' | ' ');
+            assert_eq!(decode_unitext(&text, true), itself.then(|| text.clone()), "{text:?}");
+            assert_eq!(decode_unitext(&text, false).is_some(), itself && plain.is_ascii());
+            let printable = (' '..='~').contains(&plain);
+            assert_eq!(
+                decode(&encode(&text)),
+                Some(if printable { text.clone() } else { "?".into() })
+            );
+            assert_eq!(decode(&text).is_some(), printable && !matches!(plain, '+' | '=' | ' '));
+            // One way to write it: the shortest, in upper case.
+            let number = u32::from(plain);
+            let shown = format!("\\x{{{number:02X}}}");
+            assert_eq!(
+                decode_unitext(&shown, false).is_some(),
+                !plain.is_control() && (!itself || number >= 0x80)
+            );
+            for other in [
+                format!("\\x{{0{number:02X}}}"),
+                format!("\\x{number:02X}"),
+                format!("\\x{{{number:02X}"),
+            ] {
+                assert_eq!(decode_unitext(&other, false), None, "{other}");
+            }
+        }
+    }
+}

@@ -48,6 +48,7 @@ pub enum Found<'a> {
 
 /// What there was in the octets given out (or, of bare newlines, in the input).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "three things, each of which may be seen")]
 pub struct Seen {
     /// A CR without LF, or an LF without CR.
     pub bare_newline: bool,
@@ -75,31 +76,39 @@ enum Held {
 #[derive(Debug, Clone, Copy)]
 struct Step {
     found: Masks,
+    stuffed: u64,
     bad: u64,
     crlf: u64,
     /// Where there is still something to decide, none of it before `at`.
     stops: u64,
+    /// Stops about which nothing has to be asked any more: dots, and octets to give out after them.
+    plain: u64,
     /// The walk's `cr` and `start` before the step.
     before: (u64, u64),
     /// Octets of the step that are consumed.
     at: u32,
+    /// Octets of the step that the walk has counted.
+    counted: u32,
     /// Octets of the step, at most 64.
     length: u32,
 }
 
 const NO_STEP: Step = Step {
     found: Masks { cr: 0, lf: 0, dot: 0, nul: 0, high: 0 },
+    stuffed: 0,
     bad: 0,
     crlf: 0,
     stops: 0,
+    plain: 0,
     before: (0, 0),
     at: 0,
+    counted: 0,
     length: 0,
 };
 
-/// As many newlines as a step can have bare LFs.
-static NEWLINES: [u8; 2 * STEP] = {
-    let mut newlines = [b'\r'; 2 * STEP];
+/// As many newlines as a step can have bare LFs, and one more: of CRs the first may be given out.
+static NEWLINES: [u8; 2 * STEP + 2] = {
+    let mut newlines = [b'\r'; 2 * STEP + 2];
     let mut at = 1;
     while at < newlines.len() {
         newlines[at] = b'\n';
@@ -113,7 +122,7 @@ static NEWLINES: [u8; 2 * STEP] = {
 pub struct Decoder {
     kernel: Kernel,
     held: Held,
-    /// After the last octet of `step`.
+    /// After the last octet of `step`, but with only those of its octets counted that say so.
     walk: Walk,
     step: Step,
     bare: BareNewlines,
@@ -145,17 +154,47 @@ impl Decoder {
 
     /// What was seen so far.
     pub fn seen(&self) -> Seen {
-        self.rejected.unwrap_or(Seen {
-            bare_newline: self.bare_newline,
-            eight_bit: self.walk.high,
-            nul: self.walk.nul,
-            longest_line: self.walk.longest.max(self.walk.line),
+        self.rejected.unwrap_or_else(|| {
+            let mut walk = self.walk;
+            self.step.count(&mut walk);
+            Seen {
+                bare_newline: self.bare_newline,
+                eight_bit: walk.high,
+                nul: walk.nul,
+                longest_line: walk.longest.max(walk.line),
+            }
         })
     }
 
     /// Consumes from the front of `input`. What it leaves there must be in front next time.
     /// After [`Found::End`] the decoder is used up: it says so again and consumes nothing.
+    #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Found<'a> {
+        // Of an attacker's body every fourth octet can be a stuffed dot: they must cost little.
+        match self.line_after_dot(input) {
+            Some(octets) => Found::Octets(octets),
+            None => self.anything(input),
+        }
+    }
+
+    /// What lies between a plain dot in front of `input` and the next stop, if both are known.
+    #[inline]
+    fn line_after_dot<'a>(&mut self, input: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let Step { stops, plain, at, .. } = self.step;
+        let later = stops & stops.wrapping_sub(1);
+        if (stops ^ later) & plain == 0 || later == 0 || stops.trailing_zeros() != at {
+            return None;
+        }
+        let to = later.trailing_zeros();
+        let (run, rest) = input.split_at_checked((to - at) as usize)?;
+        self.step.stops = later;
+        self.step.at = to;
+        *input = rest;
+        run.get(1..)
+    }
+
+    #[inline(never)]
+    fn anything<'a>(&mut self, input: &mut &'a [u8]) -> Found<'a> {
         if self.held != Held::Nothing
             && let Some(found) = self.settle(input)
         {
@@ -223,53 +262,32 @@ impl Decoder {
     /// Goes over the octets of the step before its next stop. Their number.
     #[inline]
     fn free(&mut self) -> usize {
-        let Step { found, stops, at, length, .. } = self.step;
-        let to = stops.trailing_zeros().min(length);
-        if to <= at {
-            return 0;
-        }
-        // All bits below the next stop: all bits, when there is none.
-        let below = (stops & stops.wrapping_neg()).wrapping_sub(1);
-        self.walk.count((found.lf & below) >> at, to - at);
-        self.walk.nul |= (found.nul & below) >> at != 0;
-        self.walk.high |= (found.high & below) >> at != 0;
-        self.step.at = to;
-        (to - at) as usize
+        let before = self.step.at;
+        self.step.at = self.step.stops.trailing_zeros().min(self.step.length);
+        self.step.count(&mut self.walk);
+        self.step.counted = self.step.at;
+        (self.step.at - before) as usize
     }
 
     /// Goes over the steps without a stop in front of `here`, then looks at the one that has one,
     /// or that is no whole one. How many octets it went over.
     fn look(&mut self, here: &[u8]) -> usize {
         let (steps, part) = here.as_chunks::<STEP>();
-        let passed = self.kernel.pass(steps, &mut self.walk);
-        let mut padded = [b' '; STEP];
-        let (step, length) = match steps.get(passed) {
-            Some(step) => (step, STEP),
-            None if part.is_empty() => {
-                self.step = NO_STEP;
-                return passed * STEP;
-            }
-            None => {
-                padded[..part.len()].copy_from_slice(part);
-                (&padded, part.len())
-            }
-        };
-        let found = self.kernel.masks(step);
-        let stops = self.walk.stops(&found);
-        let last = length - 1;
-        // The padding is no octet that follows a CR.
-        let inside = u64::MAX >> (STEP - length);
-        self.step = Step {
-            found,
-            bad: stops.bad,
-            crlf: stops.crlf,
-            stops: (stops.stuffed | (stops.bad & self.walk.watch)) & inside,
-            before: (self.walk.cr, self.walk.start),
-            at: 0,
-            length: u32::try_from(length).unwrap_or(0),
-        };
-        self.walk.cr = found.cr >> last & 1;
-        self.walk.start = stops.crlf >> last & 1;
+        let mut found = Masks::default();
+        let passed = self.kernel.pass(steps, &mut self.walk, &mut found);
+        let length = if passed < steps.len() { STEP } else { part.len() };
+        if length == 0 {
+            self.step = NO_STEP;
+            return passed * STEP;
+        }
+        if length < STEP {
+            let mut padded = [b' '; STEP];
+            padded[..length].copy_from_slice(part);
+            found = self.kernel.masks(&padded);
+        }
+        self.step = Step::new(found, length, &self.walk);
+        self.walk.cr = found.cr >> (length - 1) & 1;
+        self.walk.start = self.step.crlf >> (length - 1) & 1;
         passed * STEP
     }
 
@@ -312,8 +330,8 @@ impl Decoder {
             BareNewlines::Reject => {
                 self.rejected = Some(self.seen());
                 self.walk.watch = 0;
-                // From here on only dots are of interest.
-                self.step.stops &= !bad;
+                self.step.stops &= !(bad | self.step.plain);
+                self.step.plain = 0;
                 None
             }
             BareNewlines::Normalize => {
@@ -341,6 +359,7 @@ impl Decoder {
     #[cold]
     fn step_back(&mut self) {
         let Step { found, bad, crlf, stops, before, at, .. } = self.step;
+        self.step.count(&mut self.walk);
         (self.walk.cr, self.walk.start) = match at.checked_sub(1) {
             Some(last) => (found.cr >> last & 1, crlf >> last & 1),
             None => before,
@@ -354,16 +373,60 @@ impl Decoder {
 }
 
 impl Step {
+    /// What is to be known of a step of `length` octets, 1 to 64, before which `walk` is.
+    #[inline]
+    fn new(found: Masks, length: usize, walk: &Walk) -> Self {
+        // What follows the step, be it padding, follows nothing in it.
+        let inside = u64::MAX >> (STEP - length);
+        let all = walk.stops(&found);
+        let stops = (all.stuffed | (all.bad & walk.watch)) & inside;
+        let (cr, lf) = (found.cr >> 1, found.lf >> 2);
+        let is_end = cr & lf;
+        // Whether a dot is the end is known when the two octets after it are, or one and no CR.
+        let decided = ((inside >> 1) & !cr) | ((inside >> 2) & !is_end);
+        let plain = all.stuffed & decided & !(stops >> 1);
+        let mut step = Self {
+            found,
+            stuffed: all.stuffed,
+            bad: all.bad,
+            crlf: all.crlf,
+            stops,
+            plain: plain & walk.watch,
+            before: (walk.cr, walk.start),
+            length: u32::try_from(length).unwrap_or(0),
+            ..NO_STEP
+        };
+        // When nothing is given out any more, a dot that is not the end is of no interest.
+        if walk.watch == 0 {
+            step.stops &= !plain;
+        }
+        step
+    }
+
     /// Octets that are not consumed.
     #[inline]
     fn left(&self) -> usize {
         (self.length - self.at) as usize
     }
 
-    /// `octets` that had been stopped at are done.
+    /// Counts the octets that were given out and are not counted yet.
+    #[inline]
+    fn count(&self, walk: &mut Walk) {
+        let Self { found, stuffed, counted, at, .. } = self;
+        if counted == at {
+            return;
+        }
+        let below = u64::MAX >> (u64::BITS - at);
+        walk.count((found.lf & below) >> counted, (stuffed & below) >> counted, at - counted);
+        walk.nul |= (found.nul & below) >> counted != 0;
+        walk.high |= (found.high & below) >> counted != 0;
+    }
+
+    /// `octets` that had been stopped at are done, and counted otherwise if at all.
     #[inline]
     fn consume(&mut self, octets: u32) {
         self.at += octets;
+        self.counted = self.at;
         self.stops &= u64::MAX.checked_shl(self.at).unwrap_or(0);
     }
 }

@@ -78,7 +78,7 @@ impl Walk {
         let first = u64::from((found.lf << 1).trailing_zeros());
         self.longest = self.longest.max(self.line + first);
         if self.longest < 64 {
-            self.longest = self.longest.max(longest_within(found.lf));
+            self.longest = longest_within(found.lf, self.longest);
         }
         let begun = if found.lf == 0 { self.line } else { 0 };
         self.line = begun + u64::from(found.lf.leading_zeros());
@@ -87,34 +87,50 @@ impl Walk {
         true
     }
 
-    /// Counts `octets`, at most 64, that are given out. `lf` has no bits beyond them.
+    /// Counts `octets`, at most 64, less the dots at beginnings of lines among them, `dots`.
+    /// Neither mask has bits beyond the octets.
     #[inline]
-    pub(super) fn count(&mut self, lf: u64, octets: u32) {
+    pub(super) fn count(&mut self, mut lf: u64, mut dots: u64, mut octets: u32) {
+        if dots & 1 != 0 {
+            lf >>= 1;
+            dots >>= 1;
+            octets -= 1;
+        }
         if lf == 0 {
             self.line += u64::from(octets);
             return;
         }
         self.longest = self.longest.max(self.line + u64::from(lf.trailing_zeros()) + 1);
+        // A dot that is not counted ends an empty line, as it were, after the LF before it.
+        let ends = lf | dots;
         if self.longest < u64::from(octets) {
-            self.longest = self.longest.max(longest_within(lf));
+            self.longest = longest_within(ends, self.longest);
         }
-        self.line = u64::from(octets + lf.leading_zeros() - u64::BITS);
+        self.line = u64::from(octets + ends.leading_zeros() - u64::BITS);
     }
 }
 
-/// The greatest distance between two bits that follow one another; 0 when there are no two.
+/// The longest of `longest`, at least 1, and the lines that lie between the first and the last end.
 #[inline]
-fn longest_within(lf: u64) -> u64 {
-    let mut longest = 0;
-    let mut before = lf.trailing_zeros();
-    let mut rest = lf & lf.wrapping_sub(1);
-    while rest != 0 {
-        let at = rest.trailing_zeros();
-        longest = longest.max(at - before);
-        before = at;
-        rest &= rest - 1;
+fn longest_within(ends: u64, longest: u64) -> u64 {
+    // Octets there that are no end: a run of n of them is a line of n + 1.
+    let from_first = ends.wrapping_neg();
+    let to_last = u64::MAX.checked_shr(ends.leading_zeros()).unwrap_or(0);
+    let mut runs = from_first & to_last & !ends;
+    // What remains are the ends of runs of `longest`; mostly none, and found out in a few shifts,
+    // however many lines there are.
+    let mut have = 1;
+    while 2 * have <= longest {
+        runs &= runs << have;
+        have *= 2;
     }
-    u64::from(longest)
+    runs &= runs << (longest - have);
+    let mut longest = longest;
+    while runs != 0 {
+        longest += 1;
+        runs &= runs << 1;
+    }
+    longest
 }
 
 /// A way to look at 64 octets that this processor has.
@@ -167,16 +183,17 @@ impl Kernel {
         }
     }
 
-    /// Walks over the steps in front that have nothing to stop at. Their number.
-    pub(super) fn pass(self, steps: &[[u8; STEP]], walk: &mut Walk) -> usize {
+    /// Walks over the steps in front that have nothing to stop at. Their number; `found` is what
+    /// is where in the step after them, if there is one.
+    pub(super) fn pass(self, steps: &[[u8; STEP]], walk: &mut Walk, found: &mut Masks) -> usize {
         match self.0 {
             // SAFETY: a value `Avx512` is made only where `available` found its features.
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => unsafe { avx512::pass(steps, walk) },
+            Set::Avx512 => unsafe { avx512::pass(steps, walk, found) },
             // SAFETY: a value `Avx2` is made only where `available` found its features.
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => unsafe { avx2::pass(steps, walk) },
-            Set::Portable => portable::pass(steps, walk),
+            Set::Avx2 => unsafe { avx2::pass(steps, walk, found) },
+            Set::Portable => portable::pass(steps, walk, found),
         }
     }
 
@@ -222,9 +239,9 @@ mod avx512 {
         }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,bmi1,lzcnt")]
-    pub(super) fn masks(step: &[u8; STEP]) -> Masks {
-        let octets = load(step);
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn all(octets: __m512i) -> Masks {
         Masks {
             nul: _mm512_testn_epi8_mask(octets, octets),
             high: _mm512_movepi8_mask(octets),
@@ -232,14 +249,20 @@ mod avx512 {
         }
     }
 
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn masks(step: &[u8; STEP]) -> Masks {
+        all(load(step))
+    }
+
     /// Twin of `portable::pass`. NUL and high octets are gathered as least and united octets.
     #[target_feature(enable = "avx512f,avx512bw,bmi1,lzcnt")]
-    pub(super) fn pass(steps: &[[u8; STEP]], walk: &mut Walk) -> usize {
+    pub(super) fn pass(steps: &[[u8; STEP]], walk: &mut Walk, found: &mut Masks) -> usize {
         let (mut now, mut passed) = (*walk, 0);
         let (mut least, mut united) = (_mm512_set1_epi8(-1), _mm512_setzero_si512());
         for step in steps {
             let octets = load(step);
             if !now.passes(&newlines_and_dots(octets)) {
+                *found = all(octets);
                 break;
             }
             least = _mm512_min_epu8(least, octets);
@@ -302,20 +325,26 @@ mod avx2 {
         }
     }
 
-    #[target_feature(enable = "avx2,bmi1,lzcnt")]
-    pub(super) fn masks(step: &[u8; STEP]) -> Masks {
-        let octets = load(step);
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn all(octets: Octets) -> Masks {
         Masks { nul: equal(octets, 0), high: tops(octets), ..newlines_and_dots(octets) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn masks(step: &[u8; STEP]) -> Masks {
+        all(load(step))
     }
 
     /// Twin of `portable::pass`. NUL and high octets are gathered as least and united octets.
     #[target_feature(enable = "avx2,bmi1,lzcnt")]
-    pub(super) fn pass(steps: &[[u8; STEP]], walk: &mut Walk) -> usize {
+    pub(super) fn pass(steps: &[[u8; STEP]], walk: &mut Walk, found: &mut Masks) -> usize {
         let (mut now, mut passed) = (*walk, 0);
         let (mut least, mut united) = (_mm256_set1_epi8(-1), _mm256_setzero_si256());
         for step in steps {
             let octets = load(step);
             if !now.passes(&newlines_and_dots(octets)) {
+                *found = all(octets);
                 break;
             }
             least = _mm256_min_epu8(least, _mm256_min_epu8(octets.0, octets.1));
@@ -372,15 +401,16 @@ mod portable {
         found
     }
 
-    pub(super) fn pass(steps: &[[u8; STEP]], walk: &mut Walk) -> usize {
+    pub(super) fn pass(steps: &[[u8; STEP]], walk: &mut Walk, found: &mut Masks) -> usize {
         let (mut now, mut passed) = (*walk, 0);
         for step in steps {
-            let found = masks(step);
-            if !now.passes(&found) {
+            let here = masks(step);
+            if !now.passes(&here) {
+                *found = here;
                 break;
             }
-            now.nul |= found.nul != 0;
-            now.high |= found.high != 0;
+            now.nul |= here.nul != 0;
+            now.high |= here.high != 0;
             passed += 1;
         }
         *walk = now;

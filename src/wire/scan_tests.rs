@@ -81,7 +81,11 @@ fn all_pass_alike() {
                     .into_iter()
                     .map(|kernel| {
                         let mut walk = before;
-                        (kernel.pass(&steps, &mut walk), walk)
+                        let mut found = Masks::default();
+                        let passed = kernel.pass(&steps, &mut walk, &mut found);
+                        let after = steps.get(passed).map(one_by_one).unwrap_or_default();
+                        assert_eq!(found, after, "{kernel:?} {steps:?}");
+                        (passed, walk)
                     })
                     .collect();
                 assert!(outcomes.windows(2).all(|two| two[0] == two[1]), "{steps:?} {outcomes:?}");

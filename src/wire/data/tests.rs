@@ -323,6 +323,40 @@ fn what_smugglers_send_is_no_end() {
     }
 }
 
+/// Nothing but one thing: as many of it as steps can hold, and some more.
+#[test]
+fn monotonous_bodies_of_every_length() {
+    let repeated: [&[u8]; 12] = [
+        b"\r",
+        b"\n",
+        b".",
+        b"\r\n",
+        b"\r\n.x",
+        b"\r\n..",
+        b"x\n",
+        b"x\r",
+        b"\n\r",
+        b".\n",
+        b"\r\n.\n",
+        b"\r\n.\rx",
+    ];
+    for what in repeated {
+        for length in 0..=200 {
+            let body: Vec<u8> = what.iter().copied().cycle().take(length).collect();
+            for before in [&b""[..], b"x\n"] {
+                let input = [before, &body, b"\r\n.\r\n", NEXT].concat();
+                for bare in MODES {
+                    let expected = expected(&input, bare);
+                    for kernel in Kernel::available() {
+                        let play = play(Decoder::with_kernel(bare, kernel), [&input[..]]);
+                        same(&play, &expected, format_args!("{kernel:?} {length} of {what:?}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Runs are as long as they can be: what comes after is told by the number of calls.
 #[test]
 fn runs_end_only_where_they_must() {
