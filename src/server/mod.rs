@@ -7,6 +7,7 @@ mod accept_mail;
 pub mod admin;
 mod admit;
 mod ask;
+mod deliver;
 mod door;
 mod drain;
 mod entry;
