@@ -67,7 +67,7 @@ impl Routing {
                 )]);
             }
         };
-        let beside = file.parent().unwrap_or(Path::new("/")).to_owned();
+        let beside = file.parent().map(Path::to_owned).unwrap_or_default();
         let seen = &mut self.seen;
         let mut load = |list: &str| {
             let path = beside.join(list);
