@@ -89,8 +89,21 @@ const LINES: &[&[u8]] = &[
 ];
 
 const PIECES: &[&[u8]] = &[
-    b"\r", b"\n", b"\r\n", b".", b"..", b"\r\n.\r\n", b"\r\n.", b"\n.\r\n", b"x", b"\0", b"\xE4",
-    b"Received: x\r\n", b"QUIT\r\n", b"text", b"\r\n\r\n",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b".",
+    b"..",
+    b"\r\n.\r\n",
+    b"\r\n.",
+    b"\n.\r\n",
+    b"x",
+    b"\0",
+    b"\xE4",
+    b"Received: x\r\n",
+    b"QUIT\r\n",
+    b"text",
+    b"\r\n\r\n",
 ];
 
 fn pieces(choices: &[u8]) -> Vec<u8> {
@@ -355,7 +368,7 @@ fn naive(stream: &[u8], mut codes: &[u16], closed: bool) -> Vec<Vec<u8>> {
     let mut rest = stream;
     let mut accepted = Vec::new();
     let mut chunks: Vec<u8> = Vec::new();
-    let mut next = |codes: &mut &[u16]| {
+    let next = |codes: &mut &[u16]| {
         let (first, after) = codes.split_first()?;
         *codes = after;
         Some(*first)

@@ -269,8 +269,9 @@ impl Session {
             return Some(Next::Receive);
         }
         match (self.ending, &self.state) {
-            // A message that has begun is taken.
-            (None, _) | (Some(Ending::Drain), State::Chunks(_)) => {}
+            (None, _) => {}
+            // A message that has begun is taken, unless it has failed.
+            (Some(Ending::Drain), State::Chunks(receiving)) if !receiving.has_failed() => {}
             (Some(Ending::Drain), _) => {
                 self.close(reply::DRAINING, out);
                 return None;
