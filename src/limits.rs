@@ -58,6 +58,19 @@ pub const METRICS_CONNECTIONS_MAX: usize = 4;
 /// Time one request of the metrics endpoint may take, seconds.
 pub const METRICS_REQUEST_SECONDS_MAX: u64 = 5;
 
+// ---------------------------------------------------------------- admin socket
+
+/// Longest request of the admin socket, octets.
+pub const ADMIN_REQUEST_BYTES_MAX: usize = 256 * 1024;
+/// Longest answer a client of the admin socket takes, octets.
+pub const ADMIN_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time one request of the admin socket may take on the wire, seconds.
+pub const ADMIN_REQUEST_SECONDS_MAX: u64 = 5;
+/// Messages in one answer about the queue; more come in pages.
+pub const QUEUE_PAGE_ENTRIES_MAX: usize = 500;
+/// Recipients shown in one line of the queue.
+pub const QUEUE_RECIPIENTS_SHOWN_MAX: usize = 10;
+
 const _: () = assert!(CONFIG_BYTES_MAX <= USERS_FILE_BYTES_MAX);
 const _: () = assert!(BANNER_BYTES_MAX < OUTBOX_BYTES_MAX);
 

@@ -82,18 +82,18 @@ fn owed(message: &Message, target: &Target) -> Option<(String, Action)> {
     if target.told {
         return None;
     }
-    let sender = message.envelope.sender.as_ref().map(Mailbox::to_string);
+    let sender = || message.envelope.sender.as_ref().map(Mailbox::to_string);
     let notify = recipient_of(message, target).and_then(|to| to.notify);
     let failure = notify.is_none_or(|notify| notify.failure);
     let success = notify.is_some_and(|notify| notify.success);
     match (&target.state, &target.sender) {
         // RFC 3461 §5.2.7.2: what a list sends on is a message of its own, with its owner as the sender.
         (TargetState::Failed { .. }, Some(owner)) => {
-            sender.map(|_| (owner.clone(), Action::Failed))
+            sender().map(|_| (owner.clone(), Action::Failed))
         }
-        (TargetState::Failed { .. }, None) if failure => Some((sender?, Action::Failed)),
-        (TargetState::Delivered, Some(_)) if success => Some((sender?, Action::Expanded)),
-        (TargetState::Delivered, None) if success => Some((sender?, Action::Delivered)),
+        (TargetState::Failed { .. }, None) if failure => Some((sender()?, Action::Failed)),
+        (TargetState::Delivered, Some(_)) if success => Some((sender()?, Action::Expanded)),
+        (TargetState::Delivered, None) if success => Some((sender()?, Action::Delivered)),
         (
             TargetState::Waiting
             | TargetState::Deferred { .. }

@@ -245,6 +245,11 @@ impl Metrics {
         text::render(self)
     }
 
+    /// Time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     fn sum(&self, pick: impl Fn(&Counters) -> &Count) -> u64 {
         self.shards.iter().map(|counters| pick(counters).value()).sum()
     }

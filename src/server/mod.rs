@@ -4,8 +4,10 @@
 //! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
 
 mod accept_mail;
+pub mod admin;
 mod admit;
 mod ask;
+mod deliver;
 mod door;
 mod drain;
 mod entry;
@@ -20,10 +22,12 @@ mod list;
 mod lister;
 mod listing_cache;
 mod login;
+mod manage;
 mod notice;
 mod pace;
 mod pattern;
 mod poll;
+pub mod queue;
 mod quota;
 mod reload;
 mod retrieve;
@@ -36,6 +40,7 @@ mod sink;
 mod size;
 mod smtp;
 mod sockets;
+pub mod status;
 mod store;
 mod transfer;
 

@@ -24,7 +24,7 @@ use signal_hook::iterator::Signals;
 use super::life::live;
 use super::reload::{keep_what_needs_restart, links};
 use super::routing::Routing;
-use super::{Phase, Shared, sockets};
+use super::{Phase, Shared, manage, sockets};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
 use crate::problem::Problem;
@@ -105,6 +105,7 @@ pub fn serve(
         let started = endpoint.start(Arc::clone(&supervisor.metrics));
         started.map_err(|error| Failure::Running(format!("metrics: {error}")))?;
     }
+    let _admin = manage::start(&supervisor.shared, shards.boards())?;
     announce(&addresses, metrics_address, embedded);
     supervisor.run(&shards, signals)
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::admin::Desk;
 use super::admit::{Admission, Failures};
 use super::gate::Gate;
 use super::listing_cache::Listings;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// Number of this start of the process; part of the names of temporaries.
     pub(super) start: u64,
+    /// Where each shard finds what the admin socket asks it.
+    pub(super) desks: Vec<Desk>,
     xferlog: Option<Xferlog>,
     phase: AtomicU8,
     generation: AtomicU64,
@@ -65,6 +68,7 @@ impl Shared {
     pub(super) fn new(config: Config, accounts: Accounts, start: u64) -> Self {
         Self {
             metrics: Metrics::new(config.server.shards),
+            desks: (0..config.server.shards).map(|_| Desk::default()).collect(),
             xferlog: None,
             config: ArcSwap::from_pointee(config),
             accounts: ArcSwap::from_pointee(accounts),

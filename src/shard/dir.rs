@@ -155,7 +155,8 @@ impl Dir {
         };
         let pace = if how.durable { Pace::Slow } else { Pace::Quick };
         let work = move |octets: &[u8]| {
-            let to = place::To { dir: &fd, workshop: &workshop, name: &name, temporary: &temporary };
+            let to =
+                place::To { dir: &fd, workshop: &workshop, name: &name, temporary: &temporary };
             place::place(&to, octets, &how)
         };
         let (result, block) = super::workers::with_block(pace, block, len, work).await;

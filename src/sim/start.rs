@@ -63,6 +63,16 @@ impl Board {
         match self.0 {}
     }
 
+    /// Connections.
+    pub fn load(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Makes [`noticed`] return.
+    pub fn notify(&self) {
+        match self.0 {}
+    }
+
     /// Time since the last heartbeat.
     pub fn beat_age(&self) -> Duration {
         match self.0 {}

@@ -112,7 +112,8 @@ struct Folder {
 impl Maildirs {
     /// Below this root. `hostname` becomes part of names.
     pub fn new(root: Root, hostname: &str) -> Self {
-        let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' };
+        let safe =
+            |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' };
         let host: String = hostname.chars().take(64).map(safe).collect();
         Self(Rc::new(Inner {
             root,

@@ -77,6 +77,8 @@ pub struct Log {
     pub messages: BTreeMap<QueueId, Held>,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// The latest generation that something was cancelled of.
+    last_cut: u64,
 }
 
 /// Reads every log of a spool. Faults of the spool itself come with the first log, or alone.
@@ -91,7 +93,7 @@ pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
         match number {
             Some(shard) if path.is_dir() => logs.push(Log::read(&path, shard)),
             _ if name == "FORMAT" => faults.extend(judge_format(&path)),
-            _ => faults.push(fault(Grade::Trace, &path, None, "is no part of a spool")),
+            _ => faults.push(fault(Grade::Trace, &path, None, litter(&name))),
         }
     }
     if !logs.is_empty() && !spool.join("FORMAT").exists() {
@@ -99,6 +101,17 @@ pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
     }
     logs.sort_by_key(|log| log.shard);
     Ok((logs, faults))
+}
+
+/// Why a file or directory that is no log and no segment is there.
+fn litter(name: &str) -> &'static str {
+    if name.ends_with(".tmp") {
+        "was not finished: removed at the next start"
+    } else if name.ends_with(".adopted") {
+        "is a log whose messages are in another one: removed at the next start"
+    } else {
+        "is no part of a spool"
+    }
 }
 
 fn judge_format(path: &Path) -> Option<Fault> {
@@ -130,6 +143,13 @@ fn entries(directory: &Path) -> io::Result<Vec<(PathBuf, String)>> {
 
 // ---------------------------------------------------------------- reading one log
 
+/// Number of a segment by the name of its file.
+fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let plain = digits.len() >= 8 && digits.bytes().all(|octet| octet.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
 impl Log {
     fn read(directory: &Path, shard: u32) -> Self {
         let mut log = Self {
@@ -140,6 +160,7 @@ impl Log {
             bytes: 0,
             messages: BTreeMap::new(),
             faults: Vec::new(),
+            last_cut: 0,
         };
         match entries(directory) {
             Ok(found) => {
@@ -160,9 +181,8 @@ impl Log {
         if name == "large" {
             return;
         }
-        let number = name.strip_suffix(".seg").and_then(|number| number.parse::<u64>().ok());
-        let Some(number) = number else {
-            self.faults.push(fault(Grade::Trace, path, None, "is no part of a log"));
+        let Some(number) = number_of(name) else {
+            self.faults.push(fault(Grade::Trace, path, None, litter(name)));
             return;
         };
         let seen = File::open(path).and_then(|file| {
@@ -183,10 +203,11 @@ impl Log {
 
     fn segment(&mut self, path: &Path, number: u64, bytes: u64, front: &[u8]) {
         if let Some(header) = SegmentHeader::decode(front) {
+            // A file may be longer than its segment, never shorter.
             let says = [
                 (u64::from(header.shard), u64::from(self.shard), "shard"),
                 (header.number, number, "number"),
-                (header.bytes, bytes, "length"),
+                (header.bytes, bytes.min(header.bytes), "length"),
             ];
             for (said, is, what) in says {
                 if said != is {
@@ -207,7 +228,6 @@ impl Log {
                     let seen = Seen::default();
                     self.segments.push(Segment { file: path.to_owned(), header, seen });
                 }
-                None if octets.iter().all(|octet| *octet == 0) => self.free += 1,
                 None => {
                     let why = "neither header nor first record hold: what it held cannot be told";
                     self.faults.push(fault(Grade::Damage, path, Some(0), why));
@@ -242,6 +262,7 @@ impl Log {
                 front.map(|front| format::cuts(&segment.header, &front)).unwrap_or_default(),
             );
         }
+        self.last_cut = cuts.iter().map(|cut| cut.generation).max().unwrap_or(0);
         let mut fold = Fold::new(cuts);
         for segment in &mut self.segments {
             let octets = match fs::read(&segment.file) {
@@ -251,7 +272,9 @@ impl Log {
                     continue;
                 }
             };
-            let seen = fold.segment(&segment.header, &octets);
+            let whole = usize::try_from(segment.header.bytes).unwrap_or(usize::MAX);
+            let seen = fold.segment(&segment.header, octets.get(..whole).unwrap_or(&octets));
+            self.free += u64::from(seen.records == 0 && seen.damage.is_empty());
             for (from, to) in &seen.damage {
                 let why = format!("{} octets are no sound record", to - from);
                 self.faults.push(fault(Grade::Damage, &segment.file, Some(*from), why));
@@ -284,9 +307,14 @@ impl Log {
                 self.faults.extend(judge_large(&path, size, sum));
             }
         }
-        for (path, _) in &there {
+        for (path, name) in &there {
             self.bytes += fs::metadata(path).map_or(0, |metadata| metadata.len());
-            let why = "belongs to no message: removed at the next start";
+            let draft = name.ends_with(".tmp");
+            let why = if draft {
+                litter(name)
+            } else {
+                "belongs to no message: removed at the next start"
+            };
             self.faults.push(fault(Grade::Trace, path, None, why));
         }
         for held in self.messages.values() {
@@ -418,7 +446,11 @@ impl Log {
         let mut header = SegmentHeader {
             shard: self.shard,
             number: self.next_number()?,
-            generation: headers().map(|header| header.generation).max().unwrap_or(0) + 1,
+            generation: headers()
+                .map(|header| header.generation)
+                .fold(self.last_cut, u64::max)
+                .checked_add(1)
+                .ok_or(io::ErrorKind::InvalidData)?,
             salt: u64::from_le_bytes(salt),
             bytes: 0,
             last_id: headers().map(|header| header.last_id).chain(seen).max().unwrap_or(0),
@@ -441,7 +473,7 @@ impl Log {
     /// Under another name first: a segment that is there is whole.
     fn write(&self, number: u64, octets: &[u8]) -> io::Result<()> {
         let path = self.directory.join(format!("{number:08}.seg"));
-        let draft = self.directory.join(format!("{number:08}.new"));
+        let draft = self.directory.join(format!("{number:08}.seg.tmp"));
         let made = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft);
         let written = made.and_then(|mut file| {
             file.write_all(octets)?;

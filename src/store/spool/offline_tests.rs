@@ -90,10 +90,9 @@ fn a_sound_log_is_read_whole() {
             &[(Kind::Pointer, 3, b"three", &pointer)],
         ],
     );
-    let zeros = made.log().join("00000003.seg");
-    fs::write(zeros, vec![0; 65536]).unwrap();
+    made.segment(3, 4, &[]);
     let log = made.read();
-    assert_eq!((ids(&log), log.free, log.segments.len()), (vec![1, 3], 1, 2));
+    assert_eq!((ids(&log), log.free, log.segments.len()), (vec![1, 3], 1, 3));
     assert!(log.faults.is_empty(), "{:?}", log.faults);
     assert_eq!(log.messages[&QueueId(1)].notes, [b"n"]);
     assert_eq!(
@@ -136,6 +135,13 @@ fn damage_is_found_where_it_is() {
     fs::write(&path, &octets).unwrap();
     let log = made.read();
     assert_eq!((grades(&log), ids(&log)), (vec![(Grade::Damage, Some(0))], vec![]));
+    fs::write(&path, vec![0; 65536]).unwrap();
+    assert_eq!(grades(&made.read()), [(Grade::Damage, Some(0))]);
+    // A file may be longer than what its segment says.
+    let long = [&sound[..], &[b'x'; 4096]].concat();
+    fs::write(&path, long).unwrap();
+    let log = made.read();
+    assert_eq!((grades(&log), ids(&log)), (vec![], vec![1, 2]));
     // Cut short, and under another name.
     fs::write(&path, &sound[..12288]).unwrap();
     fs::rename(&path, made.log().join("00000009.seg")).unwrap();
@@ -162,7 +168,9 @@ fn large_messages_are_compared() {
     assert!(content(&made.read(), 3).is_err());
     fs::write(&path, "mail").unwrap();
     fs::write(path.with_file_name("0000000000009"), "").unwrap();
-    expect(&[(Grade::Trace, None)]);
+    fs::write(path.with_file_name("7.tmp"), "").unwrap();
+    fs::write(made.log().join("00000002.seg.tmp"), "").unwrap();
+    expect(&[(Grade::Trace, None); 3]);
 }
 
 #[test]

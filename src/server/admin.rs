@@ -1,0 +1,306 @@
+//! server::admin – the socket by which `status` and `queue` ask a running server.
+//!
+//! One thread, one JSON line in, one JSON line out per connection. Questions about waiting mail go
+//! to the shards, each of which has a [`Desk`] where it finds them when it is notified.
+//!
+//! ```text
+//!  client ─▶ admin.sock ─▶ thread ─┬▶ Desk 0 ─ notify ─▶ shard 0 ─┐
+//!                                  └▶ Desk 1 ─ notify ─▶ shard 1 ─┴▶ answers, merged ─▶ client
+//! ```
+//! Promises: only the owner of the socket may ask; octets and time are bounded on every side; a stale
+//! socket is replaced, one that somebody listens on is not; a shard is never waited for by a shard.
+//! Not here: what the answers mean (`queue`, `status`).
+
+use std::collections::VecDeque;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::queue::{self, Answer};
+use super::status::Status;
+use crate::limits::{ADMIN_REQUEST_BYTES_MAX, ADMIN_REQUEST_SECONDS_MAX, ADMIN_RESPONSE_BYTES_MAX};
+
+/// After a failed accept (no descriptor left, say), so that the thread does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the shards have for an answer about waiting mail.
+const SHARDS: Duration = Duration::from_secs(5);
+/// Connections that may wait for the thread.
+const BACKLOG: i32 = 16;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Request {
+    /// How the server is.
+    Status,
+    /// About waiting mail.
+    Queue(queue::Request),
+}
+
+/// What it gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Queue`].
+    Queue(Answer),
+    /// Why there is no answer.
+    Error(String),
+}
+
+// ---------------------------------------------------------------- shards
+
+/// What a shard is asked about its waiting mail, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// What is asked.
+    pub(super) request: queue::Request,
+    reply: SyncSender<Answer>,
+}
+
+impl Ticket {
+    /// Answers. What was changed is on stable storage before. Who asked may have gone; that is no
+    /// concern of the shard.
+    pub(super) fn answer(self, answer: Answer) {
+        drop(self.reply.try_send(answer));
+    }
+}
+
+/// Where one shard finds what it is asked.
+#[derive(Debug, Default)]
+pub(super) struct Desk(Mutex<VecDeque<Ticket>>);
+
+impl Desk {
+    /// Leaves a request; the shard must be notified then. The answer comes at most once.
+    fn leave(&self, request: queue::Request) -> Receiver<Answer> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.push_back(Ticket { request, reply });
+        answer
+    }
+
+    /// The next request, if there is one.
+    pub(super) fn take(&self) -> Option<Ticket> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// Asks every shard and makes one answer of theirs.
+pub(super) fn ask(
+    desks: &[Desk],
+    request: &queue::Request,
+    notify: impl Fn(),
+) -> Result<Answer, String> {
+    let deadline = Instant::now() + SHARDS;
+    let answers: Vec<_> = desks.iter().map(|desk| desk.leave(request.clone())).collect();
+    notify();
+    let mut merged: Option<Answer> = None;
+    for (index, answer) in answers.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer =
+            answer.recv_timeout(left).map_err(|_| format!("shard {index} does not answer"))?;
+        match &mut merged {
+            Some(merged) => merged.merge(answer),
+            None => merged = Some(answer),
+        }
+    }
+    merged.ok_or_else(|| "there are no shards".to_owned())
+}
+
+// ---------------------------------------------------------------- the socket
+
+/// The bound socket; its file goes with it.
+#[derive(Debug)]
+pub struct Admin {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Admin {
+    /// Binds `path` for its owner only. What an earlier server left there is replaced.
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody answers there; what bind(2) says.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match UnixStream::connect(short(path)?.path()) {
+            Ok(_) => return Err(ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // Refused: a socket nobody listens on, or no socket at all.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                if !fs::symlink_metadata(path)?.file_type().is_socket() {
+                    return Err(ErrorKind::AlreadyExists.into());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        // Bound under another name and moved, so that there is always a socket that answers, or none.
+        let draft = path.with_extension(format!("{}.new", std::process::id()));
+        if let Err(error) = fs::remove_file(&draft)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // The mode of the socket is that of its file from the first moment on.
+        let file = File::from(OwnedFd::from(socket));
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        let socket = Socket::from(OwnedFd::from(file));
+        socket.bind(&SockAddr::unix(short(&draft)?.path())?)?;
+        let ready = fs::set_permissions(&draft, Permissions::from_mode(0o600))
+            .and_then(|()| socket.listen(BACKLOG))
+            .and_then(|()| fs::rename(&draft, path));
+        if let Err(error) = ready {
+            drop(fs::remove_file(&draft));
+            return Err(error);
+        }
+        Ok(Self { listener: UnixListener::from(OwnedFd::from(socket)), path: path.to_owned() })
+    }
+
+    /// Answers from now on, one client after the other, until the process ends. The guard removes
+    /// the socket's file.
+    ///
+    /// # Errors
+    /// No thread could be made.
+    pub fn start(self, answer: impl Fn(Request) -> Response + Send + 'static) -> io::Result<Gone> {
+        let gone = Gone(self.path);
+        let listener = self.listener;
+        let serve = move || loop {
+            match listener.accept() {
+                Ok((stream, _)) => converse(stream, &answer),
+                Err(_) => thread::sleep(ACCEPT_PAUSE),
+            }
+        };
+        thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
+        Ok(gone)
+    }
+}
+
+/// Removes the socket's file when it is dropped.
+#[derive(Debug)]
+#[must_use = "the file goes when this is dropped"]
+pub struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, "the admin socket stays");
+        }
+    }
+}
+
+fn converse(mut stream: UnixStream, answer: &impl Fn(Request) -> Response) {
+    let deadline = Instant::now() + Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX);
+    let response = match read_line(&mut stream, ADMIN_REQUEST_BYTES_MAX, deadline) {
+        Ok(line) => match serde_json::from_slice(&line) {
+            Ok(request) => answer(request),
+            Err(error) => Response::Error(format!("not understood: {error}")),
+        },
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Response::Error("request too long".to_owned())
+        }
+        Err(_) => return,
+    };
+    let mut line = match serde_json::to_vec(&response) {
+        Ok(line) => line,
+        Err(error) => format!("{{\"error\":\"{error}\"}}").into_bytes(),
+    };
+    line.push(b'\n');
+    let patience = Some(Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX));
+    let sent = stream.set_write_timeout(patience).and_then(|()| stream.write_all(&line));
+    if let Err(error) = sent {
+        tracing::debug!(%error, "nobody took the answer");
+    }
+}
+
+/// Reads up to a newline (or the end): at most `most` octets, until `deadline`.
+fn read_line(stream: &mut UnixStream, most: usize, deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let count = match stream.read(&mut piece) {
+            Ok(0) if line.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Ok(line),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let part = piece.get(..count).unwrap_or_default();
+        if let Some(end) = part.iter().position(|octet| *octet == b'\n') {
+            line.extend_from_slice(part.get(..end).unwrap_or_default());
+            return Ok(line);
+        }
+        line.extend_from_slice(part);
+        if line.len() > most {
+            return Err(ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// Does a server listen at `path`?
+///
+/// # Errors
+/// As [`query`].
+pub fn reach(path: &Path) -> io::Result<()> {
+    UnixStream::connect(short(path)?.path()).map(drop)
+}
+
+/// Asks the server that listens at `path`.
+///
+/// # Errors
+/// `NotFound` or `ConnectionRefused` when there is none; what else went wrong.
+pub fn query(path: &Path, request: &Request) -> io::Result<Response> {
+    let patience = Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX) + SHARDS;
+    let mut stream = UnixStream::connect(short(path)?.path())?;
+    stream.set_write_timeout(Some(patience))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let line = read_line(&mut stream, ADMIN_RESPONSE_BYTES_MAX, Instant::now() + patience)?;
+    Ok(serde_json::from_slice(&line)?)
+}
+
+/// A name of at most 107 octets for a socket anywhere, valid while this lives.
+struct Short {
+    _directory: Option<File>,
+    path: PathBuf,
+}
+
+impl Short {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// sockaddr_un holds 107 octets; paths may be longer, and then go by way of their directory.
+fn short(path: &Path) -> io::Result<Short> {
+    const SUN_PATH_BYTES_MAX: usize = 107;
+    if path.as_os_str().len() <= SUN_PATH_BYTES_MAX {
+        return Ok(Short { _directory: None, path: path.to_owned() });
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let directory = File::open(parent)?;
+    let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    Ok(Short { _directory: Some(directory), path })
+}
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

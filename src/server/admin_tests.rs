@@ -1,0 +1,123 @@
+//! server::admin tests: the socket itself, and shards played by threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::server::queue::{Page, Pick};
+use crate::store::spool::QueueId;
+
+fn status(version: &str) -> Response {
+    Response::Status(Box::new(Status { version: version.to_owned(), ..Status::default() }))
+}
+
+fn raw(path: &Path, octets: &[u8]) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(octets).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn one_question_one_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let admin = Admin::bind(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let gone = admin.start(|request| match request {
+        Request::Status => status("7"),
+        Request::Queue(_) => Response::Error("not here".to_owned()),
+    });
+    let gone = gone.unwrap();
+    assert_eq!(query(&path, &Request::Status).unwrap(), status("7"));
+    let list = Request::Queue(queue::Request::List { pick: Pick::default(), after: None });
+    assert_eq!(query(&path, &list).unwrap(), Response::Error("not here".to_owned()));
+    assert!(raw(&path, b"\"status\"\n").starts_with(r#"{"status":{"version":"7""#));
+    assert!(raw(&path, b"{}\n").starts_with(r#"{"error":"not understood: "#));
+    assert!(raw(&path, b"\xff\x00\n").starts_with(r#"{"error":"not understood: "#));
+    drop(gone);
+    assert!(!path.exists());
+    assert_eq!(query(&path, &Request::Status).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn what_is_too_long_or_says_nothing_is_turned_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let _gone = Admin::bind(&path).unwrap().start(|_| status("1")).unwrap();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    // The server stops reading at the limit and may close before all is sent.
+    drop(stream.write_all(&vec![b' '; ADMIN_REQUEST_BYTES_MAX + 8192]));
+    let mut text = String::new();
+    drop(stream.read_to_string(&mut text));
+    assert!(text.is_empty() || text.contains("request too long"), "{text}");
+    drop(UnixStream::connect(&path).unwrap());
+    assert_eq!(query(&path, &Request::Status).unwrap(), status("1"));
+}
+
+#[test]
+fn a_stale_socket_is_replaced_a_living_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    drop(UnixListener::bind(&path).unwrap());
+    assert_eq!(query(&path, &Request::Status).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let admin = Admin::bind(&path).unwrap();
+    assert_eq!(Admin::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    let names: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    drop(admin);
+    // What is no socket is left alone.
+    let file = directory.path().join("f");
+    fs::write(&file, "mine").unwrap();
+    assert!(Admin::bind(&file).is_err());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_path_may_be_longer_than_a_socket_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("d".repeat(120)).join("e".repeat(120));
+    fs::create_dir_all(&deep).unwrap();
+    let path = deep.join("admin.sock");
+    let _gone = Admin::bind(&path).unwrap().start(|_| status("1")).unwrap();
+    assert_eq!(query(&path, &Request::Status).unwrap(), status("1"));
+}
+
+#[test]
+fn desks_are_asked_and_answers_merged() {
+    let desks: Arc<Vec<Desk>> = Arc::new((0..3).map(|_| Desk::default()).collect());
+    let notified = AtomicUsize::new(0);
+    let request = queue::Request::List { pick: Pick::default(), after: None };
+    let play = || {
+        notified.fetch_add(1, Ordering::Relaxed);
+        for (index, desk) in desks.iter().enumerate() {
+            let desks = Arc::clone(&desks);
+            assert!(!desk.0.lock().unwrap().is_empty());
+            thread::spawn(move || {
+                let ticket = desks[index].take().unwrap();
+                let page = Page { entries: Vec::new(), more: index == 1 };
+                ticket.answer(Answer::Page(page));
+            });
+        }
+    };
+    let answer = ask(&desks, &request, play).unwrap();
+    assert_eq!(answer, Answer::Page(Page { entries: Vec::new(), more: true }));
+    assert_eq!(notified.load(Ordering::Relaxed), 1);
+    assert!(desks.iter().all(|desk| desk.take().is_none()));
+    assert!(ask(&[], &request, || {}).is_err());
+}
+
+#[test]
+fn a_shard_that_drops_its_order_is_named() {
+    let desks = [Desk::default(), Desk::default()];
+    let request = queue::Request::Show { id: QueueId(1) };
+    let play = || {
+        desks[0].take().unwrap().answer(Answer::Detail(None));
+        drop(desks[1].take());
+    };
+    assert_eq!(ask(&desks, &request, play).unwrap_err(), "shard 1 does not answer");
+    // An answer that nobody waits for any more is no trouble.
+    drop(desks[0].leave(request));
+    desks[0].take().unwrap().answer(Answer::Detail(None));
+}

@@ -1,0 +1,314 @@
+//! server::deliver – accepted messages on their way into mailboxes, one shard's.
+//!
+//! ```text
+//!  commit ─▶ accept ─▶ ready ─▶ round (≤ 8 at a time) ─┬ all done ─▶ reports ─▶ settle
+//!  start ──▶ recover ──┘  ▲       one target at a time └ not all ──▶ note, wait ─┐
+//!                         └────────── timer, release, retry ◀────────────────────┘
+//! ```
+//! Promises: nothing here delays a reply: `accept` only puts a message in line; a message is settled
+//! when every target is done and every report about it that somebody is owed is safe; memory is bounded
+//! by the number of messages that wait (their envelopes, packed), not by their octets.
+//! Not here: routing (`mail::route`), mailboxes (`store::maildir`), keeping (`store::spool`).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use crate::log::Printable;
+use crate::mail::dsn;
+use crate::mail::route::Router;
+use crate::mail::stored::{Destination, Message, Note, TargetState};
+use crate::shard;
+use crate::store::maildir::{Maildirs, Tried};
+use crate::store::spool::{Committed, Content, Found, QueueId, Spool};
+
+mod carry;
+mod queue;
+mod report;
+mod round;
+mod steer;
+mod timer;
+
+use queue::{Entry, Queue};
+
+/// Rounds under way at a time: a disk that hangs holds up these, and nobody else.
+const ROUNDS_MAX: usize = 8;
+/// Messages in line that keep their octets at hand; later ones are read from the spool again.
+const CONTENTS_MAX: usize = 64;
+
+/// What the operator chose, as far as deliveries need it.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    /// Who gets reports.
+    pub(super) router: Arc<Router>,
+    /// Our name.
+    pub(super) hostname: String,
+    /// Seconds until the second attempt; doubles from there.
+    pub(super) retry_seconds: u32,
+    /// Seconds between two attempts at most.
+    pub(super) retry_seconds_max: u32,
+    /// Seconds after which a target is given up.
+    pub(super) give_up_seconds: u32,
+    /// Octets of one mailbox; 0 = no limit.
+    pub(super) mailbox_bytes_max: u64,
+}
+
+/// What became of deliveries since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Into mailboxes.
+    pub(super) delivered: Cell<u64>,
+    /// Thrown away as configured.
+    pub(super) discarded: Cell<u64>,
+    /// Attempts that failed for now.
+    pub(super) deferred: Cell<u64>,
+    /// Targets given up.
+    pub(super) failed: Cell<u64>,
+    /// Targets removed by the operator.
+    pub(super) removed: Cell<u64>,
+    /// Reports written.
+    pub(super) reports: Cell<u64>,
+}
+
+/// How the queue is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Figures {
+    /// Messages that are not settled.
+    pub(super) messages: u64,
+    /// Of those, waiting for another attempt.
+    pub(super) deferred: u64,
+    /// When the oldest was accepted, seconds since 1970.
+    pub(super) oldest: Option<i64>,
+}
+
+/// The deliveries of one shard. Clones share them.
+#[derive(Clone)]
+pub(super) struct Deliveries(Rc<Inner>);
+
+struct Inner {
+    spool: Spool,
+    maildirs: Maildirs,
+    policy: Box<dyn Fn() -> Rc<Policy>>,
+    queue: RefCell<Queue>,
+    counts: Counts,
+    /// No new rounds begin.
+    closed: Cell<bool>,
+    /// Who waits for the last round to end, or for the end of everything.
+    waiting: RefCell<Vec<Waker>>,
+    /// The task of the timers runs, and sleeps until then (seconds since 1970).
+    timing: Cell<Option<i64>>,
+}
+
+impl Deliveries {
+    /// `policy` is asked before every round.
+    pub(super) fn new(
+        spool: Spool,
+        maildirs: Maildirs,
+        policy: impl Fn() -> Rc<Policy> + 'static,
+    ) -> Self {
+        let deliveries = Self(Rc::new(Inner {
+            spool,
+            maildirs,
+            policy: Box::new(policy),
+            queue: RefCell::default(),
+            counts: Counts::default(),
+            closed: Cell::new(false),
+            waiting: RefCell::default(),
+            timing: Cell::new(None),
+        }));
+        shard::spawn("carry", carry::run(deliveries.clone()));
+        deliveries
+    }
+
+    /// Puts messages in line that an earlier process left. Call it once, before [`Deliveries::accept`].
+    pub(super) fn recover(&self, found: Vec<Found>) {
+        let now = shard::wall().0;
+        for Found { id, meta, notes, size } in found {
+            let mut message = match Message::decode(&meta) {
+                Ok(message) => message,
+                Err(error) => {
+                    let what = "a message in the spool cannot be understood; it stays there";
+                    tracing::error!(%id, %error, what);
+                    self.0.queue.borrow_mut().keep_unknown(id, meta);
+                    continue;
+                }
+            };
+            for note in notes {
+                match Note::decode(&note) {
+                    Ok(note) => message.apply(note),
+                    Err(error) => tracing::error!(%id, %error, "a note in the spool is left out"),
+                }
+            }
+            if self.over(id, &message) {
+                continue;
+            }
+            let next = next_attempt(&message, now);
+            let mut entry = Entry::new(message, size, None, Tried::Earlier);
+            entry.pack();
+            self.0.queue.borrow_mut().insert(id, entry, next.filter(|next| *next > now));
+        }
+        self.wake_timer();
+        self.pump();
+    }
+
+    /// Puts a message in line that was just committed; what is to be thrown away is settled at once.
+    pub(super) fn accept(&self, committed: Committed, mut message: Message) {
+        let Committed { id, content } = committed;
+        for target in &mut message.targets {
+            let to = Printable(target.address.as_bytes());
+            match (&target.state, &target.to) {
+                // Millions of these say nothing: the line of the acceptance is enough.
+                (TargetState::Waiting, Destination::Discard) => {
+                    add(&self.0.counts.discarded, 1);
+                    tracing::debug!(%id, %to, status = "discarded", "delivery");
+                    target.state = TargetState::Delivered;
+                }
+                (TargetState::Failed { reason }, _) => {
+                    add(&self.0.counts.failed, 1);
+                    tracing::warn!(%id, %to, status = "failed", reason, "delivery");
+                }
+                (
+                    TargetState::Waiting
+                    | TargetState::Deferred { .. }
+                    | TargetState::Delivered
+                    | TargetState::Removed,
+                    _,
+                ) => {}
+            }
+        }
+        if self.over(id, &message) {
+            return;
+        }
+        let size = content.len();
+        let mut queue = self.0.queue.borrow_mut();
+        let content = Some(content).filter(|_| queue.contents < CONTENTS_MAX);
+        queue.insert(id, Entry::new(message, size, content, Tried::Never), None);
+        drop(queue);
+        self.pump();
+    }
+
+    /// Settles the message if nothing is left to do for it.
+    fn over(&self, id: QueueId, message: &Message) -> bool {
+        let over = message.settled() && dsn::due(message).is_empty();
+        if over {
+            self.0.spool.settle(id);
+        }
+        over
+    }
+
+    /// What became of deliveries since the start.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    /// How the queue is now.
+    pub(super) fn figures(&self) -> Figures {
+        self.0.queue.borrow().figures()
+    }
+
+    /// Begins no more rounds, and returns when those under way are over. Call it before the spool closes;
+    /// bound it in time: a disk may hang.
+    pub(super) async fn close(&self) {
+        self.0.closed.set(true);
+        self.wake_all();
+        self.until(|| self.0.queue.borrow().running == 0).await;
+    }
+
+    fn wake_all(&self) {
+        let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Returns when it is so; looks whenever somebody calls [`Deliveries::wake_all`].
+    async fn until(&self, so: impl Fn() -> bool) {
+        poll_fn(|context| {
+            if so() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.0.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Returns when [`Deliveries::close`] was called.
+    async fn closing(&self) {
+        self.until(|| self.0.closed.get()).await;
+    }
+
+    /// Begins rounds while there are messages in line and room for them.
+    fn pump(&self) {
+        while !self.0.closed.get() {
+            let Some(job) = self.0.queue.borrow_mut().begin(ROUNDS_MAX) else { return };
+            let slot = Slot { deliveries: self.clone(), id: job.id };
+            shard::spawn("delivery", async move {
+                let deliveries = slot.deliveries.clone();
+                deliveries.round(job).await;
+                drop(slot);
+                deliveries.pump();
+            });
+        }
+    }
+
+    fn policy(&self) -> Rc<Policy> {
+        (self.0.policy)()
+    }
+
+    fn content(&self, job: &mut Job) -> Option<Content> {
+        job.content.take().or_else(|| self.0.spool.content(job.id))
+    }
+}
+
+/// One round: the message, and its octets if they are at hand.
+struct Job {
+    id: QueueId,
+    message: Rc<RefCell<Message>>,
+    content: Option<Content>,
+    tried: Tried,
+}
+
+/// A round under way; gives its place back however it ends.
+struct Slot {
+    deliveries: Deliveries,
+    id: QueueId,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let inner = &self.deliveries.0;
+        let (recovered, idle) = inner.queue.borrow_mut().end(self.id);
+        if recovered {
+            inner.maildirs.forget();
+        }
+        if idle && inner.closed.get() {
+            self.deliveries.wake_all();
+        }
+    }
+}
+
+/// When a message is to be tried: `None` when it waits for the operator, or nothing is left.
+fn next_attempt(message: &Message, now: i64) -> Option<i64> {
+    if message.held {
+        return None;
+    }
+    let waits = message.targets.iter().filter_map(|target| match &target.state {
+        TargetState::Waiting => Some(now),
+        TargetState::Deferred { next, .. } => Some(*next),
+        TargetState::Delivered | TargetState::Failed { .. } | TargetState::Removed => None,
+    });
+    // Nothing is left but a report.
+    waits.min().or(Some(now))
+}
+
+fn add(count: &Cell<u64>, more: u64) {
+    count.set(count.get().saturating_add(more));
+}
+
+#[cfg(test)]
+#[path = "deliver/tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+//! server::deliver::report – tells senders what became of their messages.
+//!
+//! A report is a message of its own, with the null sender, committed to the spool like any other before
+//! the message it is about is settled. It goes to a mailbox here; where the sender has none, there is
+//! nowhere to send it yet, and the log says so.
+//!
+//! Promises: no report about a report; a crash may repeat one, never lose one.
+
+use super::{Deliveries, Job, Policy, add};
+use crate::limits::DSN_ORIGINAL_BYTES_MAX;
+use crate::log::Printable;
+use crate::mail::dsn::{self, Frame, Notice, Original};
+use crate::mail::stored::{Message, Note, TargetState};
+use crate::shard;
+use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, To};
+use crate::store::spool::{Content, Trouble};
+
+impl Deliveries {
+    /// Makes the reports that are due. False when one could not be made now.
+    pub(super) async fn report(
+        &self,
+        job: &Job,
+        content: Option<&Content>,
+        policy: &Policy,
+    ) -> bool {
+        let notices = dsn::due(&job.message.borrow());
+        for notice in notices {
+            match self.send(job, &notice, content, policy).await {
+                Ok(()) => {
+                    for (number, _) in &notice.targets {
+                        job.message.borrow_mut().apply(Note::Told(*number));
+                        self.0.spool.note(job.id, Note::Told(*number).encode());
+                    }
+                }
+                Err(trouble) => {
+                    tracing::warn!(id = %job.id, ?trouble, "a report could not be kept; tried again later");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn send(
+        &self,
+        job: &Job,
+        notice: &Notice,
+        content: Option<&Content>,
+        policy: &Policy,
+    ) -> Result<(), Trouble> {
+        let to = Printable(notice.to.as_bytes());
+        let Some(envelope) = envelope(notice, policy) else {
+            tracing::warn!(id = %job.id, %to, "no report: the sender's address is none");
+            return Ok(());
+        };
+        let targets = policy.router.targets(&envelope);
+        if !targets.iter().any(|target| target.state == TargetState::Waiting) {
+            tracing::warn!(id = %job.id, %to, "no report: the sender has no mailbox here");
+            return Ok(());
+        }
+        let (octets, size) = match content {
+            Some(content) => (start_of(content).await, content.len()),
+            None => (Ok(Vec::new()), 0),
+        };
+        let octets = octets.unwrap_or_else(|error| {
+            tracing::warn!(id = %job.id, %error, "a report without the message it is about");
+            Vec::new()
+        });
+        let now = shard::wall().0;
+        let id = job.id.to_string();
+        let original = Original { octets: &octets, size };
+        let frame = Frame { hostname: &policy.hostname, id: &id, now };
+        let report = dsn::compose(&job.message.borrow(), notice, original, frame);
+        let eight_bit = !report.is_ascii();
+        let mut draft = self.0.spool.draft();
+        draft.append(&report).await?;
+        drop(report);
+        let body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+        let message = Message {
+            envelope: Envelope { body, ..envelope },
+            accepted: now,
+            trace: Vec::new(),
+            targets,
+            held: false,
+        };
+        let committed = draft.commit(|_| message.encode()).await?;
+        tracing::info!(id = %committed.id, about = %job.id, %to, "report");
+        add(&self.0.counts.reports, 1);
+        self.accept(committed, message);
+        Ok(())
+    }
+}
+
+/// From nobody, to the sender, about which nobody is told (RFC 3461 §6.1).
+fn envelope(notice: &Notice, policy: &Policy) -> Option<Envelope> {
+    let never = Notify { success: false, failure: false, delay: false };
+    Some(Envelope {
+        sender: None,
+        recipients: vec![To {
+            recipient: dsn::recipient(notice)?,
+            notify: Some(never),
+            original: None,
+        }],
+        body: BodyType::default(),
+        ret: None,
+        envelope_id: None,
+        helo: policy.hostname.clone(),
+        peer: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
+        protocol: Protocol::default(),
+    })
+}
+
+/// As much of the message as a report may hold.
+async fn start_of(content: &Content) -> std::io::Result<Vec<u8>> {
+    let most = usize::try_from(DSN_ORIGINAL_BYTES_MAX).unwrap_or(0);
+    let mut octets = Vec::new();
+    while octets.len() < most {
+        let at = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        let more = content.read(at, most - octets.len()).await?;
+        if more.is_empty() {
+            break;
+        }
+        octets.extend_from_slice(&more);
+    }
+    Ok(octets)
+}

@@ -1,0 +1,477 @@
+//! server::queue – waiting mail as an operator sees and steers it: requests, answers, and what a
+//! change is in notes of the spool.
+//!
+//! ```text
+//!  sluicegate queue ─▶ admin socket ─▶ shard: its ledger is what it delivers from ─┐
+//!          └── no server runs ─▶ cli: its ledger is the spool on disk ─────────────┴▶ [`answer`]
+//! ```
+//! Promises: the same request means the same on a running and on a stopped server; nothing changes
+//! without a selection; answers are bounded, long lists come in pages.
+//! Not here: sockets (`admin`), how changes reach the disk (whoever keeps the ledger).
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::{QUEUE_PAGE_ENTRIES_MAX, QUEUE_RECIPIENTS_SHOWN_MAX};
+use crate::mail::stored::{Destination, Message, Note, Target, TargetState};
+use crate::smtp::envelope::BodyType;
+use crate::store::spool::QueueId;
+
+/// Which messages; every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pick {
+    /// One of these.
+    pub ids: Vec<QueueId>,
+    /// The envelope sender: an address, `*` standing for anything; empty for the null sender.
+    pub sender: Option<String>,
+    /// A recipient that is not done with, in the same way.
+    pub recipient: Option<String>,
+    /// Accepted at least so many seconds ago.
+    pub older_than: Option<u64>,
+    /// Without any condition: every message. Needed by changes only.
+    pub all: bool,
+}
+
+/// What is done to messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Not delivered until released.
+    Hold,
+    /// No longer held.
+    Release,
+    /// What was deferred is tried now.
+    Retry,
+    /// Not delivered at all, and nobody is told.
+    Delete,
+}
+
+/// What an operator asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+pub enum Request {
+    /// Messages in the order of their names.
+    List {
+        /// Which.
+        #[serde(default)]
+        pick: Pick,
+        /// Only those behind this one.
+        #[serde(default)]
+        after: Option<QueueId>,
+    },
+    /// Everything about one message.
+    Show {
+        /// Its name.
+        id: QueueId,
+    },
+    /// Something is done.
+    Change {
+        /// What.
+        action: Action,
+        /// To which.
+        pick: Pick,
+    },
+}
+
+/// What there is to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To a list.
+    Page(Page),
+    /// To show; nothing when there is no such message.
+    Detail(Option<Box<Detail>>),
+    /// To a change.
+    Changed(Changed),
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Messages, in the order of their names.
+    pub entries: Vec<Entry>,
+    /// More follow behind the last.
+    pub more: bool,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Messages that were meant.
+    pub picked: u64,
+    /// Those of them that were changed.
+    pub changed: u64,
+    /// Names of those changed, as many as fit a page.
+    pub ids: Vec<QueueId>,
+}
+
+/// One line of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name the client saw in its 250.
+    pub id: QueueId,
+    /// Seconds since 1970.
+    pub accepted: i64,
+    /// Octets.
+    pub size: u64,
+    /// Envelope sender, empty for the null sender.
+    pub sender: String,
+    /// "waiting", "deferred" or "held".
+    pub state: String,
+    /// Recipients that are not done with, the first of them.
+    pub recipients: Vec<String>,
+    /// How many those are in all.
+    pub recipients_left: u64,
+    /// The earliest next attempt, seconds since 1970.
+    pub next: Option<i64>,
+    /// Why the last attempt failed.
+    pub reason: Option<String>,
+}
+
+/// Everything about one message, less its octets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// As in a list.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// The name the client gave.
+    pub helo: String,
+    /// Its address.
+    pub client: String,
+    /// How it spoke: `ESMTP` and the like.
+    pub protocol: String,
+    /// `7bit`, `8bitmime` or `binarymime`.
+    pub body: String,
+    /// ENVID.
+    pub envelope_id: Option<String>,
+    /// Recipients as the client gave them.
+    pub to: Vec<String>,
+    /// Whom it goes to, aliases and lists expanded.
+    pub targets: Vec<TargetDetail>,
+}
+
+/// One place a message goes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetDetail {
+    /// The address.
+    pub address: String,
+    /// Where that leads: `mailbox alice`, `discard`.
+    pub to: String,
+    /// "waiting", "deferred", "delivered", "failed" or "removed".
+    pub state: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The next one, seconds since 1970.
+    pub next: Option<i64>,
+    /// Why the last one failed.
+    pub reason: Option<String>,
+}
+
+// ---------------------------------------------------------------- answering
+
+/// One message that is not settled.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Its name.
+    pub id: QueueId,
+    /// Its octets.
+    pub size: u64,
+    /// What is known, notes included.
+    pub message: &'a Message,
+}
+
+/// Where the messages that wait are kept.
+pub trait Ledger {
+    /// Calls `visit` for each message behind `after` in the order of names, until it says no.
+    fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool);
+
+    /// Notes these things about a message, and settles it when nothing is left to do.
+    fn note(&mut self, id: QueueId, notes: Vec<Note>);
+}
+
+/// Answers a request from a ledger. `now` is in seconds since 1970.
+pub fn answer(request: &Request, ledger: &mut impl Ledger, now: i64) -> Answer {
+    match request {
+        Request::List { pick, after } => Answer::Page(list(pick, *after, ledger, now)),
+        Request::Show { id } => Answer::Detail(show(*id, ledger)),
+        Request::Change { action, pick } => Answer::Changed(change(*action, pick, ledger, now)),
+    }
+}
+
+fn list(pick: &Pick, after: Option<QueueId>, ledger: &impl Ledger, now: i64) -> Page {
+    let mut page = Page::default();
+    ledger.visit(after, &mut |line| {
+        if !pick.takes(line, now) {
+            return true;
+        }
+        page.more = page.entries.len() == QUEUE_PAGE_ENTRIES_MAX;
+        if !page.more {
+            page.entries.push(Entry::of(line));
+        }
+        !page.more
+    });
+    page
+}
+
+fn show(id: QueueId, ledger: &impl Ledger) -> Option<Box<Detail>> {
+    let mut found = None;
+    ledger.visit(id.0.checked_sub(1).map(QueueId), &mut |line| {
+        if line.id == id {
+            found = Some(Box::new(Detail::of(line)));
+        }
+        false
+    });
+    found
+}
+
+fn change(action: Action, pick: &Pick, ledger: &mut impl Ledger, now: i64) -> Changed {
+    let mut outcome = Changed::default();
+    let mut changes = Vec::new();
+    if pick.is_empty() && !pick.all {
+        return outcome;
+    }
+    ledger.visit(None, &mut |line| {
+        if pick.takes(line, now) {
+            outcome.picked += 1;
+            let notes = action.notes(pick, line.message, now);
+            if !notes.is_empty() {
+                changes.push((line.id, notes));
+            }
+        }
+        true
+    });
+    for (id, notes) in changes {
+        outcome.changed += 1;
+        if outcome.ids.len() < QUEUE_PAGE_ENTRIES_MAX {
+            outcome.ids.push(id);
+        }
+        ledger.note(id, notes);
+    }
+    outcome
+}
+
+impl Answer {
+    /// Adds the answer of another ledger to the same request.
+    pub fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Page(page), Self::Page(other)) => {
+                page.entries.extend(other.entries);
+                page.entries.sort_by_key(|entry| entry.id);
+                page.more |= other.more || page.entries.len() > QUEUE_PAGE_ENTRIES_MAX;
+                page.entries.truncate(QUEUE_PAGE_ENTRIES_MAX);
+            }
+            (Self::Detail(detail), Self::Detail(other)) => {
+                if detail.is_none() {
+                    *detail = other;
+                }
+            }
+            (Self::Changed(changed), Self::Changed(other)) => {
+                changed.picked += other.picked;
+                changed.changed += other.changed;
+                changed.ids.extend(other.ids);
+                changed.ids.sort();
+                changed.ids.truncate(QUEUE_PAGE_ENTRIES_MAX);
+            }
+            // Answers to one request are of one kind.
+            (Self::Page(_) | Self::Detail(_) | Self::Changed(_), _) => {}
+        }
+    }
+}
+
+// ---------------------------------------------------------------- choosing and changing
+
+impl Pick {
+    /// No condition at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { ids, sender, recipient, older_than, all: _ } = self;
+        ids.is_empty() && sender.is_none() && recipient.is_none() && older_than.is_none()
+    }
+
+    /// Is this message meant?
+    #[must_use]
+    pub fn takes(&self, line: Line<'_>, now: i64) -> bool {
+        let message = line.message;
+        let old = |seconds: u64| {
+            now.saturating_sub(message.accepted) >= i64::try_from(seconds).unwrap_or(i64::MAX)
+        };
+        (self.ids.is_empty() || self.ids.contains(&line.id))
+            && self.older_than.is_none_or(old)
+            && self.sender.as_ref().is_none_or(|sender| matches(sender, &sender_of(message)))
+            && (self.recipient.is_none()
+                || message.targets.iter().any(|target| open(target) && self.to(message, target)))
+    }
+
+    /// Is this recipient meant, where a recipient was named?
+    fn to(&self, message: &Message, target: &Target) -> bool {
+        let Some(wanted) = &self.recipient else { return true };
+        let given = usize::try_from(target.recipient).ok();
+        let given = given.and_then(|number| message.envelope.recipients.get(number));
+        matches(wanted, &target.address)
+            || given.is_some_and(|to| matches(wanted, &to.recipient.to_string()))
+    }
+}
+
+impl Action {
+    /// What the action is in notes; none when it changes nothing. Where a recipient was picked, only
+    /// that recipient's deliveries are retried or deleted; holding is for whole messages.
+    fn notes(self, pick: &Pick, message: &Message, now: i64) -> Vec<Note> {
+        match self {
+            Self::Hold if !message.held => vec![Note::Held(true)],
+            Self::Release if message.held => vec![Note::Held(false)],
+            Self::Hold | Self::Release => Vec::new(),
+            Self::Retry => targets(pick, message, |state| match state {
+                TargetState::Deferred { attempts, next, reason } if *next > now => {
+                    let (attempts, reason) = (*attempts, reason.clone());
+                    Some(TargetState::Deferred { attempts, next: now, reason })
+                }
+                TargetState::Deferred { .. }
+                | TargetState::Waiting
+                | TargetState::Delivered
+                | TargetState::Failed { .. }
+                | TargetState::Removed => None,
+            }),
+            Self::Delete => targets(pick, message, |_| Some(TargetState::Removed)),
+        }
+    }
+}
+
+/// Notes about the targets that are picked and not done with.
+fn targets(
+    pick: &Pick,
+    message: &Message,
+    become_: impl Fn(&TargetState) -> Option<TargetState>,
+) -> Vec<Note> {
+    (0_u32..)
+        .zip(&message.targets)
+        .filter(|(_, target)| open(target) && pick.to(message, target))
+        .filter_map(|(number, target)| Some(Note::Target(number, become_(&target.state)?)))
+        .collect()
+}
+
+/// Is anything left to do for this target?
+fn open(target: &Target) -> bool {
+    matches!(target.state, TargetState::Waiting | TargetState::Deferred { .. })
+}
+
+fn sender_of(message: &Message) -> String {
+    message.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Is `text` what the pattern says, `*` standing for anything, in any case?
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+// ---------------------------------------------------------------- showing
+
+impl Entry {
+    fn of(line: Line<'_>) -> Self {
+        let message = line.message;
+        let left = || message.targets.iter().filter(|target| open(target));
+        // The reason worth telling is that of the delivery tried last, which is the one tried again last.
+        let deferred = || {
+            left().filter_map(|target| match &target.state {
+                TargetState::Deferred { next, reason, .. } => Some((*next, reason)),
+                TargetState::Waiting
+                | TargetState::Delivered
+                | TargetState::Failed { .. }
+                | TargetState::Removed => None,
+            })
+        };
+        let waiting = left().any(|target| target.state == TargetState::Waiting);
+        let state = match (message.held, deferred().next()) {
+            (true, _) => "held",
+            (false, Some(_)) if !waiting => "deferred",
+            (false, _) => "waiting",
+        };
+        let shown = left().take(QUEUE_RECIPIENTS_SHOWN_MAX);
+        Self {
+            id: line.id,
+            accepted: message.accepted,
+            size: line.size,
+            sender: sender_of(message),
+            state: state.to_owned(),
+            recipients: shown.map(|target| target.address.clone()).collect(),
+            recipients_left: u64::try_from(left().count()).unwrap_or(u64::MAX),
+            next: deferred().map(|(next, _)| next).min(),
+            reason: deferred().max_by_key(|(next, _)| *next).map(|(_, reason)| reason.clone()),
+        }
+    }
+}
+
+impl Detail {
+    /// What is known about a message.
+    #[must_use]
+    pub fn of(line: Line<'_>) -> Self {
+        let envelope = &line.message.envelope;
+        Self {
+            entry: Entry::of(line),
+            helo: envelope.helo.clone(),
+            client: envelope.peer.to_string(),
+            protocol: envelope.protocol.with().to_owned(),
+            body: match envelope.body {
+                BodyType::SevenBit => "7bit",
+                BodyType::EightBitMime => "8bitmime",
+                BodyType::BinaryMime => "binarymime",
+            }
+            .to_owned(),
+            envelope_id: envelope.envelope_id.clone(),
+            to: envelope.recipients.iter().map(|to| to.recipient.to_string()).collect(),
+            targets: line.message.targets.iter().map(TargetDetail::of).collect(),
+        }
+    }
+}
+
+impl TargetDetail {
+    fn of(target: &Target) -> Self {
+        let (state, attempts, next, reason) = match &target.state {
+            TargetState::Waiting => ("waiting", 0, None, None),
+            TargetState::Deferred { attempts, next, reason } => {
+                ("deferred", *attempts, Some(*next), Some(reason))
+            }
+            TargetState::Delivered => ("delivered", 0, None, None),
+            TargetState::Failed { reason } => ("failed", 0, None, Some(reason)),
+            TargetState::Removed => ("removed", 0, None, None),
+        };
+        Self {
+            address: target.address.clone(),
+            to: match &target.to {
+                Destination::Mailbox(name) => format!("mailbox {name}"),
+                Destination::Discard => "discard".to_owned(),
+            },
+            state: state.to_owned(),
+            attempts,
+            next,
+            reason: reason.cloned(),
+        }
+    }
+}
+
+impl Serialize for QueueId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for QueueId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|()| serde::de::Error::custom("not a queue id"))
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,0 +1,271 @@
+//! server::queue tests: what is picked, shown and changed.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::smtp::address::{Domain, Mailbox, Recipient};
+use crate::smtp::envelope::{Envelope, Protocol, To};
+
+const NOW: i64 = 10_000;
+
+fn mailbox(text: &str) -> Mailbox {
+    let (local, domain) = text.split_once('@').unwrap();
+    Mailbox { local: local.into(), domain: Domain::Name(domain.into()) }
+}
+
+fn deferred(attempts: u32, next: i64) -> TargetState {
+    TargetState::Deferred { attempts, next, reason: format!("4.2.2 full until {next}") }
+}
+
+fn message(sender: &str, accepted: i64, targets: &[(&str, TargetState)]) -> Message {
+    let to = |text: &str| To {
+        recipient: Recipient::Mailbox(mailbox(text)),
+        notify: None,
+        original: None,
+    };
+    let target = |(number, (address, state)): (u32, &(&str, TargetState))| Target {
+        recipient: number,
+        address: (*address).to_owned(),
+        tag: None,
+        to: Destination::Mailbox("box".into()),
+        sender: None,
+        state: state.clone(),
+        told: false,
+    };
+    Message {
+        envelope: Envelope {
+            sender: (!sender.is_empty()).then(|| mailbox(sender)),
+            recipients: targets.iter().map(|(address, _)| to(address)).collect(),
+            body: BodyType::EightBitMime,
+            ret: None,
+            envelope_id: None,
+            helo: "client".into(),
+            peer: "192.0.2.1:25".parse().unwrap(),
+            protocol: Protocol::default(),
+        },
+        accepted,
+        trace: Vec::new(),
+        targets: (0..).zip(targets).map(target).collect(),
+        held: false,
+    }
+}
+
+#[derive(Default)]
+struct Book(BTreeMap<QueueId, Message>);
+
+impl Ledger for Book {
+    fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {
+        let from = after.map_or(0, |id| id.0 + 1);
+        for (id, message) in self.0.range(QueueId(from)..) {
+            if !visit(Line { id: *id, size: 100, message }) {
+                return;
+            }
+        }
+    }
+
+    fn note(&mut self, id: QueueId, notes: Vec<Note>) {
+        let message = self.0.get_mut(&id).unwrap();
+        for note in notes {
+            message.apply(note);
+        }
+        if message.settled() {
+            self.0.remove(&id);
+        }
+    }
+}
+
+fn book() -> Book {
+    use TargetState::{Delivered, Waiting};
+    let messages = [
+        message("a@x.org", 100, &[("One@here", Waiting), ("two@here", deferred(2, 20_000))]),
+        message("", 5000, &[("two@here", Delivered), ("three@here", deferred(1, 15_000))]),
+        message("b@x.org", 9999, &[("four@here", Waiting)]),
+    ];
+    Book((1..).map(QueueId).zip(messages).collect())
+}
+
+fn pick(change: impl FnOnce(&mut Pick)) -> Pick {
+    let mut pick = Pick::default();
+    change(&mut pick);
+    pick
+}
+
+fn picked(pick: Pick) -> Vec<u64> {
+    let request = Request::List { pick, after: None };
+    match answer(&request, &mut book(), NOW) {
+        Answer::Page(page) => page.entries.iter().map(|entry| entry.id.0).collect(),
+        other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Changed(_)) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_condition_must_hold() {
+    assert_eq!(picked(Pick::default()), [1, 2, 3]);
+    assert_eq!(picked(pick(|pick| pick.ids = vec![QueueId(3), QueueId(1), QueueId(9)])), [1, 3]);
+    let sender = |text: &str| picked(pick(|pick| pick.sender = Some(text.into())));
+    assert_eq!(sender("A@X.ORG"), [1]);
+    assert_eq!(sender("*@x.org"), [1, 3]);
+    assert_eq!(sender(""), [2]);
+    assert_eq!(sender("*"), [1, 2, 3]);
+    assert_eq!(sender("a@x"), [0_u64; 0]);
+    let recipient = |text: &str| picked(pick(|pick| pick.recipient = Some(text.into())));
+    // What was delivered already is no reason to find a message.
+    assert_eq!(recipient("two@here"), [1]);
+    assert_eq!(recipient("t*@h*e"), [1, 2]);
+    assert_eq!(picked(pick(|pick| pick.older_than = Some(5000))), [1, 2]);
+    assert_eq!(picked(pick(|pick| pick.older_than = Some(u64::MAX))), [0_u64; 0]);
+    let both = pick(|pick| {
+        pick.sender = Some("*@x.org".into());
+        pick.older_than = Some(60);
+    });
+    assert_eq!(picked(both), [1]);
+}
+
+#[test]
+fn stars_stand_for_anything() {
+    for (pattern, text, expected) in [
+        ("", "", true),
+        ("", "a", false),
+        ("a", "a", true),
+        ("*", "", true),
+        ("a*b", "ab", true),
+        ("a*b", "axxb", true),
+        ("a*b", "a", false),
+        ("ab*ba", "aba", false),
+        ("*a*a*", "a", false),
+        ("*a*a*", "aa", true),
+        ("*.org", "x.ORG", true),
+    ] {
+        assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+    }
+}
+
+#[test]
+fn lists_come_in_pages() {
+    let one = message("a@x", 1, &[("b@y", TargetState::Waiting)]);
+    let count = u64::try_from(QUEUE_PAGE_ENTRIES_MAX).unwrap() + 1;
+    let mut book = Book((1..=count).map(|id| (QueueId(id), one.clone())).collect());
+    let mut page =
+        |after| match answer(&Request::List { pick: Pick::default(), after }, &mut book, NOW) {
+            Answer::Page(page) => (page.entries.len(), page.entries[0].id.0, page.more),
+            other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Changed(_)) => {
+                panic!("{other:?}")
+            }
+        };
+    assert_eq!(page(None), (QUEUE_PAGE_ENTRIES_MAX, 1, true));
+    assert_eq!(page(Some(QueueId(1))), (QUEUE_PAGE_ENTRIES_MAX, 2, false));
+    assert_eq!(page(Some(QueueId(count - 1))), (1, count, false));
+}
+
+fn change(book: &mut Book, action: Action, pick: Pick) -> (u64, u64) {
+    match answer(&Request::Change { action, pick }, book, NOW) {
+        Answer::Changed(changed) => {
+            assert_eq!(changed.ids.len() as u64, changed.changed);
+            (changed.picked, changed.changed)
+        }
+        other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Changed(_)) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_changes_without_a_selection() {
+    for action in [Action::Hold, Action::Release, Action::Retry, Action::Delete] {
+        let mut book = book();
+        assert_eq!(change(&mut book, action, Pick::default()), (0, 0));
+        assert_eq!(book.0, self::book().0);
+    }
+}
+
+#[test]
+fn what_is_held_is_released() {
+    let mut book = book();
+    let all = || pick(|pick| pick.all = true);
+    let first = || pick(|pick| pick.ids = vec![QueueId(1)]);
+    assert_eq!(change(&mut book, Action::Hold, first()), (1, 1));
+    assert!(book.0[&QueueId(1)].held && !book.0[&QueueId(2)].held);
+    assert_eq!(change(&mut book, Action::Hold, all()), (3, 2));
+    assert_eq!(change(&mut book, Action::Release, all()), (3, 3));
+    assert_eq!(change(&mut book, Action::Release, all()), (3, 0));
+    assert_eq!(book.0, self::book().0);
+}
+
+#[test]
+fn what_was_deferred_is_tried_now() {
+    let mut book = book();
+    assert_eq!(change(&mut book, Action::Retry, pick(|pick| pick.all = true)), (3, 2));
+    let state = |id, target: usize| book.0[&QueueId(id)].targets[target].state.clone();
+    let TargetState::Deferred { attempts, next, reason } = state(1, 1) else { panic!() };
+    assert_eq!((attempts, next, reason.as_str()), (2, NOW, "4.2.2 full until 20000"));
+    assert_eq!(state(1, 0), TargetState::Waiting);
+    assert_eq!(state(2, 0), TargetState::Delivered);
+    assert_eq!(change(&mut book, Action::Retry, pick(|pick| pick.all = true)), (3, 0));
+}
+
+#[test]
+fn deleting_for_a_recipient_leaves_the_others() {
+    let mut book = book();
+    let two = || pick(|pick| pick.recipient = Some("two@here".into()));
+    assert_eq!(change(&mut book, Action::Delete, two()), (1, 1));
+    let states: Vec<_> = book.0[&QueueId(1)].targets.iter().map(|target| &target.state).collect();
+    assert_eq!(states, [&TargetState::Waiting, &TargetState::Removed]);
+    let three = pick(|pick| pick.recipient = Some("three@here".into()));
+    assert_eq!(change(&mut book, Action::Delete, three), (1, 1));
+    assert!(!book.0.contains_key(&QueueId(2)), "nothing is left to do for it");
+    assert_eq!(change(&mut book, Action::Delete, pick(|pick| pick.all = true)), (2, 2));
+    assert!(book.0.is_empty());
+}
+
+#[test]
+fn entries_and_details_tell_what_there_is() {
+    let book = book();
+    let line = |id: u64| Line { id: QueueId(id), size: 100, message: &book.0[&QueueId(id)] };
+    let entry = Entry::of(line(1));
+    assert_eq!((entry.state.as_str(), entry.recipients_left), ("waiting", 2));
+    assert_eq!(entry.recipients, ["One@here", "two@here"]);
+    assert_eq!(
+        (entry.next, entry.reason.as_deref()),
+        (Some(20_000), Some("4.2.2 full until 20000"))
+    );
+    let entry = Entry::of(line(2));
+    assert_eq!((entry.state.as_str(), entry.sender.as_str()), ("deferred", ""));
+    assert_eq!(entry.recipients, ["three@here"]);
+    let detail = Detail::of(line(2));
+    assert_eq!(detail.to, ["two@here", "three@here"]);
+    assert_eq!(detail.targets[0].state, "delivered");
+    assert_eq!((detail.targets[1].attempts, detail.body.as_str()), (1, "8bitmime"));
+    let text = serde_json::to_string(&detail).unwrap();
+    assert_eq!(serde_json::from_str::<Detail>(&text).unwrap(), detail);
+    assert!(text.contains(r#""id":"0000000000002""#), "{text}");
+}
+
+#[test]
+fn answers_of_several_ledgers_are_one() {
+    let request = |after| Request::List { pick: Pick::default(), after };
+    let (mut one, mut two) = (book(), Book::default());
+    let moved = one.0.remove(&QueueId(2)).unwrap();
+    two.0.insert(QueueId(2), moved);
+    let mut merged = answer(&request(None), &mut one, NOW);
+    merged.merge(answer(&request(None), &mut two, NOW));
+    assert_eq!(merged, answer(&request(None), &mut book(), NOW));
+    for id in [1, 2, 3, 4] {
+        let show = Request::Show { id: QueueId(id) };
+        let mut merged = answer(&show, &mut two, NOW);
+        merged.merge(answer(&show, &mut one, NOW));
+        assert_eq!(merged, answer(&show, &mut book(), NOW), "{id}");
+    }
+}
+
+#[test]
+fn requests_are_short_to_write() {
+    let request: Request = serde_json::from_str(r#"{"do":"list"}"#).unwrap();
+    assert_eq!(request, Request::List { pick: Pick::default(), after: None });
+    let text =
+        r#"{"do":"change","action":"hold","pick":{"ids":["0000000000001"],"older_than":60}}"#;
+    let expected = pick(|pick| {
+        pick.ids = vec![QueueId(1)];
+        pick.older_than = Some(60);
+    });
+    let request: Request = serde_json::from_str(text).unwrap();
+    assert_eq!(request, Request::Change { action: Action::Hold, pick: expected });
+    assert!(serde_json::from_str::<Request>(r#"{"do":"show","id":"x"}"#).is_err());
+}
