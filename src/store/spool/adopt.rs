@@ -8,6 +8,8 @@
 //! none of them can have been settled, since nobody is told of any before this is over – and a large file
 //! that was moved already is found in its new place. Crash after it: what is left is only removed.
 //!
+//! A damaged log becomes shard-M.damaged instead and is kept, less the messages that could be read.
+//!
 //! Promises: no message is in none of the two logs at any time.
 
 use std::io;
@@ -27,6 +29,7 @@ use crate::shard::{FileKind, Root};
 /// Octets handed to the committer before it is waited for.
 const AHEAD_BYTES_MAX: u64 = 4 << 20;
 const SUFFIX: &str = ".adopted";
+const DAMAGED: &str = ".damaged";
 
 /// Logs that shard `own` of `shards` is to adopt, and what is left of those adopted before.
 pub(super) async fn orphans(
@@ -56,9 +59,6 @@ pub(super) async fn orphans(
 pub(super) async fn adopt(inner: &Rc<Inner>, number: u32) -> io::Result<Vec<Found>> {
     let path = format!("shard-{number}").into_bytes();
     let log = recover::read(&inner.root, &path, number).await?;
-    if log.damaged {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "damaged log of another shard"));
-    }
     {
         let mut state = inner.state.borrow_mut();
         state.last_id = state.last_id.max(log.last_id);
@@ -92,12 +92,33 @@ pub(super) async fn adopt(inner: &Rc<Inner>, number: u32) -> io::Result<Vec<Foun
     all(&mut waiting).await?;
     // The notes, too.
     inner.write(Entry::new(None, QueueId(0), Vec::new())).await.map_err(broken)?;
-    let above = inner.root.open_dir(b"").await?;
-    let taken = [&path[..], SUFFIX.as_bytes()].concat();
-    above.rename(&path, &above, &taken, false).await?;
-    disk::sync_dir(&above).await?;
-    clear(&inner.root, &taken).await?;
+    if log.damaged {
+        // What could not be read may be messages: left for who can make something of it.
+        let kept = put_aside(inner, &path, DAMAGED).await?;
+        tracing::error!(%kept, "a damaged spool was adopted as far as it could be read, and is kept");
+    } else {
+        let taken = put_aside(inner, &path, SUFFIX).await?;
+        clear(&inner.root, taken.as_bytes()).await?;
+    }
     Ok(found)
+}
+
+/// Renames a log that was read, durably.
+async fn put_aside(inner: &Inner, path: &[u8], suffix: &str) -> io::Result<String> {
+    let above = inner.root.open_dir(b"").await?;
+    let first = format!("{}{suffix}", String::from_utf8_lossy(path));
+    let mut name = first.clone();
+    for number in 2.. {
+        match above.rename(path, &above, name.as_bytes(), false).await {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                name = format!("{first}.{number}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    disk::sync_dir(&above).await?;
+    Ok(name)
 }
 
 fn broken(trouble: Trouble) -> io::Error {

@@ -94,4 +94,5 @@ impl FromStr for QueueId {
 }
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
