@@ -131,6 +131,9 @@ impl Spool {
             state.free_wanted = true;
             self.0.keep.ring();
         }
+        if state.busy_since.is_some_and(|since| shard::now().since(since) > HUNG) {
+            return Err(Trouble::Broken);
+        }
         if let Some(trouble) = state.trouble {
             let left = state.current.as_ref().map_or(0, |current| current.room());
             if left < octets.saturating_mul(2) || state.current.is_none() {
@@ -243,6 +246,8 @@ impl Spool {
     }
 }
 
+/// A write that takes longer than this does not look like one that ends.
+const HUNG: Duration = Duration::from_secs(20);
 /// How often one who closes looks whether it is over.
 const CLOSE_LOOK: Duration = Duration::from_millis(50);
 

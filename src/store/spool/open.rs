@@ -156,6 +156,7 @@ fn state(log: Log) -> State {
         number: log.number,
         last_id: log.last_id,
         drafts: 0,
+        busy_since: None,
         trouble: None,
         free_bytes: u64::MAX,
         free_asked: shard::now(),

@@ -87,6 +87,8 @@ pub(super) struct State {
     pub(super) number: u64,
     pub(super) last_id: u64,
     pub(super) drafts: u64,
+    /// When the write in flight began.
+    pub(super) busy_since: Option<Instant>,
     /// Why no segment can be had.
     pub(super) trouble: Option<Trouble>,
     pub(super) free_bytes: u64,

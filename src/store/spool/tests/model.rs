@@ -248,7 +248,7 @@ impl Client {
 
     async fn give_up(&self) {
         let mut draft = self.spool.draft();
-        drop(draft.append(&self.octets()).await);
+        let (Ok(()) | Err(_)) = draft.append(&self.octets()).await;
     }
 
     fn note(&self) {
