@@ -127,7 +127,8 @@ fn history(seed: u64, sabotage: Sabotage) -> Model {
     }
     let files = disk.files(PLACE);
     let litter = |name: &&Vec<u8>| {
-        name.ends_with(b".tmp") || name.windows(8).any(|part| part == b".adopted")
+        name.ends_with(b".tmp")
+            || name.windows(8).any(|part| part == b".adopted" || part == b"ADOPTING")
     };
     for name in files.keys().filter(litter) {
         model.wrong.push(format!("litter: {}", String::from_utf8_lossy(name)));
