@@ -9,7 +9,7 @@ use super::model::{Client, Model, Shared, check_all};
 use super::{PLACE, boot, open_one, reboot, seeds};
 use crate::shard::crash::{LOSSES, Loss};
 use crate::shard::disk::{Disk, Journal};
-use crate::shard::fault::Sabotage;
+use crate::shard::fault::{Sabotage, errno};
 use crate::shard::rng::Rng;
 use crate::shard::{self, Sim};
 
@@ -18,7 +18,7 @@ const DEEDS: usize = 30;
 const CLIENTS: usize = 3;
 
 /// One life of a server: opens its logs, works with them, perhaps closes them.
-async fn life(seed: u64, round: u64, shards: usize, model: Shared) {
+async fn life(seed: u64, round: u64, shards: usize, weak: bool, model: Shared) {
     // The clock goes on between lives.
     shard::sleep_until(shard::now().after(std::time::Duration::from_secs(600 * round))).await;
     let mut spools = Vec::new();
@@ -29,6 +29,8 @@ async fn life(seed: u64, round: u64, shards: usize, model: Shared) {
                 spools.push(spool);
                 found.push(left);
             }
+            // An operation that fails may well prevent it.
+            Err(_) if weak => return,
             Err(problem) => {
                 model.borrow_mut().wrong.push(problem.to_string());
                 return;
@@ -37,14 +39,15 @@ async fn life(seed: u64, round: u64, shards: usize, model: Shared) {
     }
     model.borrow_mut().found(&found);
     for (spool, found) in spools.iter().zip(&found) {
-        check_all(&model, spool, found).await;
+        if !weak {
+            check_all(&model, spool, found).await;
+        }
     }
     let left = Rc::new(Cell::new(shards * CLIENTS));
     for (home, spool) in spools.iter().enumerate() {
         for number in 0..CLIENTS {
-            let rng = Rc::new(Rng::new(seed ^ (home * CLIENTS + number + 1) as u64 * 0x9e37));
-            let client =
-                Client { model: Rc::clone(&model), spool: spool.clone(), home, rng, weak: false };
+            let rng = Rc::new(Rng::new(seed ^ ((home * CLIENTS + number + 1) as u64 * 0x9e37)));
+            let client = Client { model: Rc::clone(&model), spool: spool.clone(), home, rng, weak };
             let left = Rc::clone(&left);
             shard::spawn("client", async move {
                 client.run(DEEDS).await;
@@ -87,7 +90,7 @@ fn copy(disk: &Disk) -> Rc<Disk> {
 }
 
 /// Several lives, each ended by a crash at some step, and recovery after the last, twice.
-fn history(seed: u64, sabotage: Sabotage) -> Model {
+fn history(seed: u64, sabotage: Option<Sabotage>) -> Model {
     let rng = Rng::new(seed);
     let sim = boot(seed);
     let mut disk = sim.disk();
@@ -100,16 +103,25 @@ fn history(seed: u64, sabotage: Sabotage) -> Model {
         let life_seed = rng.next();
         // A rehearsal says how many steps there are.
         let rehearsal = Rc::new(RefCell::new(model.borrow().clone()));
-        let sim = Sim::with_disk(life_seed, copy(&disk));
-        sim.run(life(life_seed, round, shards, rehearsal));
+        let weak = sabotage.is_none() && rng.percent(40);
+        let fault = (20 + rng.below(900), *rng.pick(&[errno::IO, errno::NOSPC]), rng.percent(10));
+        let disk_then = copy(&disk);
+        if weak {
+            disk_then.fail_at(fault.0, fault.1, fault.2);
+        }
+        let sim = Sim::with_disk(life_seed, disk_then);
+        sim.run(life(life_seed, round, shards, weak, rehearsal));
         let steps = sim.world().executor.steps();
         drop(sim);
         let disk_now = copy(&disk);
-        disk_now.sabotage.set(sabotage);
+        disk_now.sabotage.set(sabotage.unwrap_or_default());
+        if weak {
+            disk_now.fail_at(fault.0, fault.1, fault.2);
+        }
         let sim = Sim::with_disk(life_seed, Rc::clone(&disk_now));
         // Often early, while it recovers.
         let step = if rng.percent(25) { rng.below(steps / 8 + 1) } else { rng.below(steps + 1) };
-        let done = sim.run_until(step + 1, life(life_seed, round, shards, Rc::clone(&model)));
+        let done = sim.run_until(step + 1, life(life_seed, round, shards, weak, Rc::clone(&model)));
         drop(sim);
         let loss = *rng.pick(&[&LOSSES[..], &[Loss::Random; 5]].concat());
         disk = disk_now.crash(&rng, loss);
@@ -140,14 +152,16 @@ fn history(seed: u64, sabotage: Sabotage) -> Model {
 fn nothing_acknowledged_is_lost_whenever_the_power_fails() {
     let happened = RefCell::new(Model::default());
     seeds(60, |seed| {
-        let model = history(seed, Sabotage::default());
+        let model = history(seed, None);
         assert_eq!(model.wrong, Vec::<String>::new());
         let mut happened = happened.borrow_mut();
         happened.acknowledged += model.acknowledged;
         happened.carried += model.carried;
         happened.settled += model.settled;
+        happened.refused += model.refused;
     });
     let happened = happened.into_inner();
+    assert!(happened.refused > 0);
     assert!(happened.acknowledged > 0 && happened.carried > 0 && happened.settled > 0);
 }
 
@@ -159,7 +173,7 @@ fn lying_disks_are_noticed() {
         Sabotage { sync_dir: true, ..Sabotage::default() },
     ];
     for sabotage in lies {
-        let noticed = (0..40).any(|seed| !history(seed, sabotage).wrong.is_empty());
+        let noticed = (0..40).any(|seed| !history(seed, Some(sabotage)).wrong.is_empty());
         assert!(noticed, "{sabotage:?} was not noticed");
     }
 }

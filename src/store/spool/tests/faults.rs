@@ -30,7 +30,7 @@ async fn life(seed: u64, disk: Rc<Disk>, model: Shared) -> bool {
     assert!(found.is_empty());
     let left = Rc::new(Cell::new(CLIENTS));
     for number in 0..CLIENTS {
-        let rng = Rc::new(Rng::new(seed ^ (number + 1) as u64 * 0x9e37));
+        let rng = Rc::new(Rng::new(seed ^ ((number + 1) as u64 * 0x9e37)));
         let (model, spool) = (Rc::clone(&model), spool.clone());
         let client = Client { model, spool, home: 0, rng, weak: true };
         let left = Rc::clone(&left);

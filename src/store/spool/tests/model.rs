@@ -133,12 +133,6 @@ impl Model {
             self.messages.iter().filter(|(_, one)| mine(one)).map(|(id, _)| *id).collect();
         (!ids.is_empty()).then(|| *rng.pick(&ids))
     }
-
-    /// Messages of shard `home` that must be there.
-    pub(super) fn alive(&self) -> Vec<QueueId> {
-        let alive = |message: &Message| message.told == Told::Yes && message.settled == Settled::No;
-        self.messages.iter().filter(|(_, one)| alive(one)).map(|(id, _)| *id).collect()
-    }
 }
 
 /// Compares octets; an error of the disk is none where disks fail.
@@ -234,16 +228,19 @@ impl Client {
             meta(0, filler)
         };
         let outcome = draft.commit(meta).await;
-        let mut model = self.model.borrow_mut();
         let Some(id) = name.get() else { return };
-        let message = model.messages.get_mut(&id).unwrap();
-        message.told = if outcome.is_ok() { Told::Yes } else { Told::No };
-        model.acknowledged += u64::from(outcome.is_ok());
-        model.refused += u64::from(outcome.is_err());
-        drop(model);
+        self.told(id, outcome.is_ok());
         if let Ok(committed) = outcome {
             check(&self.model, id, &committed.content, self.weak).await;
         }
+    }
+
+    fn told(&self, id: QueueId, safe: bool) {
+        let mut model = self.model.borrow_mut();
+        let message = model.messages.get_mut(&id).unwrap();
+        message.told = if safe { Told::Yes } else { Told::No };
+        model.acknowledged += u64::from(safe);
+        model.refused += u64::from(!safe);
     }
 
     async fn give_up(&self) {
