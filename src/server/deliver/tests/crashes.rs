@@ -120,16 +120,19 @@ impl Plan {
     }
 }
 
-/// Starts anew on what a crash left, and waits until nothing is left to do.
-fn recover(disk: &Rc<Disk>, seed: u64) {
+/// Starts anew on what a crash left, and waits until nothing is left to do; how much there was.
+fn recover(disk: &Rc<Disk>, seed: u64) -> u64 {
     let sim = Sim::with_disk(seed, Rc::clone(disk));
-    sim.run(async {
+    let found = sim.run(async {
         let place = Place::open().await;
+        let found = place.waiting();
         assert!(place.settled(600).await);
         place.close().await;
+        found
     });
     let panics = sim.world().executor.panics();
     assert!(panics.is_empty(), "{panics:?}");
+    found
 }
 
 fn plan(seed: u64) -> Plan {
@@ -159,4 +162,38 @@ fn lying_disks_are_noticed() {
     let names = Sabotage { sync_dir: true, ..Sabotage::default() };
     Plan { sabotage: names, ..plan(0) }.crash_everywhere(11, &mut tally);
     assert!(!tally.lost.is_empty(), "a name without sync was not noticed");
+}
+
+/// What its owner has read since, under another name in `cur/`, is found there too.
+#[test]
+fn what_was_read_meanwhile_does_not_come_again() {
+    for (seed, size) in [(0, 300), (1, 300), (2, 2 * BLOCK_BYTES), (3, 2 * BLOCK_BYTES)] {
+        let sim = plan(seed).boot();
+        sim.run(async {
+            let place = Place::open().await;
+            place.post(envelope("me", &["ann"]), &text(1, size)).await.unwrap();
+            let deadline = shard::now().after(Duration::from_secs(60));
+            while mail(&sim.disk()).is_empty() && shard::now() < deadline {
+                shard::yield_now().await;
+            }
+            let root = Root::open(Path::new(MAIL), Links::Deny).unwrap();
+            let (new, cur) = (root.open_dir(b"ann/new").await, root.open_dir(b"ann/cur").await);
+            let (new, cur) = (new.unwrap(), cur.unwrap());
+            let files = sim.disk().files(MAIL);
+            let name = files.keys().find(|path| path.starts_with(b"ann/new/")).unwrap();
+            let name = name[b"ann/new/".len()..].to_vec();
+            new.rename(&name, &cur, &[&name[..], b":2,RS"].concat(), false).await.unwrap();
+            for dir in [&new, &cur] {
+                dir.sync().await.unwrap();
+            }
+            let top = root.open_dir(b"").await.unwrap();
+            root.open_dir(b"ann").await.unwrap().sync().await.unwrap();
+            top.sync().await.unwrap();
+        });
+        let left = sim.disk().crash(&Rng::new(seed), Loss::All);
+        drop(sim);
+        assert_eq!(mail(&left)["ann"].len(), 1, "seed {seed}");
+        assert!(recover(&left, seed) > 0, "settled already: this shows nothing");
+        assert_eq!(mail(&left)["ann"], [delivered("me", &text(1, size))], "seed {seed}");
+    }
 }

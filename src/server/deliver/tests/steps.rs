@@ -3,6 +3,7 @@
 use super::*;
 use crate::server::queue::{self, Action, Answer, Pick, Request};
 use crate::shard::BLOCK_BYTES;
+use crate::shard::fault::errno;
 use crate::smtp::envelope::Notify;
 
 fn seeds(scenario: impl Fn(u64)) {
@@ -76,7 +77,7 @@ fn a_folder_takes_what_is_tagged_where_there_is_one() {
 
 #[test]
 fn what_fails_is_tried_again_and_arrives_once() {
-    let errors = [crate::shard::fault::errno::IO, crate::shard::fault::errno::NOSPC];
+    let errors = [errno::IO, errno::NOSPC];
     let mut hit = std::collections::BTreeSet::new();
     for at in 1..90 {
         for (number, error) in (0..).zip(errors) {
