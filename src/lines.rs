@@ -27,6 +27,9 @@ use crate::owner::Owner;
 
 /// How long a caller waits for the thread to flush or reopen: it may be stuck in a full pipe.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// Rest of the thread after each write: lines that come meanwhile wake nobody. Waking a thread for each
+/// line costs a busy shard more than making the line.
+const REST: Duration = Duration::from_millis(5);
 /// Octets gathered before they are written although more lines wait.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -203,6 +206,7 @@ fn write_all(target: Target, messages: &Receiver<Message>, dropped: &AtomicU64) 
         if batch.write().is_err() {
             // Counted; a log that cannot be written has nowhere to say so.
         }
+        thread::sleep(REST);
     }
 }
 

@@ -17,14 +17,21 @@ use crate::problem::Problem;
 use crate::server::Failure;
 
 mod check;
+mod human;
 mod man;
+mod place;
+mod queue;
 mod say;
 mod serve;
+mod spool;
+mod status;
+mod stopped;
 mod user;
 
-/// A fast file server for FTP: one shard per core, io_uring underneath.
+/// A fast server for FTP and for incoming mail: one shard per core, io_uring underneath.
 ///
-/// `sluicegate serve` without a configuration serves ./sluicegate-data on 127.0.0.1:2121.
+/// `sluicegate serve` without a configuration serves ./sluicegate-data: files by FTP on
+/// 127.0.0.1:2121, mail by SMTP on 127.0.0.1:2525.
 #[derive(Debug, Parser)]
 #[command(
     name = "sluicegate",
@@ -56,6 +63,16 @@ enum Command {
     /// A running server sees a change within two seconds.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Show how a running server is: sessions, transfers, rates, mail that waits
+    Status(status::StatusCommand),
+    /// Inspect and steer accepted mail that is not yet delivered
+    ///
+    /// Works on a running server, through its admin socket, and on the data of a stopped one.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Check, export or summarise the spool of a stopped server
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -124,6 +141,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             say::out(&load(&Origin { file: file.config, data: None })?.to_toml())
         }
         Command::User(command) => user::run(command),
+        Command::Status(command) => status::run(&command),
+        Command::Queue(command) => queue::run(command),
+        Command::Spool(command) => spool::run(&command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sluicegate", &mut script);

@@ -8,13 +8,26 @@ use crate::server::Failure;
 
 /// Writes `text` to standard output.
 pub(super) fn out(text: &str) -> Result<(), Failure> {
+    out_while_read(text).map(drop)
+}
+
+/// The same; false when nobody reads any more.
+pub(super) fn out_while_read(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(Failure::Running(format!("standard output: {error} (free the disk it goes to?)")))
         }
-        _ => Ok(()),
     }
+}
+
+/// Writes a value as JSON that people can read, too.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::Running(format!("JSON: {error}")))?;
+    out(&format!("{text}\n"))
 }
 
 /// Writes each line of `text` to standard error, with the program's name before it.

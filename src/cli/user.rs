@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use zeroize::Zeroizing;
 
-use super::{load, say};
-use crate::config::{Config, Origin, make_user_root};
+use super::place::Where;
+use super::say;
+use crate::config::make_user_root;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::problem::Problem;
 use crate::server::Failure;
@@ -27,17 +28,6 @@ pub(super) enum UserCommand {
     Remove(Remove),
     /// List users
     List(List),
-}
-
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-struct Where {
-    /// Data directory that holds users.toml [default: ./sluicegate-data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Configuration file that names the data directory
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -138,7 +128,7 @@ fn run_add(add: Add) -> Result<(), Failure> {
     {
         return Err(usage(format!("--mail {address:?}"), fault, "correct it"));
     }
-    let config = config(&add.place)?;
+    let config = add.place.config()?;
     let users = config.users_file();
     if Accounts::load(&users).map_err(running)?.find(add.name.as_bytes()).is_some() {
         return Err(running(taken(&add.name)));
@@ -177,7 +167,7 @@ fn run_remove(remove: &Remove) -> Result<(), Failure> {
 }
 
 fn run_list(list: &List) -> Result<(), Failure> {
-    let accounts = Accounts::load(&config(&list.place)?.users_file()).map_err(running)?;
+    let accounts = Accounts::load(&list.place.config()?.users_file()).map_err(running)?;
     if list.json {
         let users: Vec<_> = accounts.iter().map(as_json).collect();
         return say::out(&format!("{:#}\n", serde_json::Value::Array(users)));
@@ -198,7 +188,7 @@ fn as_json(user: &User) -> serde_json::Value {
 
 /// users.toml, when the user is in it: asked before anybody types a password.
 fn existing(place: &Where, name: &str) -> Result<PathBuf, Failure> {
-    let users = config(place)?.users_file();
+    let users = place.config()?.users_file();
     match Accounts::load(&users).map_err(running)?.find(name.as_bytes()) {
         Some(_) => Ok(users),
         None => Err(running(unknown(name))),
@@ -212,10 +202,6 @@ fn change(
 ) -> Result<(), Failure> {
     accounts::edit(users, |accounts| if change(accounts) { Ok(()) } else { Err(unknown(name)) })
         .map_err(running)
-}
-
-fn config(place: &Where) -> Result<Config, Failure> {
-    load(&Origin { file: place.config.clone(), data: place.data.clone() })
 }
 
 fn hash(secret: &Secret, name: &str) -> Result<Hash, Failure> {

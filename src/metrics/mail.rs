@@ -45,19 +45,6 @@ pub enum Reason {
     Slow,
 }
 
-/// How one attempt to deliver ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// It is in the mailbox.
-    Delivered,
-    /// Its route leads nowhere.
-    Discarded,
-    /// It is tried again.
-    Deferred,
-    /// It was given up.
-    Failed,
-}
-
 /// Labels, in the order of the enumerations.
 pub(super) const RECEIVED: [&str; 4] = ["accepted", "refused", "failed", "aborted"];
 pub(super) const REASONS: [&str; 10] = [
@@ -114,7 +101,7 @@ pub struct Mail {
     pub queue_messages: Count,
     /// Their octets.
     pub queue_bytes: Count,
-    /// When the oldest of them was accepted: milliseconds since 1970; 0 for none.
+    /// When the oldest of them was accepted: seconds since 1970; 0 for none.
     pub queue_oldest: Count,
     /// Segments of the log, and of those free ones.
     pub segments: Count,
@@ -168,9 +155,11 @@ impl Mail {
         one_more(&self.refusals, why as usize);
     }
 
-    /// An attempt to deliver ended.
-    pub fn delivered(&self, how: Delivery) {
-        one_more(&self.deliveries, how as usize);
+    /// Attempts to deliver that ended so, in the order of the labels: delivered, discarded, deferred, failed.
+    pub fn show_deliveries(&self, totals: [u64; 4]) {
+        for (count, total) in self.deliveries.iter().zip(totals) {
+            count.show(total);
+        }
     }
 
     pub(super) fn message(&self, row: usize) -> u64 {

@@ -119,8 +119,7 @@ fn queue(page: &mut Page<'_, '_>) -> Result<(), Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let times = metrics.shards.iter().map(|shard| shard.mail.queue_oldest.value());
     #[allow(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
-    let oldest =
-        times.filter(|at| *at > 0).min().map_or(0.0, |at| (now - at as f64 / 1e3).max(0.0));
+    let oldest = times.filter(|at| *at > 0).min().map_or(0.0, |at| (now - at as f64).max(0.0));
     let metric = page.encoder.encode_descriptor(
         "queue_oldest_age",
         "Age of the oldest message not yet settled",
@@ -150,7 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Metrics;
-    use super::super::mail::{Delivery, Reason, Received};
+    use super::super::mail::{Reason, Received};
 
     #[test]
     fn mail_is_added_up_over_the_shards() {
@@ -161,7 +160,7 @@ mod tests {
         two.accepted(1, Duration::from_secs(60));
         two.received(Received::Aborted);
         one.refused(Reason::NoUser);
-        one.delivered(Delivery::Deferred);
+        one.show_deliveries([0, 0, 1, 0]);
         one.batches.observe(1);
         two.batches.observe(3);
         two.queue_messages.show(7);

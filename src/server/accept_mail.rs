@@ -78,12 +78,13 @@ pub(super) async fn commit(
         }
     };
     mail.accepted(size, shard::now().since(begun));
+    let name = committed.id.to_string();
     if let Some(message) = whole {
         log(committed.id, size, &message);
         ingress.watch();
-        // deliver
+        ingress.deliveries.accept(committed, message);
     }
-    Answer::Committed(committed.id.to_string())
+    Answer::Committed(name)
 }
 
 fn log(id: QueueId, size: u64, message: &Message) {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::queue::{self, Answer, Depth, Ledger};
+use super::queue::{self, Answer};
 use super::status::Status;
 use crate::limits::{ADMIN_REQUEST_BYTES_MAX, ADMIN_REQUEST_SECONDS_MAX, ADMIN_RESPONSE_BYTES_MAX};
 
@@ -34,8 +34,6 @@ use crate::limits::{ADMIN_REQUEST_BYTES_MAX, ADMIN_REQUEST_SECONDS_MAX, ADMIN_RE
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the shards have for an answer about waiting mail.
 const SHARDS: Duration = Duration::from_secs(5);
-/// How long they have to say how much waits; `status` must answer when a shard hangs, too.
-const DEPTHS: Duration = Duration::from_secs(1);
 /// Connections that may wait for the thread.
 const BACKLOG: i32 = 16;
 
@@ -63,36 +61,19 @@ pub enum Response {
 
 // ---------------------------------------------------------------- shards
 
-/// What a shard is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Order {
-    /// About its waiting mail.
-    Queue(queue::Request),
-    /// How much waits.
-    Depth,
-}
-
-/// What a shard answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// To [`Order::Queue`].
-    Queue(Answer),
-    /// To [`Order::Depth`].
-    Depth(Depth),
-}
-
-/// An order, and where its answer goes.
+/// What a shard is asked about its waiting mail, and where its answer goes.
 #[derive(Debug)]
 pub(super) struct Ticket {
     /// What is asked.
-    pub(super) order: Order,
-    reply: SyncSender<Reply>,
+    pub(super) request: queue::Request,
+    reply: SyncSender<Answer>,
 }
 
 impl Ticket {
-    /// Answers. Who asked may have gone; that is no concern of the shard.
-    pub(super) fn answer(self, reply: Reply) {
-        drop(self.reply.try_send(reply));
+    /// Answers. What was changed is on stable storage before. Who asked may have gone; that is no
+    /// concern of the shard.
+    pub(super) fn answer(self, answer: Answer) {
+        drop(self.reply.try_send(answer));
     }
 }
 
@@ -101,63 +82,34 @@ impl Ticket {
 pub(super) struct Desk(Mutex<VecDeque<Ticket>>);
 
 impl Desk {
-    /// Leaves an order; the shard must be notified then. The answer comes at most once.
-    pub(super) fn leave(&self, order: Order) -> Receiver<Reply> {
+    /// Leaves a request; the shard must be notified then. The answer comes at most once.
+    fn leave(&self, request: queue::Request) -> Receiver<Answer> {
         let (reply, answer) = mpsc::sync_channel(1);
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tickets.push_back(Ticket { order, reply });
+        tickets.push_back(Ticket { request, reply });
         answer
     }
 
-    /// The next order, if there is one.
+    /// The next request, if there is one.
     pub(super) fn take(&self) -> Option<Ticket> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
 
-impl Order {
-    /// What the shard that keeps this ledger answers. `now` is in seconds since 1970. Changes are
-    /// to be on stable storage before the reply goes out.
-    pub(super) fn reply(&self, ledger: &mut impl Ledger, now: i64) -> Reply {
-        match self {
-            Self::Queue(request) => Reply::Queue(queue::answer(request, ledger, now)),
-            Self::Depth => Reply::Depth(ledger.depth()),
-        }
-    }
-}
-
-/// Asks every desk and gathers the answers that come in time, in the order of the shards.
-fn ask(desks: &[Desk], order: &Order, patience: Duration, notify: impl Fn()) -> Vec<Option<Reply>> {
-    let deadline = Instant::now() + patience;
-    let answers: Vec<_> = desks.iter().map(|desk| desk.leave(order.clone())).collect();
-    notify();
-    let answer = |answer: &Receiver<Reply>| {
-        answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
-    };
-    answers.iter().map(answer).collect()
-}
-
-/// Asks every shard how much waits.
-pub(super) fn ask_depths(desks: &[Desk], notify: impl Fn()) -> Vec<Option<Depth>> {
-    let depth = |reply| match reply {
-        Some(Reply::Depth(depth)) => Some(depth),
-        Some(Reply::Queue(_)) | None => None,
-    };
-    ask(desks, &Order::Depth, DEPTHS, notify).into_iter().map(depth).collect()
-}
-
-/// Asks every shard about waiting mail.
-pub(super) fn ask_queue(
+/// Asks every shard and makes one answer of theirs.
+pub(super) fn ask(
     desks: &[Desk],
     request: &queue::Request,
     notify: impl Fn(),
 ) -> Result<Answer, String> {
+    let deadline = Instant::now() + SHARDS;
+    let answers: Vec<_> = desks.iter().map(|desk| desk.leave(request.clone())).collect();
+    notify();
     let mut merged: Option<Answer> = None;
-    let replies = ask(desks, &Order::Queue(request.clone()), SHARDS, notify);
-    for (index, reply) in replies.into_iter().enumerate() {
-        let Some(Reply::Queue(answer)) = reply else {
-            return Err(format!("shard {index} does not answer"));
-        };
+    for (index, answer) in answers.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer =
+            answer.recv_timeout(left).map_err(|_| format!("shard {index} does not answer"))?;
         match &mut merged {
             Some(merged) => merged.merge(answer),
             None => merged = Some(answer),
@@ -298,6 +250,14 @@ fn read_line(stream: &mut UnixStream, most: usize, deadline: Instant) -> io::Res
             return Err(ErrorKind::InvalidData.into());
         }
     }
+}
+
+/// Does a server listen at `path`?
+///
+/// # Errors
+/// As [`query`].
+pub fn reach(path: &Path) -> io::Result<()> {
+    UnixStream::connect(short(path)?.path()).map(drop)
 }
 
 /// Asks the server that listens at `path`.

@@ -97,33 +97,27 @@ fn desks_are_asked_and_answers_merged() {
             thread::spawn(move || {
                 let ticket = desks[index].take().unwrap();
                 let page = Page { entries: Vec::new(), more: index == 1 };
-                ticket.answer(Reply::Queue(Answer::Page(page)));
+                ticket.answer(Answer::Page(page));
             });
         }
     };
-    let answer = ask_queue(&desks, &request, play).unwrap();
+    let answer = ask(&desks, &request, play).unwrap();
     assert_eq!(answer, Answer::Page(Page { entries: Vec::new(), more: true }));
     assert_eq!(notified.load(Ordering::Relaxed), 1);
     assert!(desks.iter().all(|desk| desk.take().is_none()));
-    assert!(ask_queue(&[], &request, || {}).is_err());
+    assert!(ask(&[], &request, || {}).is_err());
 }
 
 #[test]
 fn a_shard_that_drops_its_order_is_named() {
     let desks = [Desk::default(), Desk::default()];
-    let order = Order::Queue(queue::Request::Show { id: QueueId(1) });
+    let request = queue::Request::Show { id: QueueId(1) };
     let play = || {
-        desks[0].take().unwrap().answer(Reply::Depth(Depth::default()));
+        desks[0].take().unwrap().answer(Answer::Detail(None));
         drop(desks[1].take());
     };
-    let Order::Queue(request) = &order else { panic!() };
-    assert_eq!(ask_queue(&desks, request, play).unwrap_err(), "shard 0 does not answer");
-    let play = || {
-        desks[0].take().unwrap().answer(Reply::Depth(Depth::default()));
-        drop(desks[1].take());
-    };
-    assert_eq!(ask_depths(&desks, play), [Some(Depth::default()), None]);
+    assert_eq!(ask(&desks, &request, play).unwrap_err(), "shard 1 does not answer");
     // An answer that nobody waits for any more is no trouble.
-    drop(desks[0].leave(Order::Depth));
-    desks[0].take().unwrap().answer(Reply::Depth(Depth::default()));
+    drop(desks[0].leave(request));
+    desks[0].take().unwrap().answer(Answer::Detail(None));
 }

@@ -1,7 +1,7 @@
 //! server::ingress – what the SMTP sessions of one shard have in common.
 //!
 //! ```text
-//! Shared ─▶ Local ─▶ Ingress (one per shard, Rc) ─┬▶ Rules (one per configuration, Rc)
+//! Shared ─▶ Local ─▶ Ingress (one per shard, Rc) ─┬▶ Rulebook ─▶ Rules (one per configuration, Rc)
 //!                                                 ├▶ Spool (the shard's log)
 //!                                                 └▶ Deliveries
 //! ```
@@ -12,16 +12,20 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::deliver::{Deliveries, Policy};
 use super::shared::{Local, Shared};
 use crate::config::{self, Config};
 use crate::mail::route::Router;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
 use crate::smtp::session::Settings;
+use crate::store::maildir::Maildirs;
 use crate::store::spool::{self, Spool};
 
 /// How often the figures of the queue are shown while there are messages in it.
 const FIGURES: Duration = Duration::from_secs(1);
+/// How long deliveries under way, and then the spool, may take to come to their end.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// What the SMTP sessions of one shard have in common.
 pub(super) struct Ingress {
@@ -29,9 +33,17 @@ pub(super) struct Ingress {
     pub(super) local: Rc<Local>,
     /// The shard's log.
     pub(super) spool: Spool,
-    rules: RefCell<Rc<Rules>>,
+    /// Accepted messages on their way.
+    pub(super) deliveries: Deliveries,
+    rulebook: Rc<Rulebook>,
     /// The figures of the queue are being shown.
     showing: Cell<bool>,
+}
+
+/// The configuration in force, as this shard understands it.
+struct Rulebook {
+    local: Rc<Local>,
+    rules: RefCell<Rc<Rules>>,
 }
 
 /// One configuration as sessions need it.
@@ -42,6 +54,7 @@ pub(super) struct Rules {
     pub(super) settings: Rc<Settings>,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
+    policy: Rc<Policy>,
     generation: u64,
 }
 
@@ -57,6 +70,9 @@ impl Ingress {
             .map_err(|error| Problem::path(&smtp.spool, error, "make it, or name another spool"))?;
         let shards = config.server.shards.max(1);
         let memory = usize::try_from(smtp.spool_memory_bytes).unwrap_or(usize::MAX) / shards;
+        let mailboxes = Root::open(&config.mail.root, Links::Beneath).map_err(|error| {
+            Problem::path(&config.mail.root, error, "make it, or name another root in [mail]")
+        })?;
         let settings = spool::Settings {
             segment_bytes: smtp.spool_segment_bytes,
             memory_bytes: memory,
@@ -66,36 +82,41 @@ impl Ingress {
         if !found.is_empty() {
             tracing::info!(messages = found.len(), "messages found in the spool");
         }
-        let ingress = Rc::new(Self {
-            local: Rc::clone(local),
-            spool,
-            rules: RefCell::new(Rc::new(rules)),
-            showing: Cell::new(false),
+        let counted = Rc::clone(local);
+        spool.on_commit(move |commit| {
+            if commit.messages > 0 {
+                counted.counters().mail.batches.observe(commit.messages);
+            }
         });
+        let rulebook =
+            Rc::new(Rulebook { local: Rc::clone(local), rules: RefCell::new(Rc::new(rules)) });
+        let policies = Rc::clone(&rulebook);
+        let maildirs = Maildirs::new(mailboxes, &config.server.hostname);
+        let deliveries = Deliveries::new(spool.clone(), maildirs, move || {
+            Rc::clone(&policies.in_force().policy)
+        });
+        deliveries.recover(found);
+        let showing = Cell::new(false);
+        let ingress =
+            Rc::new(Self { local: Rc::clone(local), spool, deliveries, rulebook, showing });
         ingress.watch();
         Ok(Some(ingress))
     }
 
     /// The configuration in force.
     pub(super) fn rules(&self) -> Rc<Rules> {
-        let current = Rc::clone(&self.rules.borrow());
-        if current.generation == self.local.shared.generation() {
-            return current;
-        }
-        match Rules::new(&self.local.shared) {
-            Some(rules) => {
-                let rules = Rc::new(rules);
-                *self.rules.borrow_mut() = Rc::clone(&rules);
-                rules
-            }
-            // A reload cannot take SMTP away; that needs a restart.
-            None => current,
-        }
+        self.rulebook.in_force()
     }
-
-    /// Deliveries pause, and what is pending in the log is committed.
+    /// Deliveries pause, and what is pending in the log is committed. A disk that hangs is not waited for.
     pub(super) async fn close(&self) {
-        self.spool.close().await;
+        let deadline = shard::now().after(PAUSE);
+        if shard::within(deadline, self.deliveries.close()).await.is_none() {
+            tracing::warn!("a delivery did not end in time; the next start looks after it");
+        }
+        let deadline = shard::now().after(PAUSE);
+        if shard::within(deadline, self.spool.close()).await.is_none() {
+            tracing::warn!("the spool did not close in time; what was acknowledged is safe");
+        }
         self.show();
     }
 
@@ -111,12 +132,37 @@ impl Ingress {
     fn show(&self) -> u64 {
         let mail = &self.local.counters().mail;
         let stats = self.spool.stats();
+        let (figures, counts) = (self.deliveries.figures(), self.deliveries.counts());
+        let oldest = figures.oldest.and_then(|seconds| u64::try_from(seconds).ok());
+        mail.queue_oldest.show(oldest.unwrap_or(0));
+        mail.show_deliveries(
+            [&counts.delivered, &counts.discarded, &counts.deferred, &counts.failed].map(Cell::get),
+        );
         mail.queue_messages.show(stats.messages);
         mail.queue_bytes.show(stats.bytes);
         mail.segments.show(stats.segments);
         mail.segments_free.show(stats.segments_free);
         mail.condemned.show(stats.condemned);
         stats.messages
+    }
+}
+
+impl Rulebook {
+    /// Made anew when something was put in force.
+    fn in_force(&self) -> Rc<Rules> {
+        let current = Rc::clone(&self.rules.borrow());
+        if current.generation == self.local.shared.generation() {
+            return current;
+        }
+        match Rules::new(&self.local.shared) {
+            Some(rules) => {
+                let rules = Rc::new(rules);
+                *self.rules.borrow_mut() = Rc::clone(&rules);
+                rules
+            }
+            // A reload cannot take SMTP away; that needs a restart.
+            None => current,
+        }
     }
 }
 
@@ -127,7 +173,16 @@ impl Rules {
         let config = shared.config.load_full();
         let smtp = config.smtp.clone()?;
         let settings = Rc::new(settings(&config, &smtp));
-        Some(Self { settings, router: shared.router.load_full()?, generation, smtp })
+        let router = shared.router.load_full()?;
+        let policy = Rc::new(Policy {
+            router: Arc::clone(&router),
+            hostname: config.server.hostname.clone(),
+            retry_seconds: config.mail.retry_seconds,
+            retry_seconds_max: config.mail.retry_seconds_max,
+            give_up_seconds: config.mail.give_up_seconds,
+            mailbox_bytes_max: config.mail.mailbox_bytes_max,
+        });
+        Some(Self { settings, router, policy, generation, smtp })
     }
 }
 

@@ -34,14 +34,13 @@ fn answer(shared: &Shared, boards: &[Board], request: Request) -> Response {
     let mail = shared.config.load().smtp.is_some();
     match request {
         Request::Status => {
-            let depths = if mail { admin::ask_depths(&shared.desks, notify) } else { Vec::new() };
             let phase = match shared.phase() {
                 Phase::Running => "running",
                 Phase::Draining => "draining",
                 Phase::Stopping => "stopping",
             };
             let seen: Vec<Seen> = boards.iter().map(seen).collect();
-            Response::Status(Box::new(Status::gather(&shared.metrics, phase, &seen, &depths)))
+            Response::Status(Box::new(Status::gather(&shared.metrics, phase, &seen, mail)))
         }
         Request::Queue(_) if !mail => {
             Response::Error("no mail is taken: there is no section [smtp]".to_owned())
@@ -49,7 +48,7 @@ fn answer(shared: &Shared, boards: &[Board], request: Request) -> Response {
         Request::Queue(queue::Request::Change { pick, .. }) if pick.is_empty() && !pick.all => {
             Response::Error("nothing was selected".to_owned())
         }
-        Request::Queue(request) => match admin::ask_queue(&shared.desks, &request, notify) {
+        Request::Queue(request) => match admin::ask(&shared.desks, &request, notify) {
             Ok(answer) => Response::Queue(answer),
             Err(why) => Response::Error(why),
         },

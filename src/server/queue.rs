@@ -167,28 +167,6 @@ pub struct TargetDetail {
     pub reason: Option<String>,
 }
 
-/// How much waits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Depth {
-    /// Messages.
-    pub messages: u64,
-    /// Their octets.
-    pub bytes: u64,
-    /// Held ones.
-    pub held: u64,
-    /// Those that were tried in vain.
-    pub deferred: u64,
-    /// When the oldest was accepted, seconds since 1970.
-    pub oldest: Option<i64>,
-    /// Segments of the spool.
-    pub segments: u64,
-    /// Free ones among them.
-    pub segments_free: u64,
-    /// Those given up after a failed write.
-    pub condemned: u64,
-}
-
 // ---------------------------------------------------------------- answering
 
 /// One message that is not settled.
@@ -209,16 +187,6 @@ pub trait Ledger {
 
     /// Notes these things about a message, and settles it when nothing is left to do.
     fn note(&mut self, id: QueueId, notes: Vec<Note>);
-
-    /// How much waits.
-    fn depth(&self) -> Depth {
-        let mut depth = Depth::default();
-        self.visit(None, &mut |line| {
-            depth.add(line);
-            true
-        });
-        depth
-    }
 }
 
 /// Answers a request from a ledger. `now` is in seconds since 1970.
@@ -307,34 +275,6 @@ impl Answer {
             // Answers to one request are of one kind.
             (Self::Page(_) | Self::Detail(_) | Self::Changed(_), _) => {}
         }
-    }
-}
-
-impl Depth {
-    /// Counts one more message.
-    pub fn add(&mut self, line: Line<'_>) {
-        self.messages += 1;
-        self.bytes += line.size;
-        self.held += u64::from(line.message.held);
-        let deferred = |target: &Target| matches!(target.state, TargetState::Deferred { .. });
-        self.deferred += u64::from(line.message.targets.iter().any(deferred));
-        self.older(Some(line.message.accepted));
-    }
-
-    /// Adds what waits elsewhere.
-    pub fn merge(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-        self.held += other.held;
-        self.deferred += other.deferred;
-        self.segments += other.segments;
-        self.segments_free += other.segments_free;
-        self.condemned += other.condemned;
-        self.older(other.oldest);
-    }
-
-    fn older(&mut self, accepted: Option<i64>) {
-        self.oldest = self.oldest.into_iter().chain(accepted).min();
     }
 }
 
@@ -472,7 +412,9 @@ impl Entry {
 }
 
 impl Detail {
-    fn of(line: Line<'_>) -> Self {
+    /// What is known about a message.
+    #[must_use]
+    pub fn of(line: Line<'_>) -> Self {
         let envelope = &line.message.envelope;
         Self {
             entry: Entry::of(line),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::queue::Depth;
 use crate::metrics::Metrics;
+use crate::metrics::mail::Mail;
 
 /// How the server is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Shard {
     pub index: usize,
     /// Connections it has.
     pub connections: u64,
-    /// Octets received on data connections.
+    /// Octets received: on data connections, and of accepted messages.
     pub received_bytes: u64,
     /// Octets sent on data connections.
     pub sent_bytes: u64,
@@ -48,8 +48,49 @@ pub struct Shard {
     pub panics: u64,
     /// Seconds since it proved that it lives.
     pub beat_age_seconds: f64,
-    /// What waits for delivery.
+    /// What waits for delivery; absent without SMTP.
     pub queue: Option<Depth>,
+}
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Depth {
+    /// Messages.
+    pub messages: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// When the oldest was accepted, seconds since 1970.
+    pub oldest: Option<u64>,
+    /// Segments of the spool.
+    pub segments: u64,
+    /// Free ones among them.
+    pub segments_free: u64,
+    /// Those given up after a failed write.
+    pub condemned: u64,
+}
+
+impl Depth {
+    fn of(mail: &Mail) -> Self {
+        Self {
+            messages: mail.queue_messages.value(),
+            bytes: mail.queue_bytes.value(),
+            oldest: Some(mail.queue_oldest.value() / 1000).filter(|oldest| *oldest > 0),
+            segments: mail.segments.value(),
+            segments_free: mail.segments_free.value(),
+            condemned: mail.condemned.value(),
+        }
+    }
+
+    fn merge(mut self, other: &Self) -> Self {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.segments += other.segments;
+        self.segments_free += other.segments_free;
+        self.condemned += other.condemned;
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        self
+    }
 }
 
 /// What a shard's board says.
@@ -64,38 +105,30 @@ pub(super) struct Seen {
 }
 
 impl Status {
-    /// Gathers everything. `depths` is empty without SMTP, and lacks those of shards that do not answer.
-    pub(super) fn gather(
-        metrics: &Arc<Metrics>,
-        phase: &str,
-        boards: &[Seen],
-        depths: &[Option<Depth>],
-    ) -> Self {
-        let queue = (!depths.is_empty()).then(|| {
-            depths.iter().flatten().fold(Depth::default(), |mut sum, depth| {
-                sum.merge(depth);
-                sum
-            })
-        });
-        let shards = boards.iter().enumerate().map(|(index, seen)| {
+    /// Gathers everything; `mail` says whether there is SMTP.
+    pub(super) fn gather(metrics: &Arc<Metrics>, phase: &str, boards: &[Seen], mail: bool) -> Self {
+        let shard = |(index, seen): (usize, &Seen)| {
             let counters = metrics.shard(index);
             Shard {
                 index,
                 connections: u64::try_from(seen.connections).unwrap_or(u64::MAX),
-                received_bytes: counters.bytes_in.value(),
+                received_bytes: counters.bytes_in.value() + counters.mail.bytes.value(),
                 sent_bytes: counters.bytes_out.value(),
                 panics: seen.panics,
                 beat_age_seconds: seen.beat_age.as_secs_f64(),
-                queue: depths.get(index).copied().flatten(),
+                queue: mail.then(|| Depth::of(&counters.mail)),
             }
-        });
+        };
+        let shards: Vec<Shard> = boards.iter().enumerate().map(shard).collect();
+        let depths = shards.iter().filter_map(|shard| shard.queue.as_ref());
+        let queue = mail.then(|| depths.fold(Depth::default(), Depth::merge));
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             phase: phase.to_owned(),
             uptime_seconds: metrics.uptime().as_secs_f64(),
             queue,
-            shards: shards.collect(),
+            shards,
             metrics: values(&metrics.render()),
         }
     }
@@ -122,17 +155,21 @@ mod tests {
         metrics.shard(1).bytes_in.add(7);
         metrics.shard(0).logins_ok.add(3);
         let seen = Seen { connections: 5, beat_age: Duration::from_millis(1500), panics: 1 };
-        let depth = |messages, oldest| Depth { messages, oldest, ..Depth::default() };
-        let depths = [Some(depth(2, Some(90))), None];
-        let status = Status::gather(&metrics, "running", &[seen, seen], &depths);
+        let (one, two) = (&metrics.shard(0).mail, &metrics.shard(1).mail);
+        one.queue_messages.show(2);
+        one.queue_oldest.show(90_500);
+        two.queue_messages.show(3);
+        two.segments.show(4);
+        let status = Status::gather(&metrics, "running", &[seen, seen], true);
         assert_eq!(status.metrics["sluicegate_received_bytes_total"], 7.0);
         assert_eq!(status.metrics["sluicegate_logins_total{result=\"ok\"}"], 3.0);
         assert_eq!((status.shards[0].received_bytes, status.shards[1].received_bytes), (0, 7));
         assert_eq!((status.shards[1].connections, status.shards[1].panics), (5, 1));
-        assert_eq!(status.queue, Some(depth(2, Some(90))));
+        let depth = Depth { messages: 5, oldest: Some(90), segments: 4, ..Depth::default() };
+        assert_eq!((status.queue, status.shards[1].queue.unwrap().messages), (Some(depth), 3));
         let text = serde_json::to_string(&status).unwrap();
         assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
-        assert_eq!(Status::gather(&metrics, "running", &[], &[]).queue, None);
+        assert_eq!(Status::gather(&metrics, "running", &[], false).queue, None);
     }
 
     #[test]

@@ -416,7 +416,19 @@ impl Stream {
                 return Ok(());
             }
             // Nothing signals an acknowledgement: look again soon, or at once when it breaks.
-            drop(within(now().after(FINISH_POLL), self.ready(libc::POLLHUP)).await);
+            let soon = now().after(FINISH_POLL);
+            if within(soon, self.ready(libc::POLLHUP)).await.is_some() {
+                // Broken, the error already taken by an operation: what is left stays unacknowledged.
+                if nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(
+                    self.fd.as_raw_fd(),
+                )
+                .is_err()
+                {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+                // Closed by both sides: that is said for as long as the last octets are under way.
+                super::sleep_until(soon).await;
+            }
         }
     }
 

@@ -139,7 +139,7 @@ fn sent_octets(text: &str) -> Vec<u8> {
     [&unescaped(text), end].concat()
 }
 
-/// `\r \n \0 \\ \xFF` as in Rust, and `\{x*5000}` for many of one character.
+/// `\r \n \t \0 \\ \xFF` as in Rust, and `\{x*5000}` for many of one character.
 pub(crate) fn unescaped(text: &str) -> Vec<u8> {
     let mut octets = Vec::new();
     let mut rest = text;
@@ -152,6 +152,10 @@ pub(crate) fn unescaped(text: &str) -> Vec<u8> {
             }
             b'n' => {
                 octets.push(b'\n');
+                1
+            }
+            b't' => {
+                octets.push(b'\t');
                 1
             }
             b'0' => {

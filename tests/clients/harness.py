@@ -18,6 +18,7 @@ import unittest
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BINARY = None  # set by `run`
 STRICT = False  # set by `run`: a client that is not installed is a failure
+PEERS = None  # set by `run`: where Postfix is unpacked
 
 USER = "mirror"
 PASSWORD = "correct horse"
@@ -86,6 +87,15 @@ class Server:
 
     def start(self):
         """Starts the server and waits until it says `ready`."""
+        self.launch()
+        listeners = [line.split()[2] for line in self._lines if line.startswith("listening ftp ")]
+        ports = {address.rsplit(":", 1)[0]: int(address.rsplit(":", 1)[1]) for address in listeners}
+        self.port4 = ports["127.0.0.1"]
+        self.port6 = ports["[::1]"]
+        return self
+
+    def launch(self):
+        """The process, until it says `ready`."""
         self.process = subprocess.Popen(
             [BINARY, "serve", "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
@@ -99,13 +109,8 @@ class Server:
             ready = self._changed.wait_for(
                 lambda: "ready" in self._lines or self.process.poll() is not None, DEADLINE_SECONDS
             )
-            listeners = [line.split()[2] for line in self._lines if line.startswith("listening ftp ")]
             if not ready or "ready" not in self._lines:
                 raise AssertionError("the server did not start:\n" + self.log())
-        ports = {address.rsplit(":", 1)[0]: int(address.rsplit(":", 1)[1]) for address in listeners}
-        self.port4 = ports["127.0.0.1"]
-        self.port6 = ports["[::1]"]
-        return self
 
     def _collect(self):
         for line in self.process.stderr:

@@ -7,9 +7,11 @@ ended. Nothing outside the given folder is touched. Only root can mount.
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import blocklog
@@ -65,7 +67,7 @@ def make_file_system(kind, path, megabytes):
     run([*MKFS[kind], path])
 
 
-def _unmount(directory):
+def unmount(directory):
     """Unmounts, with some patience for those who are just leaving."""
     for _ in range(100):
         done = subprocess.run(["umount", str(directory)], capture_output=True, text=True)
@@ -91,7 +93,7 @@ def mounted(kind, device, directory, options=()):
     try:
         yield directory
     finally:
-        _unmount(directory)
+        unmount(directory)
 
 
 @contextlib.contextmanager
@@ -121,25 +123,30 @@ def loop_device(path):
 @contextlib.contextmanager
 def daemon(command, ready, what):
     """A child process that serves until the end; `ready()` becomes true when it does."""
-    child = subprocess.Popen(
-        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    try:
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
 
         def started():
             if child.poll() is not None:
-                raise RuntimeError(f"{what} ended with {child.returncode}")
+                said.seek(0)
+                raise RuntimeError(f"{what} ended with {child.returncode}: {said.read()[-2000:]}")
             return ready()
 
-        eventually(started, what)
-        yield child
-    finally:
-        child.terminate()
         try:
-            child.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            eventually(started, what)
+            yield child
+        finally:
+            child.terminate()
+            try:
+                child.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def _is_mounted(path):
@@ -198,16 +205,17 @@ class SpoiledDisk:
         self.kind = kind
         self.mount = directory / "mounted"
         self.image = directory / "disk.img"
-        self._trigger = directory / "errors-on"
-        self._control = directory / "pause"
+        self.device = None
+        self.trigger = directory / "errors-on"
+        self.control = directory / "pause"
 
     def fail(self):
         """From now on every write ends in EIO."""
-        self._trigger.touch()
+        self.trigger.touch()
 
     def heal(self):
         """No more errors."""
-        self._trigger.unlink(missing_ok=True)
+        self.trigger.unlink(missing_ok=True)
 
     def hang(self):
         """From now on nothing is answered."""
@@ -217,53 +225,61 @@ class SpoiledDisk:
         """Answers again."""
         self._say(b"r")
 
+    def remount(self):
+        """Unmounts and mounts again, as after a restart of the machine; checks the file system first."""
+        unmount(self.mount)
+        subprocess.run(["e2fsck", "-fy", str(self.device)], capture_output=True, check=False)
+        run(["mount", *MOUNT_OPTIONS[self.kind], "-t", self.kind, self.device, self.mount])
+
     def _say(self, word):
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(PATIENCE_SECONDS)
-            control.connect(str(self._control))
+            control.connect(str(self.control))
             control.sendall(word)
             answer = control.recv(1)
-            if answer.upper() != word.upper():
+            if answer != word.upper():
                 raise RuntimeError(f"the disk answered {answer!r}")
 
 
 @contextlib.contextmanager
-def spoiled_disk(directory, kind="ext4", megabytes=192, write_delay=None):
-    """A file system in `directory` over a disk that obeys `fail`, `hang`, and is slow by `write_delay`
-    (like `20ms`) for each write."""
+def spoiled_disk(directory, megabytes=192, filters=(), arguments=()):
+    """An ext4 in `directory` over a disk that obeys `fail` and `hang`; more of nbdkit's filters, with
+    their arguments, make it slow."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    disk = SpoiledDisk(directory, kind)
-    make_file_system(kind, disk.image, megabytes)
+    disk = SpoiledDisk(directory, "ext4")
+    make_file_system("ext4", disk.image, megabytes)
     server, fuse = directory / "nbd", directory / "nbd.img"
     fuse.touch()
-    filters = ["--filter=pause", "--filter=error"]
-    arguments = [
-        f"pause-control={disk._control}",
-        "error-pwrite=EIO",
-        "error-pwrite-rate=100%",
-        f"error-file={disk._trigger}",
-    ]
-    if write_delay is not None:
-        filters.append("--filter=delay")
-        arguments.append(f"delay-write={write_delay}")
-    serve = ["nbdkit", "--exit-with-parent", "-f", "-U", server, *filters, "file", disk.image]
+    serve = ["nbdkit", "--exit-with-parent", "-f", "-U", server]
+    serve += [f"--filter={name}" for name in ("pause", "error", *filters)]
+    serve += ["file", disk.image, f"pause-control={disk.control}", f"error-file={disk.trigger}"]
+    serve += ["error-pwrite=EIO", "error-pwrite-rate=100%", *arguments]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(daemon([*serve, *arguments], server.exists, "nbdkit"))
+        stack.enter_context(daemon(serve, server.exists, "nbdkit"))
         attach = ["nbdfuse", fuse, "--unix", server]
         stack.enter_context(daemon(attach, lambda: _is_mounted(fuse), "nbdfuse"))
-        device = stack.enter_context(loop_device(fuse))
-        stack.enter_context(mounted(kind, device, disk.mount))
+        disk.device = stack.enter_context(loop_device(fuse))
+        stack.enter_context(mounted("ext4", disk.device, disk.mount))
         # First of all the disk must work again, or nothing of the above can end.
         stack.callback(disk.go_on)
         stack.callback(disk.heal)
         yield disk
 
 
+@contextlib.contextmanager
+def memory_disk(directory, megabytes):
+    """A tmpfs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", directory])
+    try:
+        yield directory
+    finally:
+        unmount(directory)
+
+
 def needed(programs):
     """Why the disks cannot be made here, or None."""
-    import shutil
-
     if os.geteuid() != 0:
         return "only root can mount a file system of its own"
     search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"

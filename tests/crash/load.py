@@ -82,6 +82,18 @@ class Ledger:
             self.messages[number] = message
         return message, content
 
+    def adopt(self, body, recipients):
+        """Like `new`, with a body that many share below a header of their own. Itself and that header."""
+        with self.lock:
+            number = next(self._numbers)
+        head = f"Subject: large\r\nX-Load: {number}\r\n\r\n".encode()
+        digest = hashlib.sha256(head)
+        digest.update(body)
+        message = Message(number, len(head) + len(body), digest.hexdigest(), recipients)
+        with self.lock:
+            self.messages[number] = message
+        return message, head
+
     def settle(self, message, state, answer, entries=0):
         """The answer has come."""
         with self.changed:
@@ -235,9 +247,13 @@ class Load:
             thread.start()
         return self
 
+    def signal_end(self):
+        """Ends soon."""
+        self._stop.set()
+
     def stop(self):
         """Ends; waits for messages under way."""
-        self._stop.set()
+        self.signal_end()
         for thread in self._threads:
             thread.join(TIMEOUT_SECONDS * 2)
             if thread.is_alive():
@@ -247,7 +263,7 @@ class Load:
         return self.start()
 
     def __exit__(self, *_):
-        self._stop.set()
+        self.signal_end()
 
     def _run(self, index):
         chance = random.Random(f"{self.ledger.seed}/session {index}")

@@ -16,6 +16,8 @@ mod drain;
 mod faults;
 mod house;
 mod limits;
+mod mail;
+mod mail_crashes;
 mod meanwhile;
 mod post;
 mod races;

@@ -15,6 +15,7 @@ use crate::wire::outbox::Outbox;
 
 /// A message on its way in.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Receiving {
     envelope: Box<Envelope>,
     decoder: Decoder,
@@ -27,6 +28,8 @@ pub(super) struct Receiving {
     dropped: bool,
     /// The client was told so at the end of a chunk.
     told: bool,
+    /// The end of DATA was read.
+    ended: bool,
 }
 
 /// One BDAT.
@@ -47,6 +50,7 @@ impl Receiving {
             fault: None,
             dropped: false,
             told: false,
+            ended: false,
         })
     }
 
@@ -183,18 +187,20 @@ impl Session {
         out: &mut Outbox,
     ) -> Option<Next<'a>> {
         let State::Data(receiving) = &mut self.state else { return None };
-        let found = receiving.decoder.next(input);
+        let found = if receiving.ended { Found::End } else { receiving.decoder.next(input) };
         if let Found::Octets(octets) = found {
             receiving.count(octets);
         }
         let verdict = receiving.verdict(&self.settings);
         if verdict.is_some() && receiving.drop_draft() {
+            // The draft goes before the client is told.
+            receiving.ended = found == Found::End;
             self.discard = true;
+            return None;
         }
         match (found, verdict) {
             (Found::Octets(octets), None) => Some(Next::Body(octets)),
             (Found::Octets(_), Some(_)) => None,
-            (Found::NeedMore, _) if self.discard => None,
             (Found::NeedMore, _) => Some(Next::Receive),
             (Found::End, None) => self.commit(),
             (Found::End, Some(verdict)) => {

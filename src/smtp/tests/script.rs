@@ -145,6 +145,7 @@ impl transcript::SetUp for SetUp {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Player {
     session: Session,
     out: Outbox,

@@ -28,7 +28,7 @@ use super::format::{
 };
 use super::log::{Commit, Trouble};
 use super::segment::Segment;
-use super::state::{Entry, Inner, Live, State};
+use super::state::{Entry, Inner, Live, Phase, State};
 use crate::shard::{self, BLOCK_BYTES, Block, Instant};
 
 /// Longest that what nobody waits for stays unwritten. A timer is late by a few milliseconds.
@@ -60,7 +60,7 @@ pub(super) async fn run(inner: Rc<Inner>) {
         }
     }
     let mut state = inner.state.borrow_mut();
-    state.closed = true;
+    state.phase = Phase::Written;
     let left = std::mem::take(&mut state.queue);
     drop(state);
     left.iter().for_each(|entry| entry.tell(Err(Trouble::Broken)));
@@ -72,7 +72,7 @@ async fn wait(inner: &Inner) {
     loop {
         let (due, closing) = {
             let state = inner.state.borrow();
-            (state.due, state.closing)
+            (state.due, state.phase > Phase::Open)
         };
         if closing || due <= shard::now() {
             return;
@@ -93,7 +93,7 @@ async fn work(inner: &Rc<Inner>) -> bool {
         let batch = {
             let mut state = inner.state.borrow_mut();
             if state.is_idle() {
-                return state.closing;
+                return state.phase > Phase::Open;
             }
             next_batch(&mut state)
         };
@@ -125,7 +125,7 @@ fn unable(inner: &Inner) -> Option<bool> {
     state.urgent = 0;
     state.due = shard::now().after(PAUSE);
     state.lazy_due = state.due;
-    let closing = state.closing;
+    let closing = state.phase > Phase::Open;
     for entry in told.iter().filter(|entry| entry.carried) {
         release_carried(&mut state, entry.id);
     }
@@ -328,7 +328,7 @@ fn settle_place(state: &mut State, batch: &Batch, entry: &Entry, position: u64) 
         segment: Rc::clone(&batch.segment),
         position,
         record_bytes: wide(entry.bytes()),
-        size: entry.large.map_or(wide(entry.body.len()), |(size, _)| size),
+        size: entry.large.map_or_else(|| wide(entry.body.len()), |(size, _)| size),
         large: entry.large.map(|(_, sum)| sum),
         settled,
         offered: false,
@@ -340,10 +340,7 @@ fn settle_place(state: &mut State, batch: &Batch, entry: &Entry, position: u64) 
 /// The segment is condemned. What others wait for has failed, the rest is written again elsewhere.
 fn fail(inner: &Inner, batch: Batch, error: &io::Error) {
     let Batch { segment, from, entries, .. } = batch;
-    let trouble = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::NoSpace,
-        _ => Trouble::Broken,
-    };
+    let trouble = Trouble::of(error);
     let number = segment.number();
     tracing::error!(%error, segment = number, offset = from, "a write to the spool failed; the segment is condemned");
     let mut state = inner.state.borrow_mut();

@@ -12,18 +12,21 @@ use bytes::Bytes;
 use super::QueueId;
 use super::budget::Charge;
 use super::disk::{self, narrow, wide};
-use super::format;
 use super::recover;
 use super::state::{Inner, Live, Pin};
-use crate::shard::{self, BLOCK_BYTES, File};
+use crate::shard::{self, File};
 
 /// The octets of a committed message: in memory while cheap, else in the log or a file of its own.
 /// Holding one keeps memory, or keeps a segment from being recycled: drop it when the attempt is over
 /// and use [`super::Spool::content`] later.
 #[derive(Clone)]
-pub struct Content {
+pub struct Content(Rc<Shared>);
+
+struct Shared {
     len: u64,
-    place: Rc<Place>,
+    place: Place,
+    /// The checksum was looked at.
+    verified: Cell<bool>,
 }
 
 enum Place {
@@ -35,52 +38,47 @@ enum Place {
         pin: Pin,
         position: u64,
         record_bytes: u64,
-        verified: Cell<bool>,
     },
     File {
         file: File,
         sum: u32,
-        verified: Cell<bool>,
     },
     /// A file not opened yet.
     Named {
         inner: Rc<Inner>,
         id: QueueId,
         sum: u32,
-        verified: Cell<bool>,
     },
 }
 
 impl Content {
-    fn new(len: u64, place: Place) -> Self {
-        Self { len, place: Rc::new(place) }
+    fn new(len: u64, place: Place, verified: bool) -> Self {
+        Self(Rc::new(Shared { len, place, verified: Cell::new(verified) }))
     }
 
     pub(super) fn in_memory_of(octets: Bytes, charge: Rc<Charge>) -> Self {
-        Self::new(wide(octets.len()), Place::Memory { octets, _charge: charge })
+        Self::new(wide(octets.len()), Place::Memory { octets, _charge: charge }, true)
     }
 
     pub(super) fn of_file(file: File, size: u64, sum: u32) -> Self {
-        Self::new(size, Place::File { file, sum, verified: Cell::new(true) })
+        Self::new(size, Place::File { file, sum }, true)
     }
 
     pub(super) fn of_live(inner: &Rc<Inner>, id: QueueId, live: &Live) -> Self {
-        let verified = Cell::new(false);
         let place = match live.large {
-            Some(sum) => Place::Named { inner: Rc::clone(inner), id, sum, verified },
+            Some(sum) => Place::Named { inner: Rc::clone(inner), id, sum },
             None => Place::Record {
                 pin: Pin::new(&live.segment, inner),
                 position: live.position,
                 record_bytes: live.record_bytes,
-                verified,
             },
         };
-        Self::new(live.size, place)
+        Self::new(live.size, place, false)
     }
 
     /// Octets.
     pub fn len(&self) -> u64 {
-        self.len
+        self.0.len
     }
 
     /// None?
@@ -90,7 +88,7 @@ impl Content {
 
     /// All octets when they are in memory.
     pub fn in_memory(&self) -> Option<&Bytes> {
-        match &*self.place {
+        match &self.0.place {
             Place::Memory { octets, .. } => Some(octets),
             Place::Record { .. } | Place::File { .. } | Place::Named { .. } => None,
         }
@@ -102,55 +100,39 @@ impl Content {
     /// # Errors
     /// EIO; InvalidData when the checksum does not match.
     pub async fn read(&self, offset: u64, max: usize) -> io::Result<Bytes> {
-        let offset = offset.min(self.len);
-        let count = max.min(narrow(self.len - offset));
-        match &*self.place {
-            Place::Memory { octets, .. } => {
-                Ok(octets.slice(narrow(offset)..narrow(offset) + count))
+        let begin = offset.min(self.len());
+        let count = max.min(narrow(self.len() - begin));
+        match &self.0.place {
+            Place::Memory { octets, .. } => Ok(octets.slice(narrow(begin)..narrow(begin) + count)),
+            Place::Record { pin, position, record_bytes } => {
+                // The whole record, as it is small, and its checksum every time.
+                let body = recover::body(&pin.segment, *position, *record_bytes).await?;
+                if wide(body.len()) != self.len() {
+                    return Err(ErrorKind::InvalidData.into());
+                }
+                Ok(body.slice(narrow(begin)..narrow(begin) + count))
             }
-            Place::Record { pin, position, record_bytes, verified } => {
-                let record = (*position, *record_bytes);
-                self.from_record(pin, record, verified, offset..offset + wide(count)).await
-            }
-            Place::File { file, sum, verified } => {
-                self.from_file(file, *sum, verified, offset, count).await
-            }
-            Place::Named { inner, id, sum, verified } => {
+            Place::File { file, sum } => self.read_file(file, *sum, begin, count).await,
+            Place::Named { inner, id, sum } => {
                 let path = format!("shard-{}/large/{id}", inner.shard);
                 let file = inner.root.open_file(path.as_bytes()).await?;
-                self.from_file(&file, *sum, verified, offset, count).await
+                self.read_file(&file, *sum, begin, count).await
             }
         }
     }
 
-    async fn from_record(
-        &self,
-        pin: &Pin,
-        (position, bytes): (u64, u64),
-        verified: &Cell<bool>,
-        wanted: std::ops::Range<u64>,
-    ) -> io::Result<Bytes> {
-        let body = recover::body(&pin.segment, position, bytes).await?;
-        verified.set(true);
-        if wide(body.len()) != self.len {
-            return Err(ErrorKind::InvalidData.into());
-        }
-        Ok(body.slice(narrow(wanted.start)..narrow(wanted.end)))
-    }
-
-    async fn from_file(
+    async fn read_file(
         &self,
         file: &File,
         sum: u32,
-        verified: &Cell<bool>,
         offset: u64,
         count: usize,
     ) -> io::Result<Bytes> {
-        if !verified.get() {
-            if file_sum(file).await? != (self.len, sum) {
+        if !self.0.verified.get() {
+            if file_sum(file).await? != (self.len(), sum) {
                 return Err(io::Error::new(ErrorKind::InvalidData, "damaged spool file"));
             }
-            verified.set(true);
+            self.0.verified.set(true);
         }
         let octets = disk::read(file, offset, count).await?;
         if octets.len() < count {
@@ -173,5 +155,3 @@ async fn file_sum(file: &File) -> io::Result<(u64, u32)> {
         sum = crc32c::crc32c_append(sum, octets);
     }
 }
-
-const _: () = assert!(BLOCK_BYTES.is_multiple_of(format::ALIGN));

@@ -15,12 +15,17 @@ pub(super) const DIR_MODE: u32 = 0o700;
 /// Entries of a directory read at once.
 const DIR_BATCH: usize = 256;
 
+impl Trouble {
+    /// What an error of the disk comes to.
+    pub(super) fn of(error: &io::Error) -> Self {
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if full { Self::NoSpace } else { Self::Broken }
+    }
+}
+
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
-            _ => Self::Broken,
-        }
+        Self::of(&error)
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use super::disk;
 use super::log::Trouble;
 use super::segment::{self, Segment};
-use super::state::Inner;
+use super::state::{Inner, Phase};
 use crate::shard;
 
 /// First and longest pause after a failure.
@@ -34,14 +34,14 @@ pub(super) const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Keeps until the log is closed.
 pub(super) async fn run(inner: Rc<Inner>) {
     keep(&inner).await;
-    inner.state.borrow_mut().ended = true;
+    inner.state.borrow_mut().phase = Phase::Ended;
     inner.ended.ring();
 }
 
 async fn keep(inner: &Rc<Inner>) {
     let mut pause = PAUSE;
     loop {
-        if inner.state.borrow().closed {
+        if inner.state.borrow().phase > Phase::Closing {
             break;
         }
         ask_free(inner).await;
@@ -56,7 +56,7 @@ async fn keep(inner: &Rc<Inner>) {
                 pause = (pause * 2).min(PAUSE_MAX);
                 // Free space is still asked for meanwhile, and the end is noticed.
                 while shard::within(until, inner.keep.heard()).await.is_some() {
-                    if inner.state.borrow().closed {
+                    if inner.state.borrow().phase > Phase::Closing {
                         break;
                     }
                     ask_free(inner).await;
@@ -130,7 +130,7 @@ fn next(inner: &Inner) -> Option<Task> {
         let front = Rc::clone(front);
         return Some(if useless(&front) { Task::Remove(front) } else { Task::Recycle(front) });
     }
-    (state.free.is_empty() && !state.closing).then_some(Task::Create)
+    (state.free.is_empty() && state.phase == Phase::Open).then_some(Task::Create)
 }
 
 async fn renew(inner: &Inner, segment: &Rc<Segment>) -> Result<(), Trouble> {

@@ -10,7 +10,7 @@ use super::format::Kind;
 use super::large;
 use super::open;
 use super::recover;
-use super::state::{Entry, Inner, Pin};
+use super::state::{Entry, Inner, Phase, Pin};
 use super::{QueueId, keeper};
 use crate::problem::Problem;
 use crate::shard::{self, Root};
@@ -124,7 +124,7 @@ impl Spool {
     /// Why not.
     pub fn room(&self, octets: u64) -> Result<(), Trouble> {
         let mut state = self.0.state.borrow_mut();
-        if state.closing {
+        if state.phase > Phase::Open {
             return Err(Trouble::Broken);
         }
         if shard::now().since(state.free_asked) >= keeper::ASK_EVERY && !state.free_wanted {
@@ -228,11 +228,14 @@ impl Spool {
 
     /// Commits what is pending and stops. Later commits fail.
     pub async fn close(&self) {
-        self.0.state.borrow_mut().closing = true;
+        {
+            let mut state = self.0.state.borrow_mut();
+            state.phase = state.phase.max(Phase::Closing);
+        }
         self.0.work.ring();
         self.0.keep.ring();
         let ended: &Bell = &self.0.ended;
-        while !self.0.state.borrow().ended {
+        while self.0.state.borrow().phase != Phase::Ended {
             // Another one who closes may have heard it first.
             let look = shard::now().after(CLOSE_LOOK);
             let (Some(()) | None) = shard::within(look, ended.heard()).await;

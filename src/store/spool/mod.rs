@@ -95,5 +95,5 @@ impl FromStr for QueueId {
     }
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use super::disk;
 use super::format::{ALIGN, FORMAT_LINE};
 use super::log::{Found, Settings, Spool};
 use super::recover::{self, Log};
-use super::state::{Inner, State};
+use super::state::{Inner, Phase, State};
 use super::{QueueId, commit, keeper};
 use crate::shard::{self, Dir, FileKind, Instant, Root};
 
@@ -160,9 +160,7 @@ fn state(log: Log) -> State {
         free_bytes: u64::MAX,
         free_asked: shard::now(),
         free_wanted: true,
-        closing: false,
-        closed: false,
-        ended: false,
+        phase: Phase::Open,
     };
     for (id, live) in live {
         state.hold(id, live);

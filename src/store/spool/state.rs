@@ -26,6 +26,22 @@ const LAZY_MAX: usize = 4096;
 /// Sealed segments that may stand behind the oldest before messages are carried on.
 const CARRY_AFTER: usize = 4;
 
+/// Told of every group commit.
+pub(super) type OnCommit = Box<dyn Fn(&Commit)>;
+
+/// How far its end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It is open.
+    Open,
+    /// Nothing new is taken.
+    Closing,
+    /// The committer has ended.
+    Written,
+    /// So has the keeper.
+    Ended,
+}
+
 pub(super) struct Inner {
     pub(super) settings: Settings,
     pub(super) shard: u32,
@@ -44,7 +60,7 @@ pub(super) struct Inner {
     pub(super) stuck: Bell,
     /// For those who close.
     pub(super) ended: Bell,
-    pub(super) on_commit: RefCell<Option<Box<dyn Fn(&Commit)>>>,
+    pub(super) on_commit: RefCell<Option<OnCommit>>,
 }
 
 pub(super) struct State {
@@ -76,11 +92,7 @@ pub(super) struct State {
     pub(super) free_bytes: u64,
     pub(super) free_asked: Instant,
     pub(super) free_wanted: bool,
-    pub(super) closing: bool,
-    /// The committer has ended.
-    pub(super) closed: bool,
-    /// And so has the keeper.
-    pub(super) ended: bool,
+    pub(super) phase: Phase,
 }
 
 /// A message in the log.
@@ -184,7 +196,7 @@ impl Inner {
 
     /// Queues something that somebody waits for; `None` when the log is closing.
     pub(super) fn enqueue(&self, mut entry: Entry) -> Option<Rc<Outcome>> {
-        if self.state.borrow().closing {
+        if self.state.borrow().phase > Phase::Open {
             return None;
         }
         let outcome = Outcome::new();
@@ -236,7 +248,7 @@ impl State {
             self.lazy_due = Instant::NEVER;
         }
         let late = self.lazy_due <= shard::now() || self.queue.len() >= LAZY_MAX;
-        let any = self.urgent > 0 || late || self.closing && !self.queue.is_empty();
+        let any = self.urgent > 0 || late || self.phase > Phase::Open && !self.queue.is_empty();
         if any || !self.cuts.is_empty() {
             return false;
         }

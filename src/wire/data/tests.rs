@@ -181,7 +181,7 @@ impl Random {
 fn long_bodies_at_all_alignments_and_splits() {
     let mut random = Random(0x5eed_0001);
     let mut whole = 0;
-    for round in 0..120 {
+    for round in 0..60 {
         let rare = [1, 3, 30, 300][round % 4];
         let length = 40 + random.below(600);
         let input = random.body(length, rare);
@@ -202,7 +202,7 @@ fn long_bodies_at_all_alignments_and_splits() {
             }
         }
     }
-    assert!(whole > 60, "only {whole} bodies were not over at once");
+    assert!(whole > 25, "only {whole} bodies were not over at once");
 }
 
 #[test]

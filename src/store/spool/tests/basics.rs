@@ -35,10 +35,10 @@ fn messages_of_all_sizes_are_found_again_until_settled() {
             let (spool, found) = open_one(0, 1).await.unwrap();
             assert!(found.is_empty());
             let mut ids = Vec::new();
-            for number in 0..sizes.len() {
+            for (number, size) in sizes.iter().enumerate() {
                 let (id, content) = commit(&spool, &octets(number)).await.unwrap();
                 assert!(ids.last().is_none_or(|last| *last < id));
-                assert!(all(&content).await == octets(number), "size {}", sizes[number]);
+                assert!(all(&content).await == octets(number), "size {size}");
                 ids.push(id);
             }
             spool.note(ids[1], b"one".to_vec());
@@ -100,7 +100,7 @@ fn an_old_message_is_carried_on_and_keeps_its_notes() {
         sim.run(async {
             let (spool, _) = open_one(0, 1).await.unwrap();
             let (old, _) = commit(&spool, b"old").await.unwrap();
-            let (large, _) = commit(&spool, &[5; 70_000]).await.unwrap();
+            let (large, _) = commit(&spool, &vec![5; 70_000]).await.unwrap();
             spool.note(old, b"a".to_vec());
             let carried = spool.clone();
             shard::spawn("carrier", async move {
@@ -129,7 +129,7 @@ fn an_old_message_is_carried_on_and_keeps_its_notes() {
                 assert_eq!(found.meta, format!("carried {}", found.id).into_bytes());
                 assert_eq!(found.notes, [b"b"]);
             }
-            assert!(all(&spool.content(large).unwrap()).await == [5; 70_000]);
+            assert!(all(&spool.content(large).unwrap()).await == vec![5; 70_000]);
             spool.close().await;
         });
     });
@@ -183,7 +183,7 @@ fn memory_is_bounded_and_nobody_waits_for_ever() {
             assert_eq!(spool.stats().messages, 30);
             // Drafts that are dropped leave nothing.
             let mut draft = spool.draft();
-            draft.append(&[1; 200_000]).await.unwrap();
+            draft.append(&vec![1; 200_000]).await.unwrap();
             drop(draft);
             spool.close().await;
         });

@@ -1,0 +1,348 @@
+//! cli::queue – `sluicegate queue …`: accepted mail that is not settled, seen and steered.
+//!
+//! Promises: asks the server where one runs and reads the spool where none does, with the same
+//! result; nothing is changed without a selection.
+//! Not here: what a selection takes and what a change is (`server::queue`).
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use super::place::{self, Where};
+use super::stopped::Stopped;
+use super::{human, say};
+use crate::config::Config;
+use crate::problem::Problem;
+use crate::server::Failure;
+use crate::server::admin::{self, Response};
+use crate::server::queue::{self, Action, Answer, Changed, Detail, Entry, Page, Pick, Request};
+use crate::store::spool::QueueId;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// List messages, oldest first
+    List(List),
+    /// Show everything about one message but its text
+    Show(Show),
+    /// Deliver these messages no more until they are released
+    Hold(Change),
+    /// Deliver held messages again
+    Release(Change),
+    /// Try deferred deliveries now
+    Retry(Change),
+    /// Give messages up; nobody is told
+    ///
+    /// With --recipient only the deliveries to that recipient are given up.
+    Delete(Change),
+}
+
+#[derive(Debug, Args)]
+struct Selection {
+    /// Names of messages, as in the reply to the client
+    #[arg(value_name = "ID", value_parser = queue_id)]
+    ids: Vec<QueueId>,
+    /// Messages of this envelope sender; `*` stands for anything, '' for bounces
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<String>,
+    /// Messages that wait for this recipient; `*` stands for anything
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// Messages accepted at least so long ago: 90s, 30m, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = human::duration)]
+    older_than: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    selection: Selection,
+    /// As a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Name of the message
+    #[arg(value_name = "ID", value_parser = queue_id)]
+    id: QueueId,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    #[command(flatten)]
+    selection: Selection,
+    /// Every message, where nothing else selects
+    #[arg(long, conflicts_with_all = ["ids", "sender", "recipient", "older_than"])]
+    all: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+fn queue_id(text: &str) -> Result<QueueId, String> {
+    text.parse().map_err(|()| "a queue id has 13 letters and digits".to_owned())
+}
+
+impl Selection {
+    fn pick(self, all: bool) -> Pick {
+        let Self { ids, sender, recipient, older_than } = self;
+        Pick { ids, sender, recipient, older_than, all }
+    }
+}
+
+pub(super) fn run(command: QueueCommand) -> Result<(), Failure> {
+    match command {
+        QueueCommand::List(list) => run_list(list),
+        QueueCommand::Show(show) => run_show(&show),
+        QueueCommand::Hold(change) => run_change(Action::Hold, change),
+        QueueCommand::Release(change) => run_change(Action::Release, change),
+        QueueCommand::Retry(change) => run_change(Action::Retry, change),
+        QueueCommand::Delete(change) => run_change(Action::Delete, change),
+    }
+}
+
+// ---------------------------------------------------------------- whom to ask
+
+/// Who knows what waits.
+enum Keeper {
+    /// A server, through its socket.
+    Running(Box<Path>),
+    /// The spool itself.
+    Stopped(Box<Stopped>),
+}
+
+impl Keeper {
+    fn find(config: &Config) -> Result<Self, Failure> {
+        if let Some(path) = &config.server.admin_socket {
+            match admin::reach(path) {
+                Ok(()) => return Ok(Self::Running(path.as_path().into())),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                    ) => {}
+                Err(error) => return Err(unreachable(path, &error)),
+            }
+        }
+        let remedy =
+            "that server offers no admin socket here: set [server] admin_socket, or stop it";
+        let stopped = Stopped::open(config, remedy)?;
+        let lost = stopped.faults.iter().filter(|fault| fault.why.starts_with("message ")).count();
+        if lost > 0 {
+            say::error(&format!(
+                "queue: {lost} messages cannot be read (`sluicegate spool verify` tells why)"
+            ));
+        }
+        Ok(Self::Stopped(Box::new(stopped)))
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
+        match self {
+            Self::Running(path) => {
+                let asked = admin::query(path, &admin::Request::Queue(request));
+                match asked.map_err(|error| unreachable(path, &error))? {
+                    Response::Queue(answer) => Ok(answer),
+                    Response::Error(why) => Err(Failure::Running(format!("queue: {why}"))),
+                    Response::Status(_) => Err(misunderstood()),
+                }
+            }
+            Self::Stopped(stopped) => Ok(queue::answer(&request, &mut **stopped, human::now())),
+        }
+    }
+
+    /// What was changed is durable afterwards.
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Running(_) => Ok(()),
+            Self::Stopped(stopped) => stopped.write(),
+        }
+    }
+}
+
+/// The server answers, but not here.
+pub(super) fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => "run it as the user of the server",
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            "no server runs there: start it, or name the right one with --data DIR or --config FILE"
+        }
+        _ => "is the server overloaded? see its log",
+    };
+    Failure::Running(Problem::path(path, error, remedy).to_string())
+}
+
+fn misunderstood() -> Failure {
+    Failure::Running(
+        "queue: the server answered something else (is it of another version?)".to_owned(),
+    )
+}
+
+// ---------------------------------------------------------------- commands
+
+fn run_list(list: List) -> Result<(), Failure> {
+    let mut keeper = Keeper::find(&list.place.config()?)?;
+    let pick = list.selection.pick(false);
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let after = entries.last().map(|entry| entry.id);
+        let Answer::Page(Page { entries: page, more }) =
+            keeper.ask(Request::List { pick: pick.clone(), after })?
+        else {
+            return Err(misunderstood());
+        };
+        let end = page.is_empty() || !more;
+        entries.extend(page);
+        if end {
+            break;
+        }
+    }
+    if list.json {
+        return say::json(&entries);
+    }
+    say::out(&listed(&entries, human::now()))
+}
+
+fn listed(entries: &[Entry], now: i64) -> String {
+    const HEADINGS: [&str; 7] = ["ID", "AGE", "SIZE", "STATE", "NEXT", "SENDER", "RECIPIENTS"];
+    if entries.is_empty() {
+        return "nothing waits\n".to_owned();
+    }
+    let row = |entry: &Entry| {
+        let shown = entry.recipients.first().map(|one| human::plain(one)).unwrap_or_default();
+        let others = entry.recipients_left.saturating_sub(1);
+        vec![
+            entry.id.to_string(),
+            human::age(now - entry.accepted),
+            human::size(entry.size),
+            human::plain(&entry.state),
+            entry.next.map_or_else(|| "-".to_owned(), |next| human::until(next, now)),
+            format!("<{}>", human::plain(&entry.sender)),
+            if others == 0 { shown } else { format!("{shown} and {others} more") },
+        ]
+    };
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    let table = human::table(&HEADINGS, &[1, 2], &rows);
+    let mut lines = table.lines();
+    let mut text = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, entry) in lines.zip(entries) {
+        text.push_str(&format!("{line}\n"));
+        if let Some(reason) = &entry.reason {
+            text.push_str(&format!("               {}\n", human::plain(reason)));
+        }
+    }
+    let octets = entries.iter().map(|entry| entry.size).sum();
+    text.push_str(&format!("{}, {}\n", counted(entries.len() as u64), human::size(octets)));
+    text
+}
+
+fn counted(messages: u64) -> String {
+    if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
+}
+
+fn run_show(show: &Show) -> Result<(), Failure> {
+    let mut keeper = Keeper::find(&show.place.config()?)?;
+    let Answer::Detail(detail) = keeper.ask(Request::Show { id: show.id })? else {
+        return Err(misunderstood());
+    };
+    let Some(detail) = detail else { return Err(unknown(&[show.id])) };
+    if show.json { say::json(&detail) } else { say::out(&shown(&detail, human::now())) }
+}
+
+fn unknown(ids: &[QueueId]) -> Failure {
+    let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let problem = Problem::new(
+        format!("queue: {}", names.join(", ")),
+        "no such message waits",
+        "it may have been delivered; see `sluicegate queue list`",
+    );
+    Failure::Running(problem.to_string())
+}
+
+fn shown(detail: &Detail, now: i64) -> String {
+    let entry = &detail.entry;
+    let mut lines = vec![
+        ("id", entry.id.to_string()),
+        (
+            "accepted",
+            format!("{}, {} ago", human::moment(entry.accepted), human::age(now - entry.accepted)),
+        ),
+        ("size", human::size(entry.size)),
+        ("state", entry.state.clone()),
+        ("sender", format!("<{}>", entry.sender)),
+        ("client", format!("{} {}, {}", detail.helo, detail.client, detail.protocol)),
+        ("body", detail.body.clone()),
+    ];
+    lines.extend(detail.envelope_id.iter().map(|id| ("envelope id", id.clone())));
+    lines.extend(detail.to.iter().map(|to| ("to", to.clone())));
+    let mut text = String::new();
+    for (name, value) in lines {
+        text.push_str(&format!("{name:12} {}\n", human::plain(&value)));
+    }
+    text.push('\n');
+    let rows: Vec<Vec<String>> = detail
+        .targets
+        .iter()
+        .map(|target| {
+            vec![
+                human::plain(&target.address),
+                human::plain(&target.to),
+                human::plain(&target.state),
+                target.attempts.to_string(),
+                target.next.map_or_else(|| "-".to_owned(), |next| human::until(next, now)),
+                target.reason.as_deref().map(human::plain).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let headings = ["RECIPIENT", "GOES TO", "STATE", "ATTEMPTS", "NEXT", "LAST REASON"];
+    text.push_str(&human::table(&headings, &[3], &rows));
+    text
+}
+
+fn run_change(action: Action, change: Change) -> Result<(), Failure> {
+    let Change { selection, all, json, place } = change;
+    let pick = selection.pick(all);
+    if pick.is_empty() && !all {
+        let remedy = "name an ID, --sender, --recipient or --older-than, or say --all";
+        return Err(Failure::Usage(
+            Problem::new("queue", "no message is selected", remedy).to_string(),
+        ));
+    }
+    let config = place.config()?;
+    place::smtp(&config)?;
+    let mut keeper = Keeper::find(&config)?;
+    let ids = pick.ids.clone();
+    let Answer::Changed(changed) = keeper.ask(Request::Change { action, pick })? else {
+        return Err(misunderstood());
+    };
+    keeper.finish()?;
+    if changed.picked == 0 && !ids.is_empty() {
+        return Err(unknown(&ids));
+    }
+    if json { say::json(&changed) } else { say::out(&done(action, &changed)) }
+}
+
+fn done(action: Action, changed: &Changed) -> String {
+    let verb = match action {
+        Action::Hold => "held",
+        Action::Release => "released",
+        Action::Retry => "to be tried now",
+        Action::Delete => "deleted",
+    };
+    let rest = match changed.picked - changed.changed.min(changed.picked) {
+        0 => String::new(),
+        rest => format!(" ({rest} needed no change)"),
+    };
+    format!("{} {verb}{rest}\n", counted(changed.changed))
+}

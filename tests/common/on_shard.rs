@@ -1,0 +1,66 @@
+//! A test on a real shard, in a process of its own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use sluicegate::shard::{self, Listeners, Plan, Ready, Shards};
+
+/// Runs a test in a process of its own, one at a time: a shard lives as long as its process, and all
+/// shards of a user share what may be locked in memory. True in that process.
+pub(crate) fn alone(test: &str) -> bool {
+    const CHILD: &str = "SLUICEGATE_SHARD_TEST";
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    if std::env::var_os(CHILD).is_some_and(|name| name == test) {
+        return true;
+    }
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(CHILD, test)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
+/// What a shard runs.
+pub(crate) type Life = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs `work` on one shard and returns what it returns.
+pub(crate) fn on_shard<T, F>(work: impl Fn() -> F + Send + Sync + 'static) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let (sender, receiver) = mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let main = move |_, ready: Ready| -> Life {
+        let sender = sender.lock().unwrap().clone();
+        let work = work();
+        Box::pin(async move {
+            ready.done();
+            let value = work.await;
+            // Nobody listens any more when the test gave up.
+            drop(sender.send(value));
+        })
+    };
+    let plan = Plan {
+        cpus: vec![cpus()[0]],
+        listeners: Listeners::bind(&[], 1).unwrap(),
+        preempt: shard::PREEMPT,
+    };
+    let _shards = Shards::start(plan, Arc::new(main)).unwrap();
+    receiver.recv_timeout(Duration::from_secs(30)).expect("the shard answers")
+}
+
+/// Processors that may be used.
+pub(crate) fn cpus() -> Vec<usize> {
+    shard::preflight::processors()
+}
