@@ -312,5 +312,4 @@ fn add(count: &Cell<u64>, more: u64) {
 }
 
 #[cfg(test)]
-#[path = "deliver/tests.rs"]
 mod tests;
