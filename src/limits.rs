@@ -80,6 +80,10 @@ const _: () = assert!(BANNER_BYTES_MAX < OUTBOX_BYTES_MAX);
 pub const ALIASES_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Members of all aliases together, included lists counted each time they are named.
 pub const ALIAS_MEMBERS_TOTAL_MAX: usize = 1_000_000;
+/// Lists that all aliases together include, counted each time they are named, and their octets.
+pub const ALIAS_LISTS_MAX: usize = 10_000;
+/// Octets of those lists.
+pub const ALIAS_LISTS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Members that one address may lead to, those of aliases in aliases included.
 pub const ALIAS_MEMBERS_MAX: usize = 10_000;
 /// Aliases in aliases, and included lists in included lists.

@@ -13,7 +13,10 @@
 use std::collections::BTreeMap;
 
 use super::name;
-use crate::limits::{ALIAS_DEPTH_MAX, ALIAS_MEMBERS_MAX, ALIAS_MEMBERS_TOTAL_MAX};
+use crate::limits::{
+    ALIAS_DEPTH_MAX, ALIAS_LISTS_BYTES_MAX, ALIAS_LISTS_MAX, ALIAS_MEMBERS_MAX,
+    ALIAS_MEMBERS_TOTAL_MAX,
+};
 
 mod weigh;
 
@@ -77,6 +80,8 @@ impl Aliases {
             faults: Vec::new(),
             lists: Vec::new(),
             listed: false,
+            read: (0, 0),
+            stopped: false,
             total: 0,
         };
         reader.file(text);
@@ -156,6 +161,9 @@ struct Reader<'a, 'b> {
     lists: Vec<String>,
     /// A list was read for the alias under way: it may be empty, and have members tomorrow.
     listed: bool,
+    /// Lists read, and their octets.
+    read: (usize, usize),
+    stopped: bool,
     total: usize,
 }
 
@@ -249,7 +257,7 @@ impl Reader<'_, '_> {
             let (one, after) = piece.until(',');
             rest = after;
             let one = one.trimmed();
-            if one.text.is_empty() || self.faults.len() >= FAULTS_MAX {
+            if one.text.is_empty() || self.enough() {
                 continue;
             }
             if let Some(path) = include(one.text) {
@@ -260,6 +268,7 @@ impl Reader<'_, '_> {
                 Ok(_) if self.total >= ALIAS_MEMBERS_TOTAL_MAX => {
                     let what = format!("more than {ALIAS_MEMBERS_TOTAL_MAX} targets in all");
                     self.fault(one, what, "split the lists over several servers");
+                    self.stopped = true;
                     return;
                 }
                 Ok(member) => {
@@ -269,6 +278,11 @@ impl Reader<'_, '_> {
                 Err((what, remedy)) => self.fault(one, what, remedy),
             }
         }
+    }
+
+    /// Nothing more is worth reading.
+    fn enough(&self) -> bool {
+        self.stopped || self.faults.len() >= FAULTS_MAX
     }
 
     fn include(&mut self, piece: Piece<'_>, path: &str, found: &mut Vec<Member>) {
@@ -281,6 +295,12 @@ impl Reader<'_, '_> {
         if self.lists.len() >= ALIAS_DEPTH_MAX {
             return self.fault(piece, "lists in lists too deep", "include fewer in each other");
         }
+        if self.read.0 >= ALIAS_LISTS_MAX || self.read.1 >= ALIAS_LISTS_BYTES_MAX {
+            let what = "too many lists, or too long ones, in all";
+            self.fault(piece, what, "put members that belong together into one list");
+            self.stopped = true;
+            return;
+        }
         let text = match (self.load)(path) {
             Ok(text) => text,
             Err(error) => {
@@ -288,10 +308,11 @@ impl Reader<'_, '_> {
                 return self.fault(piece, what, "make it a text file the server may read");
             }
         };
+        self.read = (self.read.0 + 1, self.read.1.saturating_add(text.len()));
         self.listed = true;
         self.lists.push(path.to_owned());
         for piece in lines(&text) {
-            if self.faults.len() >= FAULTS_MAX {
+            if self.enough() {
                 break;
             }
             self.members(piece, found);

@@ -126,6 +126,29 @@ fn the_total_is_bounded() {
 }
 
 #[test]
+fn lists_that_multiply_are_stopped() {
+    let mut loads = 0;
+    let all: String = (0..12).map(|n| format!(":include:/{n}\n")).collect();
+    let mut load = |_: &str| {
+        loads += 1;
+        Ok(all.clone())
+    };
+    let faults = Aliases::parse("a: :include:/0", &mut load).unwrap_err();
+    assert_eq!(faults[0].what, "a list that includes itself");
+    let mut load = |path: &str| {
+        loads += 1;
+        Ok(if path.len() > 30 {
+            String::new()
+        } else {
+            format!(":include:{path}a\n:include:{path}b")
+        })
+    };
+    let fault = Aliases::parse("a: :include:/0", &mut load).unwrap_err().remove(0);
+    assert_eq!(fault.what, "too many lists, or too long ones, in all");
+    assert!(loads <= 2 * ALIAS_LISTS_MAX, "{loads}");
+}
+
+#[test]
 fn what_leads_to_too_many_is_marked() {
     let many = |count: usize| (0..count).map(|n| format!("u{n},")).collect::<String>();
     let text = format!("ok: {}\nno: {}\nabove: no\n", many(10_000), many(10_001));

@@ -25,12 +25,14 @@ use crate::store::maildir::{Maildirs, Tried};
 use crate::store::spool::{Committed, Content, Found, QueueId, Spool};
 
 mod carry;
+mod desk;
 mod queue;
 mod report;
 mod round;
 mod steer;
 mod timer;
 
+pub(super) use desk::tend;
 use queue::{Entry, Queue};
 
 /// Rounds under way at a time: a disk that hangs holds up these, and nobody else.
@@ -310,5 +312,4 @@ fn add(count: &Cell<u64>, more: u64) {
 }
 
 #[cfg(test)]
-#[path = "deliver/tests.rs"]
 mod tests;

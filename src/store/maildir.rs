@@ -260,8 +260,7 @@ impl Folder {
 
     /// All of it at once.
     async fn place(&self, name: &str, letter: &Letter<'_>) -> io::Result<()> {
-        let mut filling = Filling::new(letter.head, letter.content);
-        let (block, len) = filling.next(shard::block().await).await?;
+        let (block, len) = Filling::new(letter.head, letter.content).next().await?;
         let how = Placement {
             name: name.as_bytes().to_vec(),
             temporary: name.as_bytes().to_vec(),
@@ -292,18 +291,17 @@ impl Folder {
 /// Everything into the file, and on the disk.
 async fn fill(file: &File, letter: &Letter<'_>) -> io::Result<()> {
     let mut filling = Filling::new(letter.head, letter.content);
-    let (mut block, mut offset) = (shard::block().await, 0);
+    let mut offset = 0;
     loop {
-        let (filled, len) = filling.next(block).await?;
+        let (block, len) = filling.next().await?;
         if len == 0 {
-            break;
+            return file.sync().await;
         }
-        let (written, back) = file.write_at(filled, len, offset).await;
+        let (written, block) = file.write_at(block, len, offset).await;
+        drop(block);
         written?;
         offset += u64::try_from(len).unwrap_or(0);
-        block = back;
     }
-    file.sync().await
 }
 
 /// Fills blocks with the head and then the message.
@@ -318,21 +316,23 @@ impl<'a> Filling<'a> {
         Self { head, content, offset: 0 }
     }
 
-    /// The block and how much of it is filled: all of it, but at the end.
-    async fn next(&mut self, mut block: Block) -> io::Result<(Block, usize)> {
-        let (now, later) = self.head.split_at(self.head.len().min(BLOCK_BYTES));
-        block[..now.len()].copy_from_slice(now);
+    /// A block and how much of it is filled: all of it, but at the end.
+    async fn next(&mut self) -> io::Result<(Block, usize)> {
+        let (head, later) = self.head.split_at(self.head.len().min(BLOCK_BYTES));
         self.head = later;
-        let mut len = now.len();
-        while len < BLOCK_BYTES && self.offset < self.content.len() {
-            let octets = self.content.read(self.offset, BLOCK_BYTES - len).await?;
-            if octets.is_empty() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            block[len..len + octets.len()].copy_from_slice(&octets);
-            len += octets.len();
-            self.offset += u64::try_from(octets.len()).unwrap_or(0);
+        let room = BLOCK_BYTES - head.len();
+        // Read before a block is taken: reading may need one itself, and who holds one must not wait for
+        // another.
+        let octets = self.content.read(self.offset, room).await?;
+        let left = self.content.len().saturating_sub(self.offset);
+        if usize::try_from(left).map_or(room, |left| left.min(room)) != octets.len() {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
+        self.offset += u64::try_from(octets.len()).unwrap_or(0);
+        let mut block = shard::block().await;
+        let len = head.len() + octets.len();
+        block[..head.len()].copy_from_slice(head);
+        block[head.len()..len].copy_from_slice(&octets);
         Ok((block, len))
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::{Figures, Job};
 use crate::mail::stored::Message;
+use crate::server::queue::Line;
 use crate::store::maildir::Tried;
 use crate::store::spool::{Content, QueueId};
 
@@ -230,16 +231,13 @@ impl Queue {
         Some(changed)
     }
 
-    /// Each message behind `after` with its size, until `visit` says no.
-    pub(super) fn visit(
-        &self,
-        after: Option<QueueId>,
-        visit: &mut dyn FnMut(QueueId, u64, &Message) -> bool,
-    ) {
+    /// Each message behind `after`, until `visit` says no.
+    pub(super) fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
         for (id, entry) in self.entries.range(QueueId(from)..) {
             let Some(message) = entry.open() else { continue };
-            if !visit(*id, entry.size, &message.borrow()) {
+            let line = Line { id: *id, size: entry.size, message: &message.borrow() };
+            if !visit(line) {
                 return;
             }
         }

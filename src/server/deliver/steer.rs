@@ -3,22 +3,18 @@
 //! Promises: a change holds from now on, whatever is under way; it is durable after `flush`.
 
 use super::{Deliveries, add, next_attempt};
-use crate::mail::stored::{Message, Note, TargetState};
+use crate::mail::dsn;
+use crate::mail::stored::{Note, TargetState};
+use crate::server::queue::{Ledger, Line};
 use crate::shard;
 use crate::store::spool::{QueueId, Trouble};
 
-impl Deliveries {
-    /// Each message behind `after` in the order of names, with its octets, until `visit` says no.
-    pub(super) fn visit(
-        &self,
-        after: Option<QueueId>,
-        visit: &mut dyn FnMut(QueueId, u64, &Message) -> bool,
-    ) {
+impl Ledger for Deliveries {
+    fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {
         self.0.queue.borrow().visit(after, visit);
     }
 
-    /// Applies these notes, and settles the message when nothing is left to do.
-    pub(super) fn note(&self, id: QueueId, notes: Vec<Note>) {
+    fn note(&mut self, id: QueueId, notes: Vec<Note>) {
         let now = shard::wall().0;
         let mut queue = self.0.queue.borrow_mut();
         let removed =
@@ -27,15 +23,11 @@ impl Deliveries {
         let encoded: Vec<Vec<u8>> = notes.iter().map(Note::encode).collect();
         let changed = queue.change(id, |message| {
             notes.into_iter().for_each(|note| message.apply(note));
-            (next_attempt(message, now), message.settled())
+            (next_attempt(message, now), message.settled() && dsn::due(message).is_empty())
         });
-        let Some((next, settled)) = changed else { return };
-        let done = settled && !queue.is_running(id);
-        let unreported = done
-            && queue
-                .change(id, |message| crate::mail::dsn::due(message).is_empty())
-                .is_some_and(|none| !none);
-        if done && !unreported {
+        let Some((next, over)) = changed else { return };
+        // A round under way settles it itself when it sees that nothing is left.
+        if over && !queue.is_running(id) {
             queue.remove(id);
             self.0.spool.settle(id);
             return;
@@ -48,7 +40,9 @@ impl Deliveries {
         self.wake_timer();
         self.pump();
     }
+}
 
+impl Deliveries {
     /// Returns when everything changed before is durable.
     ///
     /// # Errors

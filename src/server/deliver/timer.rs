@@ -48,7 +48,6 @@ async fn watch(deliveries: Deliveries) {
         let seconds = u64::try_from((next - now).clamp(1, SLEEP_SECONDS_MAX)).unwrap_or(1);
         let deadline = shard::now().after(Duration::from_secs(seconds));
         // Whichever comes first: what is due is looked at either way.
-        let woken = shard::within(deadline, deliveries.disturbed(next)).await;
-        drop(woken);
+        let _early: Option<()> = shard::within(deadline, deliveries.disturbed(next)).await;
     }
 }

@@ -1,0 +1,321 @@
+//! What arrives where, what is tried again, and what senders and operators see.
+
+use super::*;
+use crate::server::queue::{self, Action, Answer, Pick, Request};
+use crate::shard::BLOCK_BYTES;
+use crate::shard::fault::errno;
+use crate::smtp::envelope::Notify;
+
+fn seeds(scenario: impl Fn(u64)) {
+    (0..25).for_each(scenario);
+}
+
+fn pick(id: QueueId) -> Pick {
+    Pick { ids: vec![id], ..Pick::default() }
+}
+
+fn ask(place: &Place, request: &Request) -> Answer {
+    queue::answer(request, &mut place.deliveries.clone(), shard::wall().0)
+}
+
+fn change(place: &Place, action: Action, id: QueueId) -> u64 {
+    match ask(place, &Request::Change { action, pick: pick(id) }) {
+        Answer::Changed(changed) => changed.changed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn small_and_large_arrive_octet_by_octet() {
+    seeds(|seed| {
+        let sim = boot(seed);
+        let sizes = [0, 1, 700, BLOCK_BYTES - 80, BLOCK_BYTES + 1, 5 * BLOCK_BYTES + 77];
+        let place = sim.run(async {
+            let place = Place::open().await;
+            for (number, size) in (0..).zip(sizes) {
+                let to = if number % 2 == 0 { "ann" } else { "both" };
+                place.post(envelope("me", &[to]), &text(number, size)).await.unwrap();
+            }
+            assert!(place.settled(600).await);
+            place
+        });
+        let mail = mail(&sim.disk());
+        for (number, size) in (0..).zip(sizes) {
+            let wanted = delivered("me", &text(number, size));
+            assert!(mail["ann"].contains(&wanted), "seed {seed}: {size}");
+            assert_eq!(mail["bob"].contains(&wanted), number % 2 == 1);
+        }
+        assert_eq!((mail["ann"].len(), mail["bob"].len()), (6, 3));
+        assert_eq!(place.deliveries.counts().delivered.get(), 9);
+        for (path, octets) in sim.disk().files(MAIL) {
+            let size = format!(",S={}", octets.len());
+            assert!(path.ends_with(size.as_bytes()), "{}", String::from_utf8_lossy(&path));
+        }
+        assert!(sim.disk().files(MAIL).keys().all(|path| !path.windows(5).any(|w| w == b"/tmp/")));
+        assert_clean(&sim, place);
+    });
+}
+
+#[test]
+fn a_folder_takes_what_is_tagged_where_there_is_one() {
+    let sim = boot(3);
+    for part in ["tmp", "new", "cur"] {
+        sim.disk().plant_dir(&format!("{MAIL}/ann/.lists/{part}"));
+    }
+    let place = sim.run(async {
+        let place = Place::open().await;
+        for to in ["ann+lists", "ann+none", "ann+../../x"] {
+            place.post(envelope("", &[to]), b"x\r\n").await.unwrap();
+        }
+        assert!(place.settled(60).await);
+        place
+    });
+    let mail = mail(&sim.disk());
+    assert_eq!((mail["ann/.lists"].len(), mail["ann"].len(), mail.len()), (1, 2, 2));
+    assert_clean(&sim, place);
+}
+
+#[test]
+fn what_fails_is_tried_again_and_arrives_once() {
+    let errors = [errno::IO, errno::NOSPC];
+    let mut hit = std::collections::BTreeSet::new();
+    for at in 1..90 {
+        for (number, error) in (0..).zip(errors) {
+            let sim = boot(at);
+            let octets = [text(1, 700), text(2, 2 * BLOCK_BYTES)];
+            sim.run(async {
+                let place = Place::open().await;
+                let disk = sim.disk();
+                for octets in &octets {
+                    place.post(envelope("me", &["both"]), octets).await.unwrap();
+                }
+                disk.fail_at(disk.operations() + at, error, number == 1 && at % 2 == 0);
+                pause(8).await;
+                hit.extend(disk.hit());
+                disk.heal();
+                // Where a write of the spool itself failed, the next start settles.
+                place.settled(1200).await;
+            });
+            for name in ["ann", "bob"] {
+                let mut found = mail(&sim.disk()).remove(name).unwrap_or_default();
+                found.sort();
+                let mut wanted = octets.each_ref().map(|octets| delivered("me", octets)).to_vec();
+                wanted.sort();
+                assert!(
+                    found == wanted,
+                    "operation {at}, error {error}: {name} has {}",
+                    found.len()
+                );
+            }
+        }
+    }
+    assert!(hit.len() > 5, "{hit:?}");
+}
+
+#[test]
+fn a_full_mailbox_defers_and_then_the_sender_is_told() {
+    seeds(|seed| {
+        let sim = boot(seed);
+        let place = sim.run(async {
+            let policy = Policy { mailbox_bytes_max: 5000, ..policy() };
+            let place = Place::open_with(policy).await;
+            place.post(envelope("", &["ann"]), &text(1, 3000)).await.unwrap();
+            assert!(place.settled(60).await);
+            place.post(envelope("me", &["ann"]), &text(2, 3000)).await.unwrap();
+            pause(150).await;
+            assert_eq!(place.deliveries.figures().deferred, 1, "seed {seed}");
+            assert!(place.deliveries.counts().deferred.get() >= 3);
+            assert!(place.settled(400).await, "seed {seed}");
+            place
+        });
+        let mail = mail(&sim.disk());
+        assert_eq!(mail["ann"].len(), 1);
+        let report = String::from_utf8_lossy(&mail["me"][0]).into_owned();
+        assert!(report.starts_with("Return-Path: <>\r\nFrom: "), "{report}");
+        assert!(report.contains("Status: 5.4.7\r\n") && report.contains("4.2.2 mailbox full"));
+        assert!(report.contains("Subject: 2\r\n"));
+        let counts = place.deliveries.counts();
+        assert_eq!((counts.failed.get(), counts.reports.get()), (1, 1));
+        assert_clean(&sim, place);
+    });
+}
+
+#[test]
+fn room_in_a_mailbox_is_seen() {
+    let sim = boot(5);
+    let place = sim.run(async {
+        let place = Place::open_with(Policy { mailbox_bytes_max: 5000, ..policy() }).await;
+        place.post(envelope("", &["ann"]), &text(1, 3000)).await.unwrap();
+        assert!(place.settled(60).await);
+        place.post(envelope("me", &["ann"]), &text(2, 3000)).await.unwrap();
+        pause(30).await;
+        let files = sim.disk().files(MAIL);
+        let name = files.keys().next().unwrap().rsplit(|&c| c == b'/').next().unwrap();
+        let root = Root::open(Path::new(MAIL), Links::Deny).unwrap();
+        root.open_dir(b"ann/new").await.unwrap().unlink(name).await.unwrap();
+        assert!(place.settled(200).await);
+        place
+    });
+    assert_eq!(mail(&sim.disk())["ann"], [delivered("me", &text(2, 3000))]);
+    assert_clean(&sim, place);
+}
+
+#[test]
+fn who_is_told() {
+    let sim = boot(7);
+    let place = sim.run(async {
+        let place = Place::open().await;
+        // Nobody there at delivery: the sender here is told, one elsewhere and nobody are not.
+        for sender in ["me", "far@elsewhere.example", ""] {
+            place.post(envelope(sender, &["gone"]), b"Subject: x\r\n\r\n").await.unwrap();
+        }
+        assert!(place.settled(60).await);
+        assert_eq!(place.deliveries.counts().reports.get(), 1);
+        // A member of a list: its owner.
+        place
+            .post(envelope("far@elsewhere.example", &["list"]), b"Subject: y\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(place.settled(60).await);
+        // Wanted news of success.
+        let mut wanted = envelope("me", &["ann"]);
+        let notify = Notify { success: true, failure: true, delay: false };
+        wanted.recipients[0].notify = Some(notify);
+        place.post(wanted, b"Subject: z\r\n\r\n").await.unwrap();
+        assert!(place.settled(60).await);
+        place
+    });
+    let mail = mail(&sim.disk());
+    let text =
+        |name: &str, number: usize| String::from_utf8_lossy(&mail[name][number]).into_owned();
+    let me: Vec<String> = (0..mail["me"].len()).map(|number| text("me", number)).collect();
+    assert_eq!(me.len(), 2);
+    assert!(me.iter().any(|text| text.contains("Action: failed\r\nStatus: 5.1.1")));
+    assert!(me.iter().any(|text| text.contains("Action: delivered\r\nStatus: 2.0.0")));
+    assert_eq!(mail["bob"].len(), 1);
+    assert!(text("bob", 0).contains("Final-Recipient: rfc822;gone@sim.example"));
+    assert!(
+        mail["ann"].iter().any(|one| one.starts_with(b"Return-Path: <owner-list@sim.example>"))
+    );
+    assert_clean(&sim, place);
+}
+
+#[test]
+fn an_operator_holds_releases_retries_and_deletes() {
+    seeds(|seed| {
+        let sim = boot(seed);
+        let place = sim.run(async {
+            let place = Place::open_with(Policy {
+                mailbox_bytes_max: 1,
+                retry_seconds: 1000,
+                retry_seconds_max: 1000,
+                give_up_seconds: 100_000,
+                ..policy()
+            })
+            .await;
+            let mut ids = Vec::new();
+            for _ in 0..3 {
+                ids.push(place.post(envelope("me", &["ann"]), b"x\r\n").await.unwrap());
+            }
+            pause(50).await;
+            let Answer::Page(page) =
+                ask(&place, &Request::List { pick: Pick::default(), after: None })
+            else {
+                panic!("no page")
+            };
+            let states: Vec<_> = page.entries.iter().map(|entry| entry.state.as_str()).collect();
+            assert_eq!(states, ["deferred"; 3]);
+            place.policy.borrow_mut().mailbox_bytes_max = 0;
+            assert_eq!(change(&place, Action::Hold, ids[0]), 1);
+            assert_eq!(change(&place, Action::Retry, ids[1]), 1);
+            assert_eq!(change(&place, Action::Delete, ids[2]), 1);
+            place.deliveries.flush().await.unwrap();
+            pause(50).await;
+            assert_eq!(place.waiting(), 1, "seed {seed}");
+            pause(2000).await;
+            assert_eq!(place.waiting(), 1, "held");
+            assert_eq!(change(&place, Action::Release, ids[0]), 1);
+            assert!(place.settled(50).await);
+            assert_eq!(place.deliveries.counts().removed.get(), 1);
+            place
+        });
+        assert_eq!(mail(&sim.disk())["ann"].len(), 2);
+        assert_clean(&sim, place);
+    });
+}
+
+#[test]
+fn changes_survive_a_restart() {
+    let sim = boot(11);
+    let ids = sim.run(async {
+        let place = Place::open_with(Policy { mailbox_bytes_max: 1, ..policy() }).await;
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(place.post(envelope("me", &["ann"]), b"x\r\n").await.unwrap());
+        }
+        pause(5).await;
+        assert_eq!(change(&place, Action::Hold, ids[0]), 1);
+        assert_eq!(change(&place, Action::Delete, ids[1]), 1);
+        place.deliveries.flush().await.unwrap();
+        ids
+    });
+    let disk = sim.disk().crash(&shard::rng::Rng::new(1), shard::crash::Loss::All);
+    drop(sim);
+    let sim = Sim::with_disk(12, disk);
+    let place = sim.run(async {
+        let place = Place::open().await;
+        pause(100).await;
+        assert_eq!(place.waiting(), 1);
+        assert_eq!(change(&place, Action::Hold, ids[0]), 0, "held already");
+        assert_eq!(change(&place, Action::Release, ids[0]), 1);
+        assert!(place.settled(50).await);
+        place
+    });
+    assert_eq!(mail(&sim.disk())["ann"].len(), 2);
+    assert_clean(&sim, place);
+}
+
+#[test]
+fn a_slow_disk_delays_no_commit_of_others_and_few_rounds_run() {
+    let sim = boot(13);
+    let place = sim.run(async {
+        let place = Place::open().await;
+        for number in 0..40 {
+            place.post(envelope("me", &["both"]), &text(number, 100)).await.unwrap();
+            assert!(place.deliveries.0.queue.borrow().running <= ROUNDS_MAX);
+            assert!(place.deliveries.0.queue.borrow().contents <= CONTENTS_MAX);
+        }
+        assert!(place.settled(600).await);
+        place
+    });
+    assert_eq!(mail(&sim.disk())["bob"].len(), 40);
+    assert_clean(&sim, place);
+}
+
+#[test]
+fn old_messages_are_carried_along() {
+    let sim = boot(17);
+    let place = sim.run(async {
+        let place = Place::open_with(Policy { mailbox_bytes_max: 2000, ..policy() }).await;
+        let old = place.post(envelope("me", &["ann"]), &text(0, 2500)).await.unwrap();
+        pause(5).await;
+        place.policy.borrow_mut().give_up_seconds = 1_000_000;
+        place.policy.borrow_mut().mailbox_bytes_max = 2000;
+        for number in 1..150 {
+            place
+                .post(envelope("", &["nobody@elsewhere.example"]), &text(number, 4000))
+                .await
+                .unwrap();
+        }
+        pause(120).await;
+        assert!(place.settled(1).await || place.waiting() == 1);
+        let stats = place.spool.stats();
+        assert!(stats.segments < 8, "{stats:?}");
+        place.policy.borrow_mut().mailbox_bytes_max = 0;
+        assert_eq!(change(&place, Action::Retry, old), 1);
+        assert!(place.settled(100).await);
+        place
+    });
+    assert_eq!(mail(&sim.disk())["ann"], [delivered("me", &text(0, 2500))]);
+    assert_clean(&sim, place);
+}
