@@ -22,6 +22,9 @@ use sluicegate::ftp::step::{
     Account, Answer, Ask, Entry, EntryKind, Facts, ListForm, News, Next, UnixTime,
 };
 use sluicegate::smtp::command::{self as smtp, Why};
+use sluicegate::smtp::session as smtp_session;
+use sluicegate::smtp::step as smtp_step;
+use sluicegate::wire::data::BareNewlines;
 use sluicegate::wire::outbox::Outbox;
 
 fn main() {
@@ -30,6 +33,7 @@ fn main() {
     parse_smtp(&mut criterion);
     list(&mut criterion);
     dialogue(&mut criterion);
+    mail(&mut criterion);
     criterion.final_summary();
 }
 
@@ -276,6 +280,100 @@ fn dialogue(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(commands as u64));
     group.bench_function("login, 4 RETR, QUIT", |bencher| {
         bencher.iter(|| black_box(play(&settings, black_box(script.as_bytes()))));
+    });
+    group.finish();
+}
+
+/// Messages of one session.
+const MESSAGES: usize = 16;
+/// Octets of one message, header and CRLFs included.
+const MESSAGE_BYTES: usize = 4096;
+
+/// A sender that uses PIPELINING: a group for each message, its body behind it.
+fn letters() -> Vec<u8> {
+    let mut body =
+        b"From: sam@example.edu\r\nTo: ann@example.org\r\nSubject: a bench\r\n\r\n".to_vec();
+    while body.len() < MESSAGE_BYTES {
+        let left = MESSAGE_BYTES - body.len();
+        body.extend(b"abcdefghijklmnopqrstuvwxyz0123456789".iter().cycle().take(70.min(left - 2)));
+        body.extend_from_slice(b"\r\n");
+        if MESSAGE_BYTES - body.len() == 1 {
+            let end = body.len() - 2;
+            body.insert(end, b'x');
+        }
+    }
+    let mut script = b"EHLO client.example\r\n".to_vec();
+    for _ in 0..MESSAGES {
+        script.extend_from_slice(
+            b"MAIL FROM:<sam@example.edu> SIZE=4096\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n",
+        );
+        script.extend_from_slice(&body);
+        script.extend_from_slice(b".\r\n");
+    }
+    script.extend_from_slice(b"QUIT\r\n");
+    script
+}
+
+/// Plays the script against a driver that answers at once: replies, messages, octets of them.
+fn post(settings: &Rc<smtp_session::Settings>, mut input: &[u8]) -> (Vec<u8>, usize, usize) {
+    use smtp_step::{Answer, Next};
+    let local: SocketAddr = ([192, 0, 2, 1], 25).into();
+    let peer: SocketAddr = ([192, 0, 2, 7], 51_210).into();
+    let mut out = Outbox::default();
+    let mut session = smtp_session::Session::new(Rc::clone(settings), local, peer, &mut out);
+    let (mut sent, mut messages, mut octets) = (Vec::new(), 0, 0);
+    loop {
+        match session.advance(&mut input, &mut out) {
+            Next::Receive => panic!("the script is over and the session is not"),
+            Next::Ask(_) => session.resume(Answer::Done, &mut out),
+            Next::Begin { .. } => {}
+            Next::Body(slice) => octets += black_box(slice).len(),
+            Next::Commit(envelope) => {
+                drop(black_box(envelope));
+                messages += 1;
+                session.resume(Answer::Committed("0123456789ABCDEF".to_owned()), &mut out);
+            }
+            Next::Discard => panic!("every message is good"),
+            Next::Close => {
+                sent.extend(out.take());
+                return (sent, messages, octets);
+            }
+        }
+    }
+}
+
+fn mail(criterion: &mut Criterion) {
+    let settings = Rc::new(smtp_session::Settings {
+        hostname: "edge.example.org".to_owned(),
+        banner: String::new(),
+        message_bytes_max: 50 << 20,
+        recipients_max: 1000,
+        messages_max: 0,
+        bare_newlines: BareNewlines::Reject,
+        strict_syntax: false,
+        verify: false,
+        expand: false,
+        hops_max: 100,
+        errors_max: 20,
+        idle_seconds: 300,
+    });
+    let script = letters();
+    let (sent, messages, octets) = post(&settings, &script);
+    assert_eq!((messages, octets), (MESSAGES, MESSAGES * MESSAGE_BYTES));
+    let sent = String::from_utf8(sent).unwrap();
+    let last = sent.lines().filter(|line| line.as_bytes().get(3) == Some(&b' '));
+    let codes: Vec<&str> = last.map(|line| &line[..3]).collect();
+    let mut expected = vec!["220", "250"];
+    for _ in 0..MESSAGES {
+        expected.extend(["250", "250", "354", "250"]);
+    }
+    expected.push("221");
+    assert_eq!(codes, expected, "{sent}");
+
+    let mut group = criterion.benchmark_group("mail");
+    group.throughput(Throughput::Elements(MESSAGES as u64));
+    group.bench_function("16 messages of 4 KiB, pipelined", |bencher| {
+        bencher.iter(|| black_box(post(&settings, black_box(&script))));
     });
     group.finish();
 }

@@ -77,7 +77,7 @@ fn usage_errors_are_one_line_and_status_2() {
         ),
         (
             &["man", "nope"],
-            "man: no subcommand \"nope\" (known: serve, check, config, user, completions, man, help)",
+            "man: no subcommand \"nope\" (known: serve, check, config, user, status, queue, spool, completions, man, help)",
         ),
     ];
     for (arguments, message) in cases {
@@ -102,6 +102,13 @@ fn help_and_version_are_everywhere() {
         &["config", "show"],
         &["user"],
         &["user", "add"],
+        &["status"],
+        &["queue"],
+        &["queue", "list"],
+        &["queue", "delete"],
+        &["spool"],
+        &["spool", "verify"],
+        &["spool", "export"],
         &["man"],
     ] {
         for flag in ["-h", "--help"] {
@@ -117,12 +124,15 @@ fn pages_and_completions() {
     assert!(good(here.path(), &["man"], "").contains(".TH SLUICEGATE 1"));
     assert!(good(here.path(), &["man", "user", "add"], "").contains("\\-\\-password\\-stdin"));
     good(here.path(), &["man", "--dir", "."], "");
-    assert!(here.path().join("sluicegate-user-add.1").is_file());
+    for page in ["user-add", "status", "queue-delete", "spool-export"] {
+        assert!(here.path().join(format!("sluicegate-{page}.1")).is_file(), "{page}");
+    }
     for shell in ["bash", "zsh", "fish"] {
         assert!(
             good(here.path(), &["completions", shell], "").contains("password-stdin"),
             "{shell}"
         );
+        assert!(good(here.path(), &["completions", shell], "").contains("older-than"), "{shell}");
     }
 }
 
@@ -153,6 +163,8 @@ fn without_a_file_the_embedded_default_is_shown() {
         "uploads_readable = true",
         "listen = [\"127.0.0.1:2121\"]",
         "metrics_listen = \"127.0.0.1:9180\"",
+        "listen = [\"127.0.0.1:2525\"]",
+        "unknown_local_part = \"accept\"",
         &format!(
             "data_dir = \"{}/sluicegate-data\"",
             here.path().canonicalize().unwrap().display()
@@ -390,4 +402,111 @@ fn commands_at_once_lose_nothing() {
         }
     });
     assert_eq!(good(here.path(), &["user", "list"], "").lines().count(), 9);
+}
+
+// ---------------------------------------------------------------- mail
+
+/// A configuration with mail and nothing else.
+fn with_mail(directory: &Path) {
+    let text = "[server]\nmetrics_listen = \"\"\nmax_connections = 10\n[smtp]\nlisten = [\"127.0.0.1:0\"]\n\
+                domains = [\"example.org\"]\n";
+    fs::write(directory.join("s.toml"), text).unwrap();
+}
+
+#[test]
+fn an_open_relay_refuses_to_start() {
+    let here = directory();
+    fs::write(here.path().join("s.toml"), "[smtp]\nrelay_from = [\"10.0.0.0/8\", \"0.0.0.0/0\"]\n")
+        .unwrap();
+    let expected = "sluicegate: s.toml:2:29: relay_from = \"0.0.0.0/0\": this would be an open relay \
+                    (name the networks of your own machines, /8 or narrower; others need not be listed \
+                    to send to your domains)\n";
+    for command in [&["serve"][..], &["check"]] {
+        assert_eq!(
+            bad(here.path(), &[command, &["--config", "s.toml"]].concat(), ""),
+            (2, expected.to_owned())
+        );
+    }
+}
+
+#[test]
+fn check_looks_at_what_mail_needs() {
+    let here = directory();
+    with_mail(here.path());
+    let check = || sluicegate(here.path(), &["check", "--config", "s.toml"], "").out;
+    let text = check();
+    for line in [
+        "ok    mail is taken for example.org\n",
+        "ok    smtp 127.0.0.1:0 is free\n",
+        "sluicegate-data/spool will be made on ",
+        "  spool: a durable write of 4 KiB takes ",
+        "sluicegate-data/mail will be made\n",
+        "ok    aliases: none, ",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!here.path().join("sluicegate-data").exists(), "check makes nothing");
+    fs::create_dir(here.path().join("sluicegate-data")).unwrap();
+    fs::write(here.path().join("sluicegate-data/aliases"), "a: b\na b\n").unwrap();
+    let text = check();
+    assert!(
+        text.lines().any(|line| line.starts_with("FAIL  ") && line.contains("aliases:2:")),
+        "{text}"
+    );
+    fs::write(here.path().join("s.toml"), "[server]\nmetrics_listen = \"\"\n").unwrap();
+    assert!(
+        check()
+            .contains("FAIL  neither [ftp] nor [smtp]: nothing would be served (add one of them;")
+    );
+}
+
+#[test]
+fn nothing_is_done_to_mail_without_a_selection() {
+    let here = directory();
+    with_mail(here.path());
+    for action in ["hold", "release", "retry", "delete"] {
+        let expected = "sluicegate: queue: no message is selected (name an ID, --sender, --recipient or \
+                        --older-than, or say --all)\n";
+        let arguments = ["queue", action, "--config", "s.toml"];
+        assert_eq!(bad(here.path(), &arguments, ""), (2, expected.to_owned()), "{action}");
+    }
+    for (wrong, says) in [
+        (&["queue", "delete", "abc"][..], "a queue id has 13 letters and digits"),
+        (&["queue", "list", "--older-than", "2 weeks"], "a time is like 90s, 30m, 2h, 7d or 1d12h"),
+        (&["queue", "delete", "--all", "--sender", "a@b"], "cannot be used with"),
+    ] {
+        let (status, text) = bad(here.path(), wrong, "");
+        assert!(status == 2 && text.contains(says), "{wrong:?}: {text}");
+    }
+}
+
+#[test]
+fn commands_about_mail_say_what_is_missing() {
+    let here = directory();
+    with_mail(here.path());
+    let data = here.path().join("sluicegate-data");
+    let shown = data.display();
+    let nowhere = format!(
+        "sluicegate: {shown}: no such data directory (start the server once, or name the right one: --data DIR, --config FILE)\n"
+    );
+    for command in [&["queue", "list"][..], &["spool", "verify"], &["spool", "stat"]] {
+        let outcome = bad(here.path(), &[command, &["--config", "s.toml"]].concat(), "");
+        assert_eq!(outcome, (1, nowhere.clone()), "{command:?}");
+    }
+    let (status, text) = bad(here.path(), &["status", "--config", "s.toml"], "");
+    assert!(status == 1 && text.contains("(no server runs there: start it, "), "{text}");
+    fs::create_dir(&data).unwrap();
+    let run =
+        |arguments: &[&str]| good(here.path(), &[arguments, &["--config", "s.toml"]].concat(), "");
+    assert_eq!(run(&["queue", "list"]), "nothing waits\n");
+    assert_eq!(run(&["queue", "list", "--json"]), "[]\n");
+    assert_eq!(run(&["queue", "delete", "--all"]), "0 messages deleted\n");
+    assert_eq!(run(&["spool", "stat"]), "no mail was ever taken here\n");
+    assert!(run(&["spool", "verify"]).ends_with(": sound\n"));
+    let (status, text) =
+        bad(here.path(), &["queue", "show", "0000000000001", "--config", "s.toml"], "");
+    assert!(status == 1 && text.contains("0000000000001: no such message waits"), "{text}");
+    fs::write(here.path().join("s.toml"), "[ftp]\n").unwrap();
+    let (status, text) = bad(here.path(), &["spool", "verify", "--config", "s.toml"], "");
+    assert!(status == 2 && text.starts_with("sluicegate: [smtp]: "), "{text}");
 }

@@ -262,7 +262,8 @@ impl Source {
     }
 
     fn is_test(&self) -> bool {
-        self.name.ends_with("/tests.rs") || self.name.contains("/tests/")
+        ["/tests.rs", "_tests.rs"].iter().any(|end| self.name.ends_with(end))
+            || self.name.contains("/tests/")
     }
 
     /// Modules from the crate's root to this file's: `src/a/b.rs` is `a::b`, `src/a/mod.rs` is `a`.

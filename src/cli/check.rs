@@ -18,6 +18,8 @@ use crate::server::Failure;
 use crate::shard::preflight;
 use crate::store::accounts::Accounts;
 
+mod mail;
+
 pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
     let config = load(origin)?;
     let mut findings = Vec::new();
@@ -32,16 +34,20 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
     if let Some(address) = config.server.metrics_listen {
         findings.push(port("metrics", "[server] metrics_listen", address));
     }
-    match &config.ftp {
-        None => findings.push(Finding::fail(
-            "no [ftp] section: nothing would be served",
-            "add [ftp]; see `sluicegate config default`",
-        )),
-        Some(ftp) => {
-            findings.extend(ftp.listen.iter().map(|address| port("ftp", "[ftp] listen", *address)));
-            findings.extend(root(&config, ftp));
-            findings.extend(passive(ftp));
-        }
+    if let Some(ftp) = &config.ftp {
+        findings.extend(ftp.listen.iter().map(|address| port("ftp", "[ftp] listen", *address)));
+        findings.extend(root(&config, ftp));
+        findings.extend(passive(ftp));
+    }
+    if let Some(smtp) = &config.smtp {
+        findings.extend(smtp.listen.iter().map(|address| port("smtp", "[smtp] listen", *address)));
+        findings.extend(mail::mail(&config, smtp));
+    }
+    if config.ftp.is_none() && config.smtp.is_none() {
+        findings.push(Finding::fail(
+            "neither [ftp] nor [smtp]: nothing would be served",
+            "add one of them; see `sluicegate config default`",
+        ));
     }
     report(&findings)
 }

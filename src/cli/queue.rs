@@ -227,7 +227,10 @@ fn listed(entries: &[Entry], now: i64) -> String {
             human::age(now - entry.accepted),
             human::size(entry.size),
             human::plain(&entry.state),
-            entry.next.map_or_else(|| "-".to_owned(), |next| human::until(next, now)),
+            match entry.next {
+                Some(next) if entry.state != "held" => human::until(next, now),
+                Some(_) | None => "-".to_owned(),
+            },
             format!("<{}>", human::plain(&entry.sender)),
             if others == 0 { shown } else { format!("{shown} and {others} more") },
         ]
@@ -322,15 +325,27 @@ fn run_change(action: Action, change: Change) -> Result<(), Failure> {
     let config = place.config()?;
     place::smtp(&config)?;
     let mut keeper = Keeper::find(&config)?;
-    let ids = pick.ids.clone();
+    let mut ids = pick.ids.clone();
+    ids.sort();
+    ids.dedup();
+    // Other conditions may leave out what was named; without them every name must be one.
+    let named =
+        Pick { ids: ids.clone(), ..Pick::default() } == Pick { ids: ids.clone(), ..pick.clone() };
     let Answer::Changed(changed) = keeper.ask(Request::Change { action, pick })? else {
         return Err(misunderstood());
     };
     keeper.finish()?;
-    if changed.picked == 0 && !ids.is_empty() {
+    let missing = ids.len() as u64 - changed.picked.min(ids.len() as u64);
+    if named && changed.picked == 0 && missing > 0 {
         return Err(unknown(&ids));
     }
-    if json { say::json(&changed) } else { say::out(&done(action, &changed)) }
+    if json { say::json(&changed) } else { say::out(&done(action, &changed)) }?;
+    if named && missing > 0 {
+        let what = format!("queue: {missing} of the {} named", ids.len());
+        let remedy = "see `sluicegate queue list` for those that do";
+        return Err(Failure::Running(Problem::new(what, "not waiting", remedy).to_string()));
+    }
+    Ok(())
 }
 
 fn done(action: Action, changed: &Changed) -> String {

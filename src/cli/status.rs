@@ -146,14 +146,11 @@ fn page(before: &Sample, after: &Sample) -> String {
 
 fn connections(before: &Sample, after: &Sample) -> String {
     let mut rows = Vec::new();
-    for protocol in ["ftp", "smtp"] {
+    for protocol in &after.status.protocols {
         let open = format!("protocol_connections{{protocol=\"{protocol}\"}}");
         let opened = format!("protocol_connections_opened_total{{protocol=\"{protocol}\"}}");
-        if protocol == "smtp" && after.status.queue.is_none() && after.value(&opened) == 0.0 {
-            continue;
-        }
         rows.push(vec![
-            protocol.to_owned(),
+            human::plain(protocol),
             whole(after.value(&open)),
             whole(after.value(&opened)),
             per_second(rate(before, after, |sample| sample.value(&opened))),
@@ -162,31 +159,29 @@ fn connections(before: &Sample, after: &Sample) -> String {
     human::table(&["SESSIONS", "OPEN", "IN ALL", "PER S"], &[1, 2, 3], &rows)
 }
 
-/// What is counted: shown as, metric, in octets.
-const ACTIVITY: [(&str, &str, bool); 15] = [
-    ("downloads", "transfers_total{verb=\"retr\",result=\"ok\"}", false),
-    ("uploads", "transfers_total{verb=\"stor\",result=\"ok\"}", false),
-    ("listings", "transfers_total{verb=\"list\",result=\"ok\"}", false),
-    ("commands", "commands_total", false),
-    ("logins", "logins_total{result=\"ok\"}", false),
-    ("logins failed", "logins_total{result=\"failed\"}", false),
-    ("sent", "sent_bytes_total", true),
-    ("received", "received_bytes_total", true),
-    ("mail accepted", "smtp_messages_total{result=\"accepted\"}", false),
-    ("mail accepted, bytes", "smtp_received_bytes_total", true),
-    ("mail refused", "smtp_messages_total{result=\"refused\"}", false),
-    ("mail not kept", "smtp_messages_total{result=\"failed\"}", false),
-    ("mail delivered", "deliveries_total{result=\"delivered\"}", false),
-    ("mail discarded", "deliveries_total{result=\"discarded\"}", false),
-    ("deliveries deferred", "deliveries_total{result=\"deferred\"}", false),
+/// What is counted: of which protocol, shown as, metric, in octets.
+const ACTIVITY: [(&str, &str, &str, bool); 15] = [
+    ("ftp", "downloads", "transfers_total{verb=\"retr\",result=\"ok\"}", false),
+    ("ftp", "uploads", "transfers_total{verb=\"stor\",result=\"ok\"}", false),
+    ("ftp", "listings", "transfers_total{verb=\"list\",result=\"ok\"}", false),
+    ("ftp", "commands", "commands_total", false),
+    ("ftp", "logins", "logins_total{result=\"ok\"}", false),
+    ("ftp", "logins failed", "logins_total{result=\"failed\"}", false),
+    ("ftp", "sent", "sent_bytes_total", true),
+    ("ftp", "received", "received_bytes_total", true),
+    ("smtp", "mail accepted", "smtp_messages_total{result=\"accepted\"}", false),
+    ("smtp", "mail accepted, bytes", "smtp_received_bytes_total", true),
+    ("smtp", "mail refused", "smtp_messages_total{result=\"refused\"}", false),
+    ("smtp", "mail not kept", "smtp_messages_total{result=\"failed\"}", false),
+    ("smtp", "mail delivered", "deliveries_total{result=\"delivered\"}", false),
+    ("smtp", "mail discarded", "deliveries_total{result=\"discarded\"}", false),
+    ("smtp", "deliveries deferred", "deliveries_total{result=\"deferred\"}", false),
 ];
 
 fn activity(before: &Sample, after: &Sample) -> String {
-    let mail = after.status.queue.is_some();
     let mut rows = Vec::new();
-    for (shown, metric, octets) in ACTIVITY {
-        let about_mail = shown.starts_with("mail") || shown.starts_with("deliveries");
-        if about_mail && !mail {
+    for (protocol, shown, metric, octets) in ACTIVITY {
+        if !after.status.protocols.iter().any(|one| one == protocol) {
             continue;
         }
         let rate = rate(before, after, |sample| sample.value(metric));
@@ -246,6 +241,11 @@ mod tests {
             version: "1.2".into(),
             pid: 7,
             phase: "running".into(),
+            protocols: if queue.is_some() {
+                vec!["ftp".into(), "smtp".into()]
+            } else {
+                vec!["ftp".into()]
+            },
             uptime_seconds: 7300.0,
             queue,
             shards: vec![shard],

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::place;
 use crate::config::Config;
+use crate::mail::dsn;
 use crate::mail::stored::{Message, Note};
 use crate::problem::Problem;
 use crate::server::Failure;
@@ -128,7 +129,8 @@ impl Ledger for Stopped {
         for note in notes {
             waiting.message.apply(note);
         }
-        if waiting.message.settled() {
+        // A report that somebody is owed is made at the next start.
+        if waiting.message.settled() && dsn::due(&waiting.message).is_empty() {
             changes = vec![Change::Settled(id)];
             self.messages.remove(&id);
         }

@@ -66,13 +66,13 @@ pub enum Response {
 pub(super) struct Ticket {
     /// What is asked.
     pub(super) request: queue::Request,
-    reply: SyncSender<Answer>,
+    reply: SyncSender<Result<Answer, String>>,
 }
 
 impl Ticket {
-    /// Answers. What was changed is on stable storage before. Who asked may have gone; that is no
-    /// concern of the shard.
-    pub(super) fn answer(self, answer: Answer) {
+    /// Answers, or says why not. What was changed is on stable storage before. Who asked may have
+    /// gone; that is no concern of the shard.
+    pub(super) fn answer(self, answer: Result<Answer, String>) {
         drop(self.reply.try_send(answer));
     }
 }
@@ -83,7 +83,7 @@ pub(super) struct Desk(Mutex<VecDeque<Ticket>>);
 
 impl Desk {
     /// Leaves a request; the shard must be notified then. The answer comes at most once.
-    fn leave(&self, request: queue::Request) -> Receiver<Answer> {
+    fn leave(&self, request: queue::Request) -> Receiver<Result<Answer, String>> {
         let (reply, answer) = mpsc::sync_channel(1);
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.push_back(Ticket { request, reply });
@@ -108,8 +108,10 @@ pub(super) fn ask(
     let mut merged: Option<Answer> = None;
     for (index, answer) in answers.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let answer =
-            answer.recv_timeout(left).map_err(|_| format!("shard {index} does not answer"))?;
+        let answer = answer.recv_timeout(left);
+        let answer = answer
+            .map_err(|_| format!("shard {index} does not answer"))?
+            .map_err(|why| format!("shard {index}: {why}"))?;
         match &mut merged {
             Some(merged) => merged.merge(answer),
             None => merged = Some(answer),

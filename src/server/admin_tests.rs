@@ -97,7 +97,7 @@ fn desks_are_asked_and_answers_merged() {
             thread::spawn(move || {
                 let ticket = desks[index].take().unwrap();
                 let page = Page { entries: Vec::new(), more: index == 1 };
-                ticket.answer(Answer::Page(page));
+                ticket.answer(Ok(Answer::Page(page)));
             });
         }
     };
@@ -113,11 +113,14 @@ fn a_shard_that_drops_its_order_is_named() {
     let desks = [Desk::default(), Desk::default()];
     let request = queue::Request::Show { id: QueueId(1) };
     let play = || {
-        desks[0].take().unwrap().answer(Answer::Detail(None));
+        desks[0].take().unwrap().answer(Ok(Answer::Detail(None)));
         drop(desks[1].take());
     };
     assert_eq!(ask(&desks, &request, play).unwrap_err(), "shard 1 does not answer");
+    let play = || desks[0].take().unwrap().answer(Err("no".to_owned()));
+    assert_eq!(ask(&desks, &request, play).unwrap_err(), "shard 0: no");
+    drop(desks[1].take());
     // An answer that nobody waits for any more is no trouble.
     drop(desks[0].leave(request));
-    desks[0].take().unwrap().answer(Answer::Detail(None));
+    desks[0].take().unwrap().answer(Ok(Answer::Detail(None)));
 }

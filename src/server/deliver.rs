@@ -25,12 +25,14 @@ use crate::store::maildir::{Maildirs, Tried};
 use crate::store::spool::{Committed, Content, Found, QueueId, Spool};
 
 mod carry;
+mod desk;
 mod queue;
 mod report;
 mod round;
 mod steer;
 mod timer;
 
+pub(super) use desk::tend;
 use queue::{Entry, Queue};
 
 /// Rounds under way at a time: a disk that hangs holds up these, and nobody else.

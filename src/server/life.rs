@@ -11,6 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::deliver::tend;
 use super::ingress::Ingress;
 use super::shared::{Context, Local, Shared};
 use super::sockets::SMTP;
@@ -28,6 +29,10 @@ pub(super) async fn live(shared: Arc<Shared>, ready: Ready) {
     };
     if let Some(context) = files.as_ref().filter(|_| shard::index() == 0) {
         shard::spawn("sweep", sweep_all(Rc::clone(context)));
+    }
+    if let Some(ingress) = &mail {
+        let (shared, deliveries) = (Arc::clone(&local.shared), ingress.deliveries.clone());
+        shard::spawn("desk", tend(shared, deliveries));
     }
     let ingress = mail.clone();
     shard::accept(move |stream, service| match (&files, &ingress) {

@@ -31,7 +31,8 @@ pub(super) fn start(shared: &Arc<Shared>, boards: Arc<[Board]>) -> Result<Option
 
 fn answer(shared: &Shared, boards: &[Board], request: Request) -> Response {
     let notify = || boards.iter().for_each(Board::notify);
-    let mail = shared.config.load().smtp.is_some();
+    let config = shared.config.load();
+    let mail = config.smtp.is_some();
     match request {
         Request::Status => {
             let phase = match shared.phase() {
@@ -40,7 +41,11 @@ fn answer(shared: &Shared, boards: &[Board], request: Request) -> Response {
                 Phase::Stopping => "stopping",
             };
             let seen: Vec<Seen> = boards.iter().map(seen).collect();
-            Response::Status(Box::new(Status::gather(&shared.metrics, phase, &seen, mail)))
+            let spoken = [("ftp", config.ftp.is_some()), ("smtp", mail)];
+            let protocols: Vec<&str> =
+                spoken.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+            let status = Status::gather(&shared.metrics, phase, &seen, &protocols);
+            Response::Status(Box::new(status))
         }
         Request::Queue(_) if !mail => {
             Response::Error("no mail is taken: there is no section [smtp]".to_owned())

@@ -46,5 +46,6 @@ mod transfer;
 
 use drain::drain_watch;
 use notice::Phase;
+pub use routing::look as look_at_aliases;
 pub use run::{Failure, serve};
 use shared::Shared;

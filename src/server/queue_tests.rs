@@ -92,10 +92,8 @@ fn pick(change: impl FnOnce(&mut Pick)) -> Pick {
 
 fn picked(pick: Pick) -> Vec<u64> {
     let request = Request::List { pick, after: None };
-    match answer(&request, &mut book(), NOW) {
-        Answer::Page(page) => page.entries.iter().map(|entry| entry.id.0).collect(),
-        other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Changed(_)) => panic!("{other:?}"),
-    }
+    let Answer::Page(page) = answer(&request, &mut book(), NOW) else { panic!("no page") };
+    page.entries.iter().map(|entry| entry.id.0).collect()
 }
 
 #[test]
@@ -145,26 +143,21 @@ fn lists_come_in_pages() {
     let one = message("a@x", 1, &[("b@y", TargetState::Waiting)]);
     let count = u64::try_from(QUEUE_PAGE_ENTRIES_MAX).unwrap() + 1;
     let mut book = Book((1..=count).map(|id| (QueueId(id), one.clone())).collect());
-    let mut page =
-        |after| match answer(&Request::List { pick: Pick::default(), after }, &mut book, NOW) {
-            Answer::Page(page) => (page.entries.len(), page.entries[0].id.0, page.more),
-            other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Changed(_)) => {
-                panic!("{other:?}")
-            }
-        };
+    let mut page = |after| {
+        let request = Request::List { pick: Pick::default(), after };
+        let Answer::Page(page) = answer(&request, &mut book, NOW) else { panic!("no page") };
+        (page.entries.len(), page.entries[0].id.0, page.more)
+    };
     assert_eq!(page(None), (QUEUE_PAGE_ENTRIES_MAX, 1, true));
     assert_eq!(page(Some(QueueId(1))), (QUEUE_PAGE_ENTRIES_MAX, 2, false));
     assert_eq!(page(Some(QueueId(count - 1))), (1, count, false));
 }
 
 fn change(book: &mut Book, action: Action, pick: Pick) -> (u64, u64) {
-    match answer(&Request::Change { action, pick }, book, NOW) {
-        Answer::Changed(changed) => {
-            assert_eq!(changed.ids.len() as u64, changed.changed);
-            (changed.picked, changed.changed)
-        }
-        other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Changed(_)) => panic!("{other:?}"),
-    }
+    let request = Request::Change { action, pick };
+    let Answer::Changed(changed) = answer(&request, book, NOW) else { panic!("no change") };
+    assert_eq!(changed.ids.len() as u64, changed.changed);
+    (changed.picked, changed.changed)
 }
 
 #[test]

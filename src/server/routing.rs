@@ -40,15 +40,8 @@ impl Routing {
             .iter()
             .map(|user| User { name: user.name.clone(), addresses: user.mail.clone() });
         let router = Router::new(rules(config, smtp), users, aliases);
-        for warning in router.warnings() {
-            let line = warning.line.unwrap_or(0);
-            tracing::warn!(
-                line,
-                "{}: {} ({})",
-                config.mail.aliases.display(),
-                warning.what,
-                warning.remedy
-            );
+        for warning in warnings(&router, &config.mail) {
+            tracing::warn!("{warning}");
         }
         Ok(Some(router))
     }
@@ -74,7 +67,7 @@ impl Routing {
                 )]);
             }
         };
-        let beside = file.parent().unwrap_or(Path::new("/")).to_owned();
+        let beside = file.parent().map(Path::to_owned).unwrap_or_default();
         let seen = &mut self.seen;
         let mut load = |list: &str| {
             let path = beside.join(list);
@@ -89,6 +82,27 @@ impl Routing {
         Aliases::parse(&text, &mut load)
             .map_err(|faults| faults.into_iter().map(|fault| problem(file, fault)).collect())
     }
+}
+
+/// What is strange in the aliases, and does no harm but to those who wrote it.
+fn warnings(router: &Router, mail: &Mail) -> Vec<Problem> {
+    let problem = |warning: &route::Warning| {
+        let problem = Problem::new(warning.what.clone(), "", warning.remedy);
+        match warning.line {
+            Some(line) => problem.at(Place { file: mail.aliases.clone(), line, column: 1 }),
+            None => problem,
+        }
+    };
+    router.warnings().iter().map(problem).collect()
+}
+
+/// For `sluicegate check`: what is strange in the aliases.
+///
+/// # Errors
+/// What is wrong with them: the server would not start.
+pub fn look(config: &Config, accounts: &Accounts) -> Result<Vec<Problem>, Vec<Problem>> {
+    let router = Routing::default().load(config, accounts)?;
+    Ok(router.map(|router| warnings(&router, &config.mail)).unwrap_or_default())
 }
 
 /// Why a file was not read.

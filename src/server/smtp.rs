@@ -231,7 +231,7 @@ impl Reception {
         let mut rest = octets;
         let after = loop {
             self.rounds = self.rounds.wrapping_add(1);
-            if self.rounds % ROUNDS == 0 {
+            if self.rounds.is_multiple_of(ROUNDS) {
                 shard::yield_now().await;
             }
             match self.dialogue.advance(&mut rest, &mut self.out) {

@@ -22,6 +22,8 @@ pub struct Status {
     pub pid: u32,
     /// "running", "draining" or "stopping".
     pub phase: String,
+    /// What it speaks: "ftp", "smtp".
+    pub protocols: Vec<String>,
     /// Seconds since it started.
     pub uptime_seconds: f64,
     /// What waits, all shards together; absent without SMTP.
@@ -75,7 +77,7 @@ impl Depth {
         Self {
             messages: mail.queue_messages.value(),
             bytes: mail.queue_bytes.value(),
-            oldest: Some(mail.queue_oldest.value() / 1000).filter(|oldest| *oldest > 0),
+            oldest: Some(mail.queue_oldest.value()).filter(|oldest| *oldest > 0),
             segments: mail.segments.value(),
             segments_free: mail.segments_free.value(),
             condemned: mail.condemned.value(),
@@ -105,8 +107,14 @@ pub(super) struct Seen {
 }
 
 impl Status {
-    /// Gathers everything; `mail` says whether there is SMTP.
-    pub(super) fn gather(metrics: &Arc<Metrics>, phase: &str, boards: &[Seen], mail: bool) -> Self {
+    /// Gathers everything.
+    pub(super) fn gather(
+        metrics: &Arc<Metrics>,
+        phase: &str,
+        boards: &[Seen],
+        protocols: &[&str],
+    ) -> Self {
+        let mail = protocols.contains(&"smtp");
         let shard = |(index, seen): (usize, &Seen)| {
             let counters = metrics.shard(index);
             Shard {
@@ -126,6 +134,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             phase: phase.to_owned(),
+            protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
             uptime_seconds: metrics.uptime().as_secs_f64(),
             queue,
             shards,
@@ -157,10 +166,10 @@ mod tests {
         let seen = Seen { connections: 5, beat_age: Duration::from_millis(1500), panics: 1 };
         let (one, two) = (&metrics.shard(0).mail, &metrics.shard(1).mail);
         one.queue_messages.show(2);
-        one.queue_oldest.show(90_500);
+        one.queue_oldest.show(90);
         two.queue_messages.show(3);
         two.segments.show(4);
-        let status = Status::gather(&metrics, "running", &[seen, seen], true);
+        let status = Status::gather(&metrics, "running", &[seen, seen], &["smtp"]);
         assert_eq!(status.metrics["sluicegate_received_bytes_total"], 7.0);
         assert_eq!(status.metrics["sluicegate_logins_total{result=\"ok\"}"], 3.0);
         assert_eq!((status.shards[0].received_bytes, status.shards[1].received_bytes), (0, 7));
@@ -169,7 +178,7 @@ mod tests {
         assert_eq!((status.queue, status.shards[1].queue.unwrap().messages), (Some(depth), 3));
         let text = serde_json::to_string(&status).unwrap();
         assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
-        assert_eq!(Status::gather(&metrics, "running", &[], false).queue, None);
+        assert_eq!(Status::gather(&metrics, "running", &[], &["ftp"]).queue, None);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod pacemaker;
 mod place;
 pub mod preflight;
 pub mod privileges;
+pub mod probe;
 mod ring;
 mod start;
 mod sys;

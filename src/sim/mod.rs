@@ -32,6 +32,8 @@ pub mod pipe;
 pub mod preflight;
 #[path = "../shard/privileges.rs"]
 pub mod privileges;
+#[path = "../shard/probe.rs"]
+pub mod probe;
 pub mod rng;
 pub mod start;
 pub mod task;

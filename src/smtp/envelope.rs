@@ -53,6 +53,7 @@ pub struct To {
 
 /// How the client spoke (RFC 3848, RFC 6531 §4.3): the `with` of the trace header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Protocol {
     /// EHLO rather than HELO.
     pub extended: bool,

@@ -242,10 +242,9 @@ impl Session {
     pub fn timer(&self) -> Timer {
         match self.state {
             _ if self.asked.is_some() => Timer::None,
-            State::Data(_) | State::Chunk(..) | State::Chunks(_) | State::Skip { .. } => {
-                Timer::Message
-            }
-            State::Idle | State::Mail(_) | State::Closing => {
+            State::Data(_) | State::Chunk(..) | State::Chunks(_) => Timer::Message,
+            // The octets of a refused BDAT belong to that command: no message has begun.
+            State::Idle | State::Mail(_) | State::Skip { .. } | State::Closing => {
                 Timer::Command(self.settings.idle_seconds)
             }
         }
@@ -270,8 +269,9 @@ impl Session {
             return Some(Next::Receive);
         }
         match (self.ending, &self.state) {
-            // A message that has begun is taken.
-            (None, _) | (Some(Ending::Drain), State::Chunks(_)) => {}
+            (None, _) => {}
+            // A message that has begun is taken, unless it has failed.
+            (Some(Ending::Drain), State::Chunks(receiving)) if !receiving.has_failed() => {}
             (Some(Ending::Drain), _) => {
                 self.close(reply::DRAINING, out);
                 return None;

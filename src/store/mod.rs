@@ -9,5 +9,6 @@ pub mod accounts;
 pub mod files;
 #[cfg(feature = "server")]
 pub mod lock;
+#[cfg(feature = "server")]
 pub mod maildir;
 pub mod spool;

@@ -186,8 +186,12 @@ class Postfix:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(DEADLINE_SECONDS)
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            eventually(self._group_is_gone, "the processes of Postfix are gone", DEADLINE_SECONDS)
         self._users.remove()
+
+    def _group_is_gone(self):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return True
+        return False

@@ -105,7 +105,7 @@ class PrivatePostfix(MailCase):
             options=["BODY=8BITMIME", "SMTPUTF8"],
             recipients=[self.address("jürgen")],
         )
-        self.assertTrue(self.body_of(sent) == EIGHT_BITS)
+        self.assertEqual(self.body_of(sent), EIGHT_BITS, self.relay.log())
 
     def test_many_messages_and_sizes(self):
         chance = random.Random(11)

@@ -90,7 +90,7 @@ class Smtplib(MailCase):
                 f"a@{DOMAIN}",
                 [self.address()],
                 letter(b"dsn\r\n"),
-                mail_options=["RET=HDRS", "ENVID=abc+2Bdef", "SIZE=400"],
+                mail_options=["RET=HDRS", "ENVID=abc+2Bdef"],
                 rcpt_options=["NOTIFY=FAILURE,DELAY", f"ORCPT=rfc822;user@{DOMAIN}"],
             )
         self.arrived()

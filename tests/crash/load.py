@@ -19,6 +19,7 @@ import time
 TIMEOUT_SECONDS = 60
 LOCAL = "box.test"
 DISCARDED = "void.test"
+BROKEN_OFF = "broken off by the client"
 NUMBER = re.compile(rb"^X-Load: (\d+)\r?$", re.MULTILINE)
 
 
@@ -320,7 +321,7 @@ class Load:
     def _break_off(self, session, chance):
         """A message that ends in the middle of its data: it must not appear anywhere."""
         message, content = self.ledger.new(9000, [f"u0@{LOCAL}"], self.epoch)
-        self.ledger.settle(message, "refused", "broken off")
+        self.ledger.settle(message, "refused", BROKEN_OFF)
         if session.envelope(message.recipients) is None and session.ask("DATA")[0] == 354:
             session.send(stuffed(content)[: chance.randrange(8000)])
-        raise Gone("broken off")
+        raise Gone(BROKEN_OFF)

@@ -13,10 +13,14 @@ class Damaged(Exception):
     """Not a message that anybody sent."""
 
 
-def original(content):
-    """A delivered message without what delivery adds: Return-Path and one Received."""
+ADDED_AT_RECEIPT = (b"Received:",)
+ADDED_AT_DELIVERY = (b"Return-Path:", b"Received:")
+
+
+def original(content, added):
+    """A message without the lines that were added on top."""
     rest = content
-    for name in (b"Return-Path:", b"Received:"):
+    for name in added:
         if rest[: len(name)].lower() != name.lower():
             raise Damaged(f"no {name.decode()} where it should be: {rest[:60]!r}")
         while True:
@@ -70,7 +74,7 @@ class Survey:
         self._hash.update(f"{path.parent.parent.name}/{path.name}\n".encode())
         self._hash.update(hashlib.sha256(content).digest())
         try:
-            message = verify(ledger, original(content), path.name)
+            message = verify(ledger, original(content, ADDED_AT_DELIVERY), path.name)
         except Damaged as damage:
             self.damage.append(f"{address}: {damage}")
             return
@@ -103,7 +107,7 @@ class Export:
         for path in sorted(directory.glob("*.eml")) if directory.is_dir() else []:
             envelope = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             try:
-                content = path.read_bytes()
+                content = original(path.read_bytes(), ADDED_AT_RECEIPT)
                 message = verify(ledger, content, path.name)
             except Damaged as damage:
                 self.damage.append(f"spool: {damage}")
@@ -111,9 +115,21 @@ class Export:
             self.pending[message.number].update(unsettled(envelope))
 
 
+    def waiting(self):
+        """(number, address) of everything that is still to be put into a mailbox."""
+        return {
+            (number, address)
+            for number, addresses in self.pending.items()
+            for address in addresses
+            if address.endswith("@" + load.LOCAL)
+        }
+
+
 def unsettled(envelope):
-    """Addresses of an exported envelope that are not delivered yet."""
-    return {one["address"] for one in envelope["recipients"]}
+    """Addresses of an exported message that are not done with."""
+    return {
+        one["address"] for one in envelope["targets"] if one["state"] in ("waiting", "deferred")
+    }
 
 
 def lost(ledger, survey, export=None, entries=None):

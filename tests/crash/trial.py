@@ -130,29 +130,33 @@ class Trial:
 
     def wait_acked(self, more):
         """Until so many more are acknowledged."""
-        self._wait(lambda have: len(self.ledger.of("acked")) >= have + more, "acked", f"{more} more 250")
+        self._wait(lambda: len(self.ledger.of("acked")), more, f"{more} more 250")
 
     def wait_refused(self, more, codes):
         """Until so many more are refused; all of them with one of these codes."""
-        self._wait(lambda have: len(self.ledger.of("refused")) >= have + more, "refused", "refusals")
+        self._wait(lambda: len(self.told()), more, f"{more} more refusals")
         expect(self.only_codes(codes), f"refused otherwise: {self.refusals()}")
-        expect(self.refused_with(codes), "nobody was told")
 
-    def _wait(self, condition, state, what):
-        have = len(self.ledger.of(state))
+    def _wait(self, count, more, what):
+        wanted = count() + more
         deadline = time.monotonic() + WAIT_SECONDS
-        while not condition(have):
+        while count() < wanted:
+            log = self.server.log()
             if time.monotonic() > deadline:
-                raise Failed(f"not within {WAIT_SECONDS} s: {what}; {self.refusals()}; {self.server.log()}")
+                raise Failed(f"not within {WAIT_SECONDS} s: {what}; {self.refusals()}; {log}")
             if self.server.process.poll() is not None:
-                raise Failed(f"the server ended with {self.server.process.returncode}: {self.server.log()}")
+                raise Failed(f"the server ended with {self.server.process.returncode}: {log}")
             time.sleep(0.02)
 
     # ------------------------------------------------------------ refusals
 
+    def told(self):
+        """What clients were told who did not hang up themselves."""
+        return [one.answer for one in self.ledger.of("refused") if one.answer != load.BROKEN_OFF]
+
     def refusals(self):
         """What clients were told, each text once."""
-        return sorted({one.answer for one in self.ledger.of("refused") if one.answer != "broken off"})
+        return sorted(set(self.told()))
 
     def refused_with(self, codes):
         """Was somebody told that?"""
@@ -161,10 +165,6 @@ class Trial:
     def only_codes(self, codes):
         """Was nobody told anything else?"""
         return all(text.startswith(tuple(codes)) for text in self.refusals())
-
-    def only_broken_off(self):
-        """Was nobody refused but those who hung up themselves?"""
-        return not self.refusals()
 
     # ------------------------------------------------------------ others
 

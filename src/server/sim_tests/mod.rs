@@ -18,6 +18,7 @@ mod house;
 mod limits;
 mod mail;
 mod mail_crashes;
+mod mail_faults;
 mod meanwhile;
 mod post;
 mod races;

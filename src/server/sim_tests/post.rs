@@ -129,7 +129,7 @@ pub(super) fn mailbox(disk: &Disk, user: &str) -> Vec<Vec<u8>> {
 
 fn body(octets: Vec<u8>) -> Vec<u8> {
     let at = octets.windows(9).position(|nine| nine == b"Subject: ");
-    at.map_or(octets.clone(), |at| octets[at..].to_vec())
+    octets[at.unwrap_or(0)..].to_vec()
 }
 
 /// Asserts that nothing of any session is left, and ends the server.

@@ -164,7 +164,7 @@ pub(super) struct Player {
 impl Stage for Player {
     type SetUp = SetUp;
 
-    fn new(set_up: &SetUp, log: &mut String) -> Self {
+    fn new(set_up: &SetUp, _log: &mut String) -> Self {
         let mut out = Outbox::default();
         let settings = Rc::new(set_up.settings.clone());
         let local = "192.0.2.1:25".parse().unwrap();
@@ -189,7 +189,6 @@ impl Stage for Player {
         player.receive(set_up.before, &mut String::new());
         player.said.clear();
         player.hold = set_up.hold;
-        log.push_str("");
         player
     }
 

@@ -1,75 +1,230 @@
 //! store::spool::adopt – logs of shards that exist no more, taken over by one that does.
 //!
 //! ```text
-//!   shard-M ─ read ─▶ messages and notes ─▶ own log, durably ─▶ shard-M renamed to shard-M.adopted, durably
-//!        large/ID ─ renamed ─▶ own large/ID, durably ┘            └─▶ its files removed, then itself
+//!   shard-J/ADOPTING says "M, and from generation G on"
+//!   shard-M ─ read ─▶ messages, notes ─▶ own log from generation G on, durably
+//!   shard-M renamed to shard-M.adopted-J, durably          ◀── from here on the messages are J's
+//!   ADOPTING removed, durably
+//!   large files moved to J's, durably; what is left of shard-M.adopted-J removed
 //! ```
-//! Crash before the rename: the log is read again; messages that the own log has already are skipped –
-//! none of them can have been settled, since nobody is told of any before this is over – and a large file
-//! that was moved already is found in its new place. Crash after it: what is left is only removed.
+//! Nobody is told of a message, and none is taken from a client, before all this is over.
+//! Crash before the rename: the next start of J (or of who adopts J) finds ADOPTING and no
+//! shard-M.adopted-J, and removes its segments from generation G on: all of that was copies. Crash
+//! after it: ADOPTING is only removed. Crash later: what is left is finished.
+//! So a message counts in one of the two logs at any time, whatever number of shards comes next.
+//! A damaged log becomes shard-M.damaged-J instead and is kept, less what could be read.
 //!
-//! Promises: no message is in none of the two logs at any time.
+//! Promises: adoption as a whole happens or does not.
 
-use std::io;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
+use std::str::FromStr;
 
 use super::QueueId;
 use super::bell::Outcome;
 use super::disk;
 use super::fold::{Held, Octets};
-use super::format::Kind;
+use super::format::{Kind, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::large;
 use super::log::{Found, Trouble};
 use super::recover::{self, Log};
+use super::segment;
 use super::state::{Entry, Inner};
-use crate::shard::{FileKind, Root};
+use crate::shard::{Dir, FileKind, Root};
 
 /// Octets handed to the committer before it is waited for.
 const AHEAD_BYTES_MAX: u64 = 4 << 20;
-const SUFFIX: &str = ".adopted";
+/// What an adopted log is called, and a damaged one; the adopter's number follows.
+const ADOPTED: &str = ".adopted-";
+const DAMAGED: &str = ".damaged-";
+const INTENT: &[u8] = b"ADOPTING";
+const INTENT_NEW: &[u8] = b"ADOPTING.tmp";
 
-/// Logs that shard `own` of `shards` is to adopt, and what is left of those adopted before.
-pub(super) async fn orphans(
-    root: &Root,
-    own: u32,
-    shards: u32,
-) -> io::Result<(Vec<u32>, Vec<Vec<u8>>)> {
-    let (mut logs, mut left) = (Vec::new(), Vec::new());
+/// What lies beside the own log and is this shard's business.
+#[derive(Default)]
+pub(super) struct Orphans {
+    /// Logs to be adopted.
+    pub(super) logs: Vec<u32>,
+    /// Logs that were adopted, by whom, and where they are.
+    left: Vec<(u32, String)>,
+}
+
+/// Looks for logs that shard `own` of `shards` is to adopt, and what is left of those adopted before.
+pub(super) async fn orphans(root: &Root, own: u32, shards: u32) -> io::Result<Orphans> {
+    let mut orphans = Orphans::default();
     for item in disk::list(root, b"", FileKind::Directory).await? {
-        let Ok(name) = std::str::from_utf8(&item.name) else { continue };
+        let Ok(name) = String::from_utf8(item.name) else { continue };
         let Some(rest) = name.strip_prefix("shard-") else { continue };
-        let digits = rest.strip_suffix(SUFFIX).unwrap_or(rest);
-        let Ok(number) = digits.parse::<u32>() else { continue };
-        if number % shards != own || number.to_string() != digits {
-            continue;
-        }
-        if digits != rest {
-            left.push(item.name);
-        } else if number >= shards {
-            logs.push(number);
+        let parts = rest.split_once(ADOPTED).or_else(|| rest.split_once(DAMAGED));
+        let parse =
+            |digits: &str| digits.parse::<u32>().ok().filter(|number| number.to_string() == digits);
+        match parts {
+            Some((of, by)) => {
+                let by = parse(by).filter(|by| *by == own || *by >= shards && by % shards == own);
+                if let (Some(_), Some(by)) = (parse(of), by) {
+                    orphans.left.push((by, name));
+                }
+            }
+            None => {
+                let number = parse(rest).filter(|one| *one >= shards && one % shards == own);
+                orphans.logs.extend(number);
+            }
         }
     }
-    Ok((logs, left))
+    Ok(orphans)
+}
+
+fn path_of(shard: u32) -> String {
+    format!("shard-{shard}")
+}
+
+async fn unlink(dir: &Dir, name: &[u8]) -> io::Result<()> {
+    match dir.unlink(name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// Ends an adoption by `shard` that a crash interrupted: it never was, or it is done.
+pub(super) async fn resume(root: &Root, shard: u32) -> io::Result<()> {
+    let path = path_of(shard);
+    let file = match root.open_file(format!("{path}/ADOPTING").as_bytes()).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let says = disk::read(&file, 0, 64).await?;
+    let numbers = std::str::from_utf8(&says).ok().and_then(|says| {
+        let (of, from) = says.trim().split_once(' ')?;
+        Some((of.parse::<u32>().ok()?, from.parse::<u64>().ok()?))
+    });
+    let (of, from) = numbers.ok_or(ErrorKind::InvalidData)?;
+    let mut happened = false;
+    for suffix in [ADOPTED, DAMAGED] {
+        match root.stat(format!("shard-{of}{suffix}{shard}").as_bytes()).await {
+            Ok(_) => happened = true,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let dir = root.open_dir(path.as_bytes()).await?;
+    if !happened {
+        for item in disk::list(root, path.as_bytes(), FileKind::File).await? {
+            if segment::number(&item.name).is_none() {
+                continue;
+            }
+            let place = [path.as_bytes(), b"/", &item.name].concat();
+            let start = disk::read(&root.open_file(&place).await?, 0, SEGMENT_HEADER_BYTES).await?;
+            if SegmentHeader::decode(&start).is_some_and(|header| header.generation >= from) {
+                dir.unlink(&item.name).await?;
+            }
+        }
+        disk::sync_dir(&dir).await?;
+    }
+    dir.unlink(INTENT).await?;
+    disk::sync_dir(&dir).await
+}
+
+/// Says that a log is being adopted, and from where on its messages lie in the own one.
+async fn intend(inner: &Inner, of: u32) -> io::Result<()> {
+    let from = {
+        let mut state = inner.state.borrow_mut();
+        // Segments used from now on have larger generations than this one and those before it.
+        if let Some(current) = state.current.take() {
+            state.sealed.push_back(current);
+        }
+        let last = state.sealed.iter().map(|segment| segment.generation()).max();
+        last.unwrap_or(0) + 1
+    };
+    unlink(&inner.dir, INTENT_NEW).await?;
+    let file = inner.dir.create(INTENT_NEW, disk::FILE_MODE).await?;
+    disk::write_all(&file, format!("{of} {from}\n").as_bytes(), 0).await?;
+    disk::sync(&file).await?;
+    inner.dir.rename(INTENT_NEW, &inner.dir, INTENT, true).await?;
+    disk::sync_dir(&inner.dir).await
 }
 
 /// Takes over one log; its messages are durable in the own one afterwards.
-pub(super) async fn adopt(inner: &Rc<Inner>, number: u32) -> io::Result<Vec<Found>> {
-    let path = format!("shard-{number}").into_bytes();
-    let log = recover::read(&inner.root, &path, number).await?;
-    if log.damaged {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "damaged log of another shard"));
+pub(super) async fn adopt(
+    inner: &Rc<Inner>,
+    orphans: &Orphans,
+    number: u32,
+) -> io::Result<Vec<Found>> {
+    let path = path_of(number);
+    resume(&inner.root, number).await?;
+    let log = recover::read(&inner.root, path.as_bytes(), number).await?;
+    let theirs = inner.root.open_dir(format!("{path}/large").as_bytes()).await;
+    if let Ok(theirs) = &theirs {
+        let wanted = log.messages.iter().filter(|(_, held)| held.octets != Octets::Inline);
+        let wanted = wanted.map(|(id, _)| *id).collect();
+        finish(&inner.root, orphans, number, theirs, &wanted).await?;
     }
     {
         let mut state = inner.state.borrow_mut();
         state.last_id = state.last_id.max(log.last_id);
     }
+    intend(inner, number).await?;
+    let found = copy(inner, &log).await?;
+    let suffix = if log.damaged { DAMAGED } else { ADOPTED };
+    let taken = format!("{path}{suffix}{}", inner.shard);
+    let above = inner.root.open_dir(b"").await?;
+    above.rename(path.as_bytes(), &above, taken.as_bytes(), false).await?;
+    disk::sync_dir(&above).await?;
+    inner.dir.unlink(INTENT).await?;
+    disk::sync_dir(&inner.dir).await?;
+    if log.damaged {
+        tracing::error!(kept = %taken, "a damaged spool was adopted as far as it could be read");
+    }
+    let left = Orphans { logs: Vec::new(), left: vec![(inner.shard, taken)] };
+    finish_own(inner, &left).await?;
+    Ok(found)
+}
+
+/// Finishes what the own shard adopted.
+pub(super) async fn finish_own(inner: &Inner, orphans: &Orphans) -> io::Result<()> {
+    let wanted = {
+        let state = inner.state.borrow();
+        let large = state.live.iter().filter(|(_, live)| live.large.is_some());
+        large.map(|(id, _)| *id).collect()
+    };
+    finish(&inner.root, orphans, inner.shard, &inner.large, &wanted).await
+}
+
+/// Moves the large files that shard `by` needs from the logs it adopted, and removes those.
+async fn finish(
+    root: &Root,
+    orphans: &Orphans,
+    by: u32,
+    target: &Dir,
+    wanted: &BTreeSet<QueueId>,
+) -> io::Result<()> {
+    for (_, path) in orphans.left.iter().filter(|(one, _)| *one == by) {
+        let large = format!("{path}/large").into_bytes();
+        if let Ok(from) = root.open_dir(&large).await {
+            for item in disk::list(root, &large, FileKind::File).await? {
+                let name = std::str::from_utf8(&item.name).ok();
+                let id = name.and_then(|name| QueueId::from_str(name).ok());
+                if id.is_some_and(|id| wanted.contains(&id)) {
+                    from.rename(&item.name, target, &item.name, true).await?;
+                }
+            }
+            disk::sync_dir(target).await?;
+            disk::sync_dir(&from).await?;
+        }
+        if path.contains(ADOPTED) {
+            clear(root, path.as_bytes()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what a log holds to the own one, durably.
+async fn copy(inner: &Rc<Inner>, log: &Log) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     let (mut waiting, mut ahead) = (Vec::new(), 0);
     for (id, held) in &log.messages {
-        if inner.state.borrow().live.contains_key(id) {
-            continue;
-        }
-        let mut entry = entry(inner, &log, &path, *id, held).await?;
+        let mut entry = entry(inner, log, *id, held).await?;
         let outcome = Outcome::new();
         entry.outcome = Some(Rc::clone(&outcome));
         ahead += disk::wide(entry.bytes());
@@ -92,11 +247,6 @@ pub(super) async fn adopt(inner: &Rc<Inner>, number: u32) -> io::Result<Vec<Foun
     all(&mut waiting).await?;
     // The notes, too.
     inner.write(Entry::new(None, QueueId(0), Vec::new())).await.map_err(broken)?;
-    let above = inner.root.open_dir(b"").await?;
-    let taken = [&path[..], SUFFIX.as_bytes()].concat();
-    above.rename(&path, &above, &taken, false).await?;
-    disk::sync_dir(&above).await?;
-    clear(&inner.root, &taken).await?;
     Ok(found)
 }
 
@@ -111,38 +261,22 @@ async fn all(waiting: &mut Vec<Rc<Outcome>>) -> io::Result<()> {
     Ok(())
 }
 
-async fn entry(
-    inner: &Inner,
-    log: &Log,
-    path: &[u8],
-    id: QueueId,
-    held: &Held,
-) -> io::Result<Entry> {
+async fn entry(inner: &Inner, log: &Log, id: QueueId, held: &Held) -> io::Result<Entry> {
     let meta = held.meta.clone();
     match held.octets {
         Octets::Inline => {
-            let segment = log.segment(held).ok_or(io::ErrorKind::NotFound)?;
+            let segment = log.segment(held).ok_or(ErrorKind::NotFound)?;
             let body = recover::body(segment, held.position, held.record_bytes).await?;
             let entry = Entry { body, ..Entry::new(Some(Kind::Message), id, meta) };
             large::fitting(inner, entry).await
         }
-        Octets::Large(size, sum) => {
-            let name = id.to_string().into_bytes();
-            let theirs = inner.root.open_dir(&[path, b"/large"].concat()).await?;
-            match theirs.rename(&name, &inner.large, &name, true).await {
-                Ok(()) => {}
-                // It was moved before a crash, or is lost.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-            disk::sync_dir(&inner.large).await?;
-            Ok(Entry::pointer(id, meta, size, sum))
-        }
+        // Its file follows when the log is adopted.
+        Octets::Large(size, sum) => Ok(Entry::pointer(id, meta, size, sum)),
     }
 }
 
 /// Removes an adopted log: the files, `large`, the directory.
-pub(super) async fn clear(root: &Root, path: &[u8]) -> io::Result<()> {
+async fn clear(root: &Root, path: &[u8]) -> io::Result<()> {
     let above = root.open_dir(b"").await?;
     let dir = root.open_dir(path).await?;
     for (dir, path) in [
@@ -156,7 +290,7 @@ pub(super) async fn clear(root: &Root, path: &[u8]) -> io::Result<()> {
     }
     match dir.remove_dir(b"large").await {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     above.remove_dir(path).await?;

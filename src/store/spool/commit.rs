@@ -63,7 +63,7 @@ pub(super) async fn run(inner: Rc<Inner>) {
     state.phase = Phase::Written;
     let left = std::mem::take(&mut state.queue);
     drop(state);
-    left.iter().for_each(|entry| entry.tell(Err(Trouble::Broken)));
+    left.iter().for_each(|entry| refuse(&inner, entry, Trouble::Broken));
     inner.keep.ring();
 }
 
@@ -106,7 +106,9 @@ async fn work(inner: &Rc<Inner>) -> bool {
             }
             continue;
         };
+        inner.state.borrow_mut().busy_since = Some(begun);
         let written = if batch.bytes == 0 { Ok(()) } else { write(&batch).await };
+        inner.state.borrow_mut().busy_since = None;
         match written {
             Ok(()) => finish(inner, &batch, begun),
             Err(error) => fail(inner, batch, &error),
@@ -130,8 +132,16 @@ fn unable(inner: &Inner) -> Option<bool> {
         release_carried(&mut state, entry.id);
     }
     drop(state);
-    told.iter().for_each(|entry| entry.tell(Err(trouble)));
+    told.iter().for_each(|entry| refuse(inner, entry, trouble));
     Some(closing)
+}
+
+/// Says no to what was never written.
+fn refuse(inner: &Inner, entry: &Entry, trouble: Trouble) {
+    if entry.large.is_some() && !entry.carried {
+        inner.large.unlink_detached(entry.id.to_string().as_bytes());
+    }
+    entry.tell(Err(trouble));
 }
 
 fn release_carried(state: &mut State, id: QueueId) {

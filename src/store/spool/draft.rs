@@ -181,7 +181,11 @@ impl Draft {
                 large.write(&octets).await?;
                 drop((octets, charge));
                 let (file, size, sum) = large.finish(id).await?;
-                inner.write(Entry::pointer(id, meta, size, sum)).await?;
+                let Some(written) = inner.enqueue(Entry::pointer(id, meta, size, sum)) else {
+                    inner.large.unlink_detached(id.to_string().as_bytes());
+                    return Err(Trouble::Broken);
+                };
+                written.known().await?;
                 kept.set(Some((file, size, sum)));
                 Ok(())
             };

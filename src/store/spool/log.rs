@@ -131,6 +131,9 @@ impl Spool {
             state.free_wanted = true;
             self.0.keep.ring();
         }
+        if state.busy_since.is_some_and(|since| shard::now().since(since) > HUNG) {
+            return Err(Trouble::Broken);
+        }
         if let Some(trouble) = state.trouble {
             let left = state.current.as_ref().map_or(0, |current| current.room());
             if left < octets.saturating_mul(2) || state.current.is_none() {
@@ -196,7 +199,7 @@ impl Spool {
     /// noted before this call; what is noted later stays noted). Begins at once, not when first polled.
     ///
     /// # Errors
-    /// [`Trouble`]; the old record stays.
+    /// [`Trouble`], also when the message is being carried on already; the old record stays.
     pub fn carry(
         &self,
         id: QueueId,
@@ -204,7 +207,7 @@ impl Spool {
     ) -> impl Future<Output = Result<(), Trouble>> + use<> {
         let carrying = Carrying::begin(&self.0, id);
         async move {
-            let Some((carrying, source)) = carrying else { return Ok(()) };
+            let Some((carrying, source)) = carrying? else { return Ok(()) };
             let inner = Rc::clone(&carrying.inner);
             let entry = match source {
                 Source::File(size, sum) => Entry::pointer(id, meta, size, sum),
@@ -243,6 +246,8 @@ impl Spool {
     }
 }
 
+/// A write that takes longer than this does not look like one that ends.
+const HUNG: Duration = Duration::from_secs(20);
 /// How often one who closes looks whether it is over.
 const CLOSE_LOOK: Duration = Duration::from_millis(50);
 
@@ -261,9 +266,14 @@ enum Source {
 
 impl Carrying {
     /// From now on notes are remembered; `None` when the message is settled.
-    fn begin(inner: &Rc<Inner>, id: QueueId) -> Option<(Self, Source)> {
+    fn begin(inner: &Rc<Inner>, id: QueueId) -> Result<Option<(Self, Source)>, Trouble> {
         let mut state = inner.state.borrow_mut();
-        let live = state.live.get_mut(&id).filter(|live| !live.settled)?;
+        let Some(live) = state.live.get_mut(&id).filter(|live| !live.settled) else {
+            return Ok(None);
+        };
+        if live.carrying.is_some() {
+            return Err(Trouble::Broken);
+        }
         live.carrying = Some(Vec::new());
         let source = match live.large {
             Some(sum) => Source::File(live.size, sum),
@@ -272,7 +282,7 @@ impl Carrying {
                 Source::Record(pin, live.position, live.record_bytes)
             }
         };
-        Some((Self { inner: Rc::clone(inner), id, queued: false }, source))
+        Ok(Some((Self { inner: Rc::clone(inner), id, queued: false }, source)))
     }
 
     /// Queues the new record, and behind it what was noted since its `meta` was made.

@@ -96,4 +96,5 @@ impl FromStr for QueueId {
 }
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;

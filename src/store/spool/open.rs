@@ -44,6 +44,7 @@ pub(super) async fn open(
     let path = format!("shard-{shard}");
     let dir = disk::make_dir(root, &above, path.as_bytes()).await?;
     let large = disk::make_dir(root, &dir, format!("{path}/large").as_bytes()).await?;
+    adopt::resume(root, shard).await?;
     let log = recover::read(root, path.as_bytes(), shard).await?;
     let damaged = log.damaged;
     let mut found = found(&log);
@@ -82,12 +83,10 @@ pub(super) async fn open(
 /// What the running log is needed for.
 async fn settle_in(inner: &Rc<Inner>, shards: u32, damaged: bool) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
-    let (logs, left) = adopt::orphans(&inner.root, inner.shard, shards).await?;
-    for path in left {
-        adopt::clear(&inner.root, &path).await?;
-    }
-    for number in logs {
-        let adopted = adopt::adopt(inner, number).await?;
+    let orphans = adopt::orphans(&inner.root, inner.shard, shards).await?;
+    adopt::finish_own(inner, &orphans).await?;
+    for number in orphans.logs.iter().copied() {
+        let adopted = adopt::adopt(inner, &orphans, number).await?;
         tracing::info!(shard = number, messages = adopted.len(), "adopted a spool");
         found.extend(adopted);
     }
@@ -156,6 +155,7 @@ fn state(log: Log) -> State {
         number: log.number,
         last_id: log.last_id,
         drafts: 0,
+        busy_since: None,
         trouble: None,
         free_bytes: u64::MAX,
         free_asked: shard::now(),

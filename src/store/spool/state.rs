@@ -87,6 +87,8 @@ pub(super) struct State {
     pub(super) number: u64,
     pub(super) last_id: u64,
     pub(super) drafts: u64,
+    /// When the write in flight began.
+    pub(super) busy_since: Option<Instant>,
     /// Why no segment can be had.
     pub(super) trouble: Option<Trouble>,
     pub(super) free_bytes: u64,
@@ -258,15 +260,17 @@ impl State {
 
     /// A message became durable, or came to another place.
     pub(super) fn hold(&mut self, id: QueueId, live: Live) {
-        live.segment.hold(id, live.record_bytes);
-        let size = live.size;
+        let new = Rc::clone(&live.segment);
+        let (size, record_bytes) = (live.size, live.record_bytes);
         match self.live.insert(id, live) {
+            // The old segment may be the new one.
             Some(old) => old.segment.release(id, old.record_bytes),
             None => {
                 self.messages += 1;
                 self.bytes += size;
             }
         }
+        new.hold(id, record_bytes);
     }
 
     /// A message is durably settled; true when it has a file of its own.

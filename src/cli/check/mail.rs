@@ -1,0 +1,274 @@
+//! cli::check::mail – what mail needs: a spool that keeps what it was given, mailboxes, aliases.
+//!
+//! Not here: trying the disk (`shard::probe`), reading aliases (`server`).
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::human;
+use crate::config::{Config, Smtp};
+use crate::problem::{Finding, Problem};
+use crate::server::look_at_aliases;
+use crate::shard::probe::{self, Disk, Keeps, TRIES};
+use crate::store::accounts::Accounts;
+
+/// Slower than this, a disk limits what can be accepted more than anything else.
+const SLOW_WRITE: Duration = Duration::from_millis(50);
+
+pub(super) fn mail(config: &Config, smtp: &Smtp) -> Vec<Finding> {
+    let mut findings = domains(config, smtp);
+    findings.extend(spool(config, smtp));
+    findings.push(mailboxes(config));
+    findings.extend(aliases(config));
+    findings
+}
+
+fn domains(config: &Config, smtp: &Smtp) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok(format!("mail is taken for {}", smtp.domains.join(", ")))];
+    let public = smtp.listen.iter().any(|address| !address.ip().is_loopback());
+    if public && smtp.domains == ["localhost"] {
+        findings.push(Finding::warn(
+            "mail is taken for localhost only, and the world may connect",
+            "name your domains in [smtp] domains",
+        ));
+    }
+    let name = &config.server.hostname;
+    let literal = name.parse::<IpAddr>().is_ok();
+    if public && (literal || !name.trim_end_matches('.').contains('.')) {
+        findings.push(Finding::warn(
+            format!("{name} is no name that other mail servers can look up"),
+            "set [server] hostname to the name in the DNS",
+        ));
+    }
+    if !smtp.relay_from.is_empty() {
+        let networks: Vec<String> = smtp.relay_from.iter().map(ToString::to_string).collect();
+        findings.push(Finding::warn(
+            format!("relay_from {}: relaying elsewhere is not available yet", networks.join(", ")),
+            "mail of these networks for other domains needs an [[smtp.route]] to \"local\" or \"discard\"",
+        ));
+    }
+    findings
+}
+
+/// What exists of a path, so that it can be tried before the rest is made.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path)
+}
+
+/// Is there, or will be made; `None` when neither.
+fn there(config: &Config, key: &str, path: &Path) -> Result<&'static str, Finding> {
+    let shown = path.display();
+    if path.is_dir() {
+        Ok("")
+    } else if path.exists() {
+        Err(Finding::fail(format!("{key} {shown}: not a directory"), "name a directory"))
+    } else if path.starts_with(&config.server.data_dir) {
+        Ok(" will be made")
+    } else {
+        Err(Finding::fail(
+            format!("{key} {shown}: no such directory"),
+            "make it and give it to the user the server runs as, or change the key",
+        ))
+    }
+}
+
+fn spool(config: &Config, smtp: &Smtp) -> Vec<Finding> {
+    let shown = smtp.spool.display();
+    let made = match there(config, "[smtp] spool", &smtp.spool) {
+        Ok(made) => made,
+        Err(finding) => return vec![finding],
+    };
+    match probe::disk(existing(&smtp.spool)) {
+        Ok(disk) => judge(smtp, &disk, &format!("spool {shown}{made}")),
+        Err(error) => vec![Finding::fail(
+            format!("[smtp] spool {shown}: cannot write: {error}"),
+            "give it to the user the server runs as, and see that the disk is not full",
+        )],
+    }
+}
+
+fn judge(smtp: &Smtp, disk: &Disk, what: &str) -> Vec<Finding> {
+    let kind = &disk.kind;
+    let durable = match disk.keeps {
+        Keeps::Yes => Finding::ok(format!("{what} on {kind}")),
+        Keeps::No => Finding::warn(
+            format!("{what} on {kind}, which lives in memory: 250 is not durable here"),
+            "put [smtp] spool on a disk",
+        ),
+        Keeps::Unknown => Finding::warn(
+            format!(
+                "{what} on {kind}: 250 is not durable here unless what is behind it keeps every sync"
+            ),
+            "put [smtp] spool on a local disk with ext4 or xfs",
+        ),
+    };
+    let mut findings = vec![durable];
+    let direct =
+        if disk.direct { "O_DIRECT is taken" } else { "O_DIRECT is refused, fdatasync is used" };
+    let times = format!(
+        "spool: a durable write of 4 KiB takes {} (p50) to {} (p99) of {TRIES}; {direct}",
+        shown(disk.write_p50),
+        shown(disk.write_p99)
+    );
+    findings.push(if disk.write_p50 > SLOW_WRITE {
+        Finding::warn(
+            times,
+            "use a faster disk, or one with a write cache that survives a power cut",
+        )
+    } else {
+        Finding::ok(times)
+    });
+    let (free, reserve) = (human::size(disk.free_bytes), human::size(smtp.spool_reserve_bytes));
+    // One segment in use and one made ahead.
+    let segments = smtp.spool_segment_bytes.saturating_mul(2);
+    findings.push(if disk.free_bytes < smtp.spool_reserve_bytes {
+        Finding::warn(
+            format!("spool: {free} free, less than spool_reserve_bytes ({reserve}): every MAIL would get 452"),
+            "free space, or lower [smtp] spool_reserve_bytes",
+        )
+    } else if disk.free_bytes - smtp.spool_reserve_bytes < segments {
+        Finding::warn(
+            format!("spool: {free} free, hardly more than spool_reserve_bytes ({reserve})"),
+            "free space, or lower [smtp] spool_reserve_bytes and spool_segment_bytes",
+        )
+    } else {
+        Finding::ok(format!("spool: {free} free, {reserve} of it in reserve"))
+    });
+    findings
+}
+
+fn shown(time: Duration) -> String {
+    let micros = time.as_micros();
+    if micros < 10_000 { format!("{micros} µs") } else { format!("{} ms", micros / 1000) }
+}
+
+fn mailboxes(config: &Config) -> Finding {
+    let root = &config.mail.root;
+    let shown = root.display();
+    let made = match there(config, "[mail] root", root) {
+        Ok(made) => made,
+        Err(finding) => return finding,
+    };
+    match tempfile::tempfile_in(existing(root)) {
+        Ok(_) => Finding::ok(format!("mailboxes in {shown}{made}")),
+        Err(error) => Finding::fail(
+            format!("[mail] root {shown}: cannot write: {error}"),
+            "give it to the user the server runs as",
+        ),
+    }
+}
+
+fn aliases(config: &Config) -> Vec<Finding> {
+    // What is wrong with users.toml is told elsewhere.
+    let accounts = Accounts::load(&config.users_file()).unwrap_or_default();
+    let file = &config.mail.aliases;
+    match look_at_aliases(config, &accounts) {
+        Err(problems) => problems.into_iter().map(Finding::from).collect(),
+        Ok(warnings) if !warnings.is_empty() => warnings.into_iter().map(warned).collect(),
+        Ok(_) if file.exists() => vec![Finding::ok(format!("aliases {}", file.display()))],
+        Ok(_) => vec![Finding::ok(format!("aliases: none, {} does not exist", file.display()))],
+    }
+}
+
+fn warned(problem: Problem) -> Finding {
+    let remedy = problem.remedy.clone();
+    Finding::warn(Problem { remedy: String::new(), ..problem }.to_string(), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::Machine;
+    use crate::problem::Level;
+
+    fn config(text: &str, data: &Path) -> Config {
+        let machine = Machine { hostname: "edge".into(), cores: 1, directory: PathBuf::from("/") };
+        Config::parse(Path::new("s.toml"), text, &machine, Some(data)).unwrap()
+    }
+
+    fn disk() -> Disk {
+        Disk {
+            kind: "ext4".into(),
+            keeps: Keeps::Yes,
+            free_bytes: 1 << 40,
+            direct: true,
+            write_p50: Duration::from_micros(900),
+            write_p99: Duration::from_millis(12),
+        }
+    }
+
+    #[track_caller]
+    fn warns(change: impl FnOnce(&mut Disk), expected: &str) {
+        let config = config("[smtp]\n", Path::new("/d"));
+        let mut disk = disk();
+        change(&mut disk);
+        let findings = judge(config.smtp.as_ref().unwrap(), &disk, "spool /d/spool");
+        let warned: Vec<_> =
+            findings.iter().filter(|finding| finding.level == Level::Warn).collect();
+        let [one] = &warned[..] else { panic!("{findings:?}") };
+        assert!(one.what.contains(expected), "{one}");
+    }
+
+    #[test]
+    fn disks_are_judged() {
+        let config = config("[smtp]\n", Path::new("/d"));
+        let findings = judge(config.smtp.as_ref().unwrap(), &disk(), "spool /d/spool");
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "ok    spool /d/spool on ext4",
+                "ok    spool: a durable write of 4 KiB takes 900 µs (p50) to 12 ms (p99) of 20; O_DIRECT is taken",
+                "ok    spool: 1.0 TiB free, 256.0 MiB of it in reserve",
+            ]
+        );
+        let memory = |disk: &mut Disk| disk.keeps = Keeps::No;
+        warns(memory, "250 is not durable here");
+        warns(|disk| disk.keeps = Keeps::Unknown, "250 is not durable here unless");
+        warns(|disk| disk.write_p50 = Duration::from_millis(51), "takes 51 ms (p50)");
+        warns(|disk| disk.free_bytes = (256 << 20) - 1, "every MAIL would get 452");
+        warns(|disk| disk.free_bytes = 257 << 20, "hardly more than");
+    }
+
+    #[test]
+    fn domains_and_names_are_judged() {
+        let levels = |text: &str| -> Vec<Level> {
+            let config = config(text, Path::new("/d"));
+            domains(&config, config.smtp.as_ref().unwrap()).iter().map(|one| one.level).collect()
+        };
+        assert_eq!(levels("[smtp]\n"), [Level::Ok]);
+        assert_eq!(
+            levels("[smtp]\nlisten = [\"0.0.0.0:25\"]\n"),
+            [Level::Ok, Level::Warn, Level::Warn]
+        );
+        let text = "[server]\nhostname = \"mx.example.org\"\n[smtp]\nlisten = [\"0.0.0.0:25\"]\n\
+                    domains = [\"example.org\"]\n";
+        assert_eq!(levels(text), [Level::Ok]);
+        assert_eq!(levels("[smtp]\nrelay_from = [\"10.0.0.0/8\"]\n"), [Level::Ok, Level::Warn]);
+    }
+
+    #[test]
+    fn files_that_are_wrong_are_named() {
+        let data = tempfile::tempdir().unwrap();
+        let config = config("[smtp]\nspool = \"/no/such\"\n", data.path());
+        let smtp = config.smtp.as_ref().unwrap();
+        let found = spool(&config, smtp);
+        assert!(
+            found[0].level == Level::Fail && found[0].what.ends_with("no such directory"),
+            "{found:?}"
+        );
+        assert_eq!(mailboxes(&config).level, Level::Ok);
+        let all = |config: &Config| -> Vec<String> {
+            aliases(config).iter().map(ToString::to_string).collect()
+        };
+        assert!(all(&config)[0].starts_with("ok    aliases: none, "));
+        std::fs::write(data.path().join("aliases"), "postmaster: root@x.org\nbroken\n").unwrap();
+        let found = all(&config);
+        assert!(found[0].starts_with("FAIL  ") && found[0].contains("aliases:2:"), "{found:?}");
+        std::fs::write(data.path().join("mail"), "").unwrap();
+        assert_eq!(mailboxes(&config).level, Level::Fail);
+    }
+}
