@@ -114,6 +114,7 @@ enum Ending {
 
 /// One connection's dialogue.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about the client")]
 pub struct Session {
     settings: Rc<Settings>,
     peer: SocketAddr,
