@@ -145,7 +145,7 @@ fn lists_that_multiply_are_stopped() {
     };
     let fault = Aliases::parse("a: :include:/0", &mut load).unwrap_err().remove(0);
     assert_eq!(fault.what, "too many lists, or too long ones, in all");
-    assert!(loads <= 2 * crate::limits::ALIAS_LISTS_MAX, "{loads}");
+    assert!(loads <= 2 * ALIAS_LISTS_MAX, "{loads}");
 }
 
 #[test]

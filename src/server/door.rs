@@ -24,7 +24,8 @@ pub(super) async fn refuse(local: Rc<Local>, stream: Stream, why: Refusal, last:
 
 /// A place for one session, or why there is none: for the greeting of whoever refuses.
 pub(super) fn enter(local: &Rc<Local>, peer: IpAddr, protocol: Protocol) -> Result<Place, Refusal> {
-    if local.notice.phase() != Phase::Running {
+    // The whole server's phase: this shard may hear of it a moment later than another.
+    if local.shared.phase() != Phase::Running {
         return Err(Refusal::Draining);
     }
     let config = local.shared.config.load();

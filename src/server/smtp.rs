@@ -290,17 +290,18 @@ impl Reception {
             return Event::Gone;
         }
         loop {
-            let timer = self.dialogue.timer();
-            let began = shard::now();
-            let deadline = match timer {
-                Timer::Command(limit) => self.active.after(Duration::from_secs(u64::from(limit))),
-                Timer::Message => began.after(self.message.haste.left(self.least())),
-                Timer::None => Instant::NEVER,
+            let (began, deadline) = match self.dialogue.timer() {
+                Timer::Message => {
+                    let now = shard::now();
+                    (now, now.after(self.message.haste.left(self.least())))
+                }
+                Timer::Command(limit) => {
+                    let limit = Duration::from_secs(u64::from(limit));
+                    return self.event(self.active.after(limit), notice).await;
+                }
+                Timer::None => return self.event(Instant::NEVER, notice).await,
             };
             let event = self.event(deadline, notice).await;
-            if timer != Timer::Message {
-                return event;
-            }
             let octets = if let Event::Input(received) = &event { received.len() } else { 0 };
             self.message.haste.came(octets, shard::now().since(began));
             if !matches!(event, Event::Deadline) {

@@ -153,7 +153,7 @@ impl Dir {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error), block),
         };
-        let pace = if how.durable { Pace::Slow } else { Pace::Quick };
+        let pace = if how.durable { Pace::Durable } else { Pace::Quick };
         let work = move |octets: &[u8]| {
             let to =
                 place::To { dir: &fd, workshop: &workshop, name: &name, temporary: &temporary };

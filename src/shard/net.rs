@@ -424,6 +424,10 @@ impl Stream {
                 )
                 .is_err()
                 {
+                    // Closed by both sides since it was looked at: everything arrived.
+                    if self.unacknowledged() == 0 {
+                        continue;
+                    }
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
                 // Closed by both sides: that is said for as long as the last octets are under way.

@@ -22,8 +22,10 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Block, Board};
 
-/// Threads per shard for work that may take long: passwords, directory reading, syncs.
+/// Threads per shard for work that may take long: passwords, directory reading.
 const THREADS: usize = 4;
+/// Threads per shard for work that ends with a sync. A disk that hangs holds all of them, and nobody else.
+const DURABLE_THREADS: usize = 4;
 /// Threads per shard for short work that changes directories: several would only fight for the
 /// directory's lock, and each wake-up of another costs more than the work of the next job.
 const QUICK_THREADS: usize = 1;
@@ -33,6 +35,8 @@ const QUICK_THREADS: usize = 1;
 pub(super) enum Pace {
     /// Tens of microseconds, unless the disk is in trouble.
     Quick,
+    /// As long as the disk takes to make it durable.
+    Durable,
     /// Anything else.
     Slow,
 }
@@ -43,6 +47,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct Queue {
     slow: Line,
     quick: Line,
+    durable: Line,
     done: Mutex<Vec<u64>>,
 }
 
@@ -65,11 +70,14 @@ impl Queue {
         let queue = Arc::new(Self {
             slow: Line::default(),
             quick: Line::default(),
+            durable: Line::default(),
             done: Mutex::default(),
         });
-        for number in 0..THREADS + QUICK_THREADS {
+        let paces =
+            [(Pace::Slow, THREADS), (Pace::Quick, QUICK_THREADS), (Pace::Durable, DURABLE_THREADS)];
+        let threads = paces.into_iter().flat_map(|(pace, count)| std::iter::repeat_n(pace, count));
+        for (number, pace) in threads.enumerate() {
             let queue = Arc::clone(&queue);
-            let pace = if number < THREADS { Pace::Slow } else { Pace::Quick };
             std::thread::Builder::new()
                 .name(format!("worker-{index}-{number}"))
                 .spawn(move || queue.line(pace).work())?;
@@ -81,6 +89,7 @@ impl Queue {
         match pace {
             Pace::Quick => &self.quick,
             Pace::Slow => &self.slow,
+            Pace::Durable => &self.durable,
         }
     }
 

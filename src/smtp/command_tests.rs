@@ -546,6 +546,7 @@ fn original_recipients() {
     assert_eq!(original("utf-8;j\\x{F6}rg\\x{2B}x@d", LENIENT), pair("utf-8", "jörg+x@d"));
     assert_eq!(original("UTF-8;\\x{1F600}@d", LENIENT), pair("UTF-8", "😀@d"));
     assert_eq!(original("utf-8;jörg@d", UTF8), pair("utf-8", "jörg@d"));
+    assert_eq!(original("rfc822;j+C3+B6rg@d", UTF8), pair("utf-8", "jörg@d")); // as Postfix sends it
     assert_eq!(
         original(&format!("rfc822;{}", "x".repeat(493)), LENIENT).map(|it| it.1.len()),
         Ok(493)

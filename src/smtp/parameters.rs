@@ -146,10 +146,12 @@ fn original(value: &str, utf8: bool) -> Option<(String, String)> {
     if kind.is_empty() || !kind.bytes().all(is_atom) {
         return None;
     }
-    let address = if kind.eq_ignore_ascii_case("utf-8") {
-        xtext::decode_unitext(address, utf8)?
+    let (kind, address) = if kind.eq_ignore_ascii_case("utf-8") {
+        (kind, xtext::decode_unitext(address, utf8)?)
     } else {
-        xtext::decode(address)?
+        let address = xtext::decode_address(address)?;
+        // What is no US-ASCII is of the type that RFC 6533 has for it, whatever it was called.
+        (if address.is_ascii() { kind } else { "utf-8" }, address)
     };
     (!address.is_empty()).then(|| (kind.to_owned(), address))
 }

@@ -9,19 +9,23 @@ use std::fmt::Write as _;
 /// Decodes xtext. `None` unless every octet is an `xchar` or belongs to a `+` with two upper-case
 /// hexadecimal digits, and stands for printable US-ASCII.
 pub fn decode(text: &str) -> Option<String> {
-    let mut decoded = String::with_capacity(text.len());
+    // §4.4 wants this of ENVID.
+    decode_address(text).filter(|decoded| decoded.is_ascii())
+}
+
+/// Decodes the xtext of an address, which may also stand for UTF-8: with SMTPUTF8, Postfix writes
+/// `ORCPT=rfc822;j+C3+BCrgen@…`. No controls: CR and LF would come to stand in logs and notifications.
+pub fn decode_address(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
     let mut octets = text.bytes();
     while let Some(octet) = octets.next() {
-        let octet = match octet {
+        decoded.push(match octet {
             b'+' => hex(octets.next()?)? << 4 | hex(octets.next()?)?,
             b'!'..=b'~' if octet != b'=' => octet,
             _ => return None,
-        };
-        // §4.4 wants this of ENVID. Of ORCPT it is wanted here: what is no printable US-ASCII is no
-        // address of any type in use, and CR and LF would come to stand in logs and notifications.
-        matches!(octet, b' '..=b'~').then(|| decoded.push(char::from(octet)))?;
+        });
     }
-    Some(decoded)
+    String::from_utf8(decoded).ok().filter(|decoded| !decoded.contains(char::is_control))
 }
 
 /// Encodes printable US-ASCII as xtext; anything else becomes `?`.
@@ -119,6 +123,15 @@ mod tests {
                     "{text:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn addresses_in_utf_8() {
+        assert_eq!(decode_address("j+C3+BCrgen@example.org").unwrap(), "jürgen@example.org");
+        assert_eq!(decode("j+C3+BCrgen@example.org"), None);
+        for bad in ["j+C3rgen", "+C2+85", "+0D+0A", "+7F", "j+c3+bcrgen", "ü"] {
+            assert_eq!(decode_address(bad), None, "{bad}");
         }
     }
 

@@ -116,10 +116,9 @@ def copy_sparse(source, target):
             except OSError:  # nothing but a hole from here on
                 break
             end = os.lseek(reader.fileno(), position, os.SEEK_HOLE)
+            os.lseek(writer.fileno(), position, os.SEEK_SET)
             while position < end:
-                position += os.copy_file_range(
-                    reader.fileno(), writer.fileno(), end - position, position, position
-                )
+                position += os.sendfile(writer.fileno(), reader.fileno(), position, end - position)
 
 
 class Cuts:

@@ -54,6 +54,9 @@ def unwind_on_signals():
     """SIGTERM and SIGHUP end the program through its clean-up, like an interrupt."""
 
     def leave(number, _frame):
+        # Once is enough: another would interrupt the clean-up.
+        for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(one, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)

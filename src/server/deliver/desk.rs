@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use super::Deliveries;
-use crate::mail::stored::Note;
-use crate::server::queue::{self, Ledger, Line, Request};
+use crate::server::queue::{self, Request};
 use crate::server::shared::Shared;
 use crate::shard;
-use crate::store::spool::QueueId;
 
 /// Answers for as long as the shard lives.
 pub(in crate::server) async fn tend(shared: Arc<Shared>, mut deliveries: Deliveries) {
@@ -28,15 +26,5 @@ pub(in crate::server) async fn tend(shared: Arc<Shared>, mut deliveries: Deliver
             }));
         }
         seen = shard::noticed(seen).await;
-    }
-}
-
-impl Ledger for Deliveries {
-    fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {
-        Self::visit(self, after, &mut |id, size, message| visit(Line { id, size, message }));
-    }
-
-    fn note(&mut self, id: QueueId, notes: Vec<Note>) {
-        Self::note(self, id, notes);
     }
 }

@@ -27,6 +27,8 @@ struct Shared {
     place: Place,
     /// The checksum was looked at.
     verified: Cell<bool>,
+    /// Where in its segment the body begins, once the record was verified.
+    body_at: Cell<Option<u64>>,
 }
 
 enum Place {
@@ -53,7 +55,12 @@ enum Place {
 
 impl Content {
     fn new(len: u64, place: Place, verified: bool) -> Self {
-        Self(Rc::new(Shared { len, place, verified: Cell::new(verified) }))
+        Self(Rc::new(Shared {
+            len,
+            place,
+            verified: Cell::new(verified),
+            body_at: Cell::new(None),
+        }))
     }
 
     pub(super) fn in_memory_of(octets: Bytes, charge: Rc<Charge>) -> Self {
@@ -105,11 +112,16 @@ impl Content {
         match &self.0.place {
             Place::Memory { octets, .. } => Ok(octets.slice(narrow(begin)..narrow(begin) + count)),
             Place::Record { pin, position, record_bytes } => {
-                // The whole record, as it is small, and its checksum every time.
-                let body = recover::body(&pin.segment, *position, *record_bytes).await?;
+                if let Some(body_at) = self.0.body_at.get() {
+                    let octets = disk::read(&pin.segment.file, body_at + begin, count).await?;
+                    return whole(octets, count);
+                }
+                let (body, body_at) =
+                    recover::body_and_place(&pin.segment, *position, *record_bytes).await?;
                 if wide(body.len()) != self.len() {
                     return Err(ErrorKind::InvalidData.into());
                 }
+                self.0.body_at.set(Some(body_at));
                 Ok(body.slice(narrow(begin)..narrow(begin) + count))
             }
             Place::File { file, sum } => self.read_file(file, *sum, begin, count).await,
@@ -134,12 +146,16 @@ impl Content {
             }
             self.0.verified.set(true);
         }
-        let octets = disk::read(file, offset, count).await?;
-        if octets.len() < count {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        Ok(Bytes::from(octets))
+        whole(disk::read(file, offset, count).await?, count)
     }
+}
+
+/// All that was asked for, or an error.
+fn whole(octets: Vec<u8>, count: usize) -> io::Result<Bytes> {
+    if octets.len() < count {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Bytes::from(octets))
 }
 
 /// Size and CRC-32C of a file.

@@ -79,7 +79,9 @@ pub(super) async fn read(file: &File, offset: u64, len: usize) -> io::Result<Vec
     while octets.len() < len {
         let at = offset + wide(octets.len());
         let aligned = at / page * page;
-        let (count, block) = file.read_at(shard::block().await, aligned).await;
+        let rest = narrow(at - aligned) + len - octets.len();
+        let pages = super::format::batch_bytes(rest).min(BLOCK_BYTES);
+        let (count, block) = file.read_some(shard::block().await, pages, aligned).await;
         let count = count?;
         if count == 0 {
             break;

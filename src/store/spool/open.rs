@@ -3,8 +3,8 @@
 //! ```text
 //!   FORMAT ─▶ directories ─▶ own log read ─▶ committer, keeper ─▶ other logs adopted ─▶ litter swept
 //! ```
-//! Litter: temporaries, and large files that no pointer names. Those stay when anything is damaged: the
-//! pointer may be what was lost.
+//! Litter: temporaries, and large files that no pointer names. Those stay while anything is damaged or
+//! torn: the pointer may be what was lost.
 //!
 //! Promises: a crash at any point is followed by another open that finds the same.
 
@@ -46,7 +46,7 @@ pub(super) async fn open(
     let large = disk::make_dir(root, &dir, format!("{path}/large").as_bytes()).await?;
     adopt::resume(root, shard).await?;
     let log = recover::read(root, path.as_bytes(), shard).await?;
-    let damaged = log.damaged;
+    let spare = log.damaged || log.torn;
     let mut found = found(&log);
     let inner = Rc::new(Inner {
         shard,
@@ -67,7 +67,7 @@ pub(super) async fn open(
     shard::spawn("spool committer", commit::run(Rc::clone(&inner)));
     shard::spawn("spool keeper", keeper::run(Rc::clone(&inner)));
     let spool = Spool(inner);
-    match settle_in(&spool.0, shards, damaged).await {
+    match settle_in(&spool.0, shards, spare).await {
         Ok(adopted) => {
             found.extend(adopted);
             found.sort_by_key(|found| found.id);
@@ -81,7 +81,7 @@ pub(super) async fn open(
 }
 
 /// What the running log is needed for.
-async fn settle_in(inner: &Rc<Inner>, shards: u32, damaged: bool) -> io::Result<Vec<Found>> {
+async fn settle_in(inner: &Rc<Inner>, shards: u32, spare: bool) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     let orphans = adopt::orphans(&inner.root, inner.shard, shards).await?;
     adopt::finish_own(inner, &orphans).await?;
@@ -90,7 +90,7 @@ async fn settle_in(inner: &Rc<Inner>, shards: u32, damaged: bool) -> io::Result<
         tracing::info!(shard = number, messages = adopted.len(), "adopted a spool");
         found.extend(adopted);
     }
-    if !damaged {
+    if !spare {
         sweep_large(inner).await?;
     }
     Ok(found)

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::QueueId;
 use super::disk::{self, narrow, wide};
 use super::fold::{Fold, Held, Octets};
@@ -29,6 +31,8 @@ pub(super) struct Log {
     pub(super) messages: BTreeMap<QueueId, Held>,
     /// Something was there once that cannot be read.
     pub(super) damaged: bool,
+    /// A batch was not whole: the power failed, or its octets were lost later.
+    pub(super) torn: bool,
     pub(super) last_id: u64,
     pub(super) generation: u64,
     /// The largest number of a segment.
@@ -42,6 +46,7 @@ pub(super) async fn read(root: &Root, path: &[u8], shard: u32) -> io::Result<Log
         empty: Vec::new(),
         messages: BTreeMap::new(),
         damaged: false,
+        torn: false,
         last_id: 0,
         generation: 0,
         number: 0,
@@ -88,6 +93,15 @@ async fn fold(log: &mut Log, segments: Vec<Rc<Segment>>, cuts: Vec<Cut>) -> io::
             log.damaged = true;
             let number = segment.number();
             tracing::warn!(segment = number, from, to, "damaged octets in a spool segment");
+        }
+        if seen.torn {
+            log.torn = true;
+            let number = segment.number();
+            tracing::info!(
+                segment = number,
+                at = seen.end,
+                "a batch is not whole; it was not acknowledged"
+            );
         }
         log.last_id = log.last_id.max(seen.last_id);
         let failed = cuts.iter().any(|cut| cut.generation == header.generation);
@@ -136,11 +150,20 @@ impl Log {
 const _: () = assert!(BLOCK_BYTES > SEGMENT_HEADER_BYTES);
 
 /// Octets of the body of an inline message, verified.
-pub(super) async fn body(segment: &Segment, position: u64, bytes: u64) -> io::Result<bytes::Bytes> {
+pub(super) async fn body(segment: &Segment, position: u64, bytes: u64) -> io::Result<Bytes> {
+    Ok(body_and_place(segment, position, bytes).await?.0)
+}
+
+/// The same, and where in the segment the body begins.
+pub(super) async fn body_and_place(
+    segment: &Segment,
+    position: u64,
+    bytes: u64,
+) -> io::Result<(Bytes, u64)> {
     let octets = disk::read(&segment.file, position, narrow(bytes)).await?;
     let record = format::Record::parse(&segment.header.get(), &octets, position)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged spool record"))?;
     let begin = wide(format::RECORD_HEADER_BYTES + record.meta.len());
     let range = narrow(begin)..narrow(begin) + record.body.len();
-    Ok(bytes::Bytes::from(octets).slice(range))
+    Ok((Bytes::from(octets).slice(range), position + begin))
 }
