@@ -73,7 +73,10 @@ fn parts(parsed: &Parsed<'_>) -> [String; 3] {
         match &part.body {
             PartType::Message(inner) => String::from_utf8_lossy(inner.raw_message()).into_owned(),
             PartType::Text(text) => text.to_string(),
-            _ => String::from_utf8_lossy(part.contents()).into_owned(),
+            PartType::Html(_)
+            | PartType::Binary(_)
+            | PartType::InlineBinary(_)
+            | PartType::Multipart(_) => String::from_utf8_lossy(part.contents()).into_owned(),
         }
     })
 }
@@ -190,7 +193,7 @@ fn how_much_goes_back() {
     };
     let returned = |ret, octets: &[u8], size: Option<u64>| {
         let message = message(ret);
-        let size = size.unwrap_or(u64::try_from(octets.len()).unwrap());
+        let size = size.unwrap_or_else(|| u64::try_from(octets.len()).unwrap());
         let report = compose(&message, &due(&message)[0], Original { octets, size }, FRAME);
         assert!(report.len() < 250_000);
         let parsed = MessageParser::default().parse(&report).unwrap();
@@ -262,7 +265,7 @@ proptest! {
         message.envelope.helo = evil.clone();
         message.envelope.envelope_id = Some(evil.clone());
         message.envelope.recipients[0].original = Some((evil.clone(), evil.clone()));
-        message.envelope.sender = Some(Mailbox { local: evil.clone(), ..mailbox("x") });
+        message.envelope.sender = Some(Mailbox { local: evil, ..mailbox("x") });
         let clean_one = {
             let mut clean_one = message.clone();
             clean_one.envelope.helo = "x".to_owned();
@@ -275,7 +278,7 @@ proptest! {
             for line in text.split("\r\n") {
                 prop_assert!(line.len() <= 4 * 998);
             }
-            Ok((octets.clone(), text.matches("\r\n").count()))
+            Ok((octets, text.matches("\r\n").count()))
         };
         let (octets, count) = lines(&message)?;
         prop_assert!(is_plain(&octets) || !original.is_ascii() || octets.len() > 998);

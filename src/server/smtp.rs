@@ -164,6 +164,9 @@ impl Reception {
                 After::Gone => return self.end(),
                 After::Close => {
                     self.end();
+                    if self.dialogue.has_quit() && self.stream.unread() == 0 {
+                        return self.adieu().await;
+                    }
                     return Box::pin(farewell(&self.stream, self.out.take())).await;
                 }
             }
@@ -262,6 +265,14 @@ impl Reception {
             }
         };
         (octets.len() - rest.len(), after)
+    }
+
+    /// The last reply after QUIT: nothing comes any more that could make the close a reset, so the kernel
+    /// sends what is left.
+    async fn adieu(&mut self) {
+        if self.flush().await {
+            drop(shard::within(shard::now().after(STALL), self.stream.posted()).await);
+        }
     }
 
     fn open(&mut self, declared: Option<u64>) {

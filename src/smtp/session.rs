@@ -114,6 +114,7 @@ enum Ending {
 
 /// One connection's dialogue.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about the client")]
 pub struct Session {
     settings: Rc<Settings>,
     peer: SocketAddr,
@@ -127,6 +128,8 @@ pub struct Session {
     /// A draft is open that nobody wants any more.
     discard: bool,
     ending: Option<Ending>,
+    /// The client said QUIT.
+    quit: bool,
     errors: u32,
     messages: u32,
 }
@@ -153,6 +156,7 @@ impl Session {
             discard: false,
             ending: None,
             errors: 0,
+            quit: false,
             messages: 0,
         }
     }
@@ -248,6 +252,11 @@ impl Session {
                 Timer::Command(self.settings.idle_seconds)
             }
         }
+    }
+
+    /// Did the client say QUIT? Then nothing comes from it any more (RFC 5321 §4.1.1.10).
+    pub fn has_quit(&self) -> bool {
+        self.quit
     }
 
     /// Is a message being received (then large receives pay)?
@@ -346,6 +355,7 @@ impl Session {
                 None
             }
             Ok(Command::Quit) => {
+                self.quit = true;
                 self.close(reply::BYE, out);
                 None
             }

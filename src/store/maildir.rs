@@ -79,10 +79,13 @@ pub enum Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Denied,
-            _ => Self::Broken(error.to_string()),
+        let kind = error.kind();
+        if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            Self::NoSpace
+        } else if matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+            Self::Denied
+        } else {
+            Self::Broken(error.to_string())
         }
     }
 }
@@ -194,13 +197,16 @@ impl Maildirs {
             }
         }
         self.make(name).await?;
+        self.know(name);
+        Folder::open(root, name.to_owned()).await
+    }
+
+    fn know(&self, name: &str) {
         let mut known = self.0.known.borrow_mut();
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
         known.insert(name.to_owned());
-        drop(known);
-        Folder::open(root, name.to_owned()).await
     }
 
     /// Makes the mailbox, or what is missing of it. What is there may not be durable: another delivery may

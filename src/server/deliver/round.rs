@@ -84,8 +84,7 @@ impl Deliveries {
             number = due.number + 1;
             let outcome = self.attempt(job, &due, content, policy).await;
             unsure |= matches!(&outcome, Err(refusal) if *refusal != Refusal::Full);
-            let now = shard::wall().0;
-            let state = self.judge(job.id, &due, outcome, policy, now);
+            let state = self.judge(job.id, &due, outcome, policy);
             let mut message = job.message.borrow_mut();
             let at = usize::try_from(due.number).ok();
             if let Some(target) = at.and_then(|at| message.targets.get_mut(at)) {
@@ -127,9 +126,8 @@ impl Deliveries {
         due: &Due,
         outcome: Result<(), Refusal>,
         policy: &Policy,
-        now: i64,
     ) -> TargetState {
-        let counts = &self.0.counts;
+        let (counts, now) = (&self.0.counts, shard::wall().0);
         let to = Printable(due.address.as_bytes());
         let delay = now.saturating_sub(due.accepted);
         let refusal = match outcome {
@@ -168,7 +166,7 @@ impl Deliveries {
             let Some(due) = due else { return (changed, false) };
             number = due.number + 1;
             let refusal = Refusal::Broken("the spool does not give the message".to_owned());
-            let state = self.judge(job.id, &due, Err(refusal), policy, now);
+            let state = self.judge(job.id, &due, Err(refusal), policy);
             let at = usize::try_from(due.number).ok();
             let mut message = job.message.borrow_mut();
             if let Some(target) = at.and_then(|at| message.targets.get_mut(at)) {

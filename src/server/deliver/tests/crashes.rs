@@ -39,7 +39,7 @@ impl Plan {
     /// The last one is small or large: no later delivery syncs for it.
     fn sizes(&self) -> [usize; COUNT] {
         let (small, large) = (40, 2 * BLOCK_BYTES);
-        if self.seed % 4 == 0 { [300, small, large] } else { [300, large, small] }
+        if self.seed.is_multiple_of(4) { [300, small, large] } else { [300, large, small] }
     }
 
     fn boot(&self) -> Sim {

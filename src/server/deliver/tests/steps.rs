@@ -21,7 +21,7 @@ fn ask(place: &Place, request: &Request) -> Answer {
 fn change(place: &Place, action: Action, id: QueueId) -> u64 {
     match ask(place, &Request::Change { action, pick: pick(id) }) {
         Answer::Changed(changed) => changed.changed,
-        other => panic!("{other:?}"),
+        other @ (Answer::Page(_) | Answer::Detail(_)) => panic!("{other:?}"),
     }
 }
 
