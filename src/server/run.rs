@@ -253,7 +253,7 @@ fn announce(addresses: &[(u8, SocketAddr)], metrics: Option<SocketAddr>, embedde
     }
     if let Some(address) = first(sockets::SMTP) {
         text.push_str(&format!(
-            "      curl smtp://{address} --mail-from me@localhost --mail-rcpt you@localhost -T FILE\n"
+            "      curl --crlf smtp://{address} --mail-from me@localhost --mail-rcpt you@localhost -T FILE\n"
         ));
     }
     // Standard error may be closed; the server serves all the same.
