@@ -10,7 +10,7 @@ use common::{PATIENCE, Server, Setup, USER, eventually, pattern};
 use lettre::address::Envelope;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, MultiPart, SinglePart};
-use lettre::transport::smtp::client::{SmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::SmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Message, SmtpTransport, Transport};
 
@@ -98,7 +98,7 @@ fn one_connection_carries_many_messages() {
         ("127.0.0.1", server.smtp().port()),
         Some(PATIENCE),
         &name,
-        None::<&TlsParameters>,
+        None,
         None,
     )
     .unwrap();

@@ -147,7 +147,7 @@ fn a_running_server_is_steered() {
     let list = json(&config, &["queue", "list"]);
     assert_eq!(
         (list[0]["id"].as_str(), list[0]["state"].as_str()),
-        (Some(&names[0][..]), Some("held"))
+        (Some(names[0].as_str()), Some("held"))
     );
     assert_eq!(list.as_array().unwrap().len(), 2);
     // Once the mailbox is one, a retry delivers what is not held.
@@ -280,7 +280,7 @@ fn status_tells_how_the_server_is() {
     client.expect("QUIT", 221);
     // A client that says nothing, or nonsense, keeps nobody out.
     let silent = UnixStream::connect(&socket).unwrap();
-    UnixStream::connect(&socket).unwrap().write_all(&[0xff; 100_000]).unwrap();
+    UnixStream::connect(&socket).unwrap().write_all(&vec![0xff; 100_000]).unwrap();
     drop(silent);
     assert_eq!(json(&config, &["status"])["phase"], "running");
     // A second server is not let in; the first keeps its socket.

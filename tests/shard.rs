@@ -575,7 +575,7 @@ fn the_service_goes_with_the_connection_to_whatever_shard() {
         return;
     }
     let (addresses, _shards) = serving(2, |stream, service| async move {
-        stream.post(vec![service, shard::index() as u8]);
+        stream.post(vec![service, u8::try_from(shard::index()).unwrap()]);
         while stream.receive().await.is_ok_and(|octets| !octets.is_empty()) {}
     });
     let mut clients = Vec::new();
@@ -658,7 +658,7 @@ fn who_sends_slowly_holds_no_block() {
             for _ in 0..24 {
                 blocks.push(shard::block().await);
             }
-            blocks.len() as u8
+            u8::try_from(blocks.len()).unwrap()
         };
         let patience = shard::now().after(Duration::from_secs(10));
         let count = shard::within(patience, blocks).await.unwrap_or(0);

@@ -70,10 +70,10 @@ fn body(message: &[u8]) -> &[u8] {
     let text = String::from_utf8_lossy(message);
     assert!(text.starts_with("Return-Path: <"), "{text}");
     let received = text.find("\r\nReceived: ").expect("a Received line") + 2;
-    let end = text[received..]
+    let end = text
         .match_indices("\r\n")
-        .map(|(at, _)| received + at + 2)
-        .find(|at| !text[*at..].starts_with([' ', '\t']))
+        .map(|(at, _)| at + 2)
+        .find(|at| *at > received && !matches!(message[*at], b' ' | b'\t'))
         .unwrap();
     &message[end..]
 }

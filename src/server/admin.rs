@@ -1,7 +1,7 @@
 //! server::admin – the socket by which `status` and `queue` ask a running server.
 //!
 //! One thread, one JSON line in, one JSON line out per connection. Questions about waiting mail go
-//! to the shards, each of which has a [`Desk`] where it finds them when it is notified.
+//! to the shards, each of which has a `Desk` where it finds them when it is notified.
 //!
 //! ```text
 //!  client ─▶ admin.sock ─▶ thread ─┬▶ Desk 0 ─ notify ─▶ shard 0 ─┐

@@ -550,7 +550,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the server said:\n{}\n---", self.log());
+            #[allow(clippy::print_stderr, reason = "shown with the failure")]
+            {
+                eprintln!("--- the server said:\n{}\n---", self.log());
+            }
         }
         // A process that has ended leaves its number to another: only a running one is killed.
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
