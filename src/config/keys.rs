@@ -276,7 +276,7 @@ const SMTP: &[Key] = &[
     key(
         "min_rate_bytes",
         "100",
-        &["Bytes per second a message must keep up, measured after 30 s; 0 = off."],
+        &["Bytes per second a message must keep up, measured over each 300 s; 0 = off."],
     ),
 ];
 

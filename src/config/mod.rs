@@ -206,7 +206,7 @@ pub struct Smtp {
     pub idle_seconds: u32,
     /// Seconds one message may take at most.
     pub message_seconds: u32,
-    /// Octets per second a message must keep up, measured after 30 s; 0 = off.
+    /// Octets per second a message must keep up, measured over each 300 s; 0 = off.
     pub min_rate_bytes: u64,
 }
 

@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
-/// The rate is judged once for every stretch of this much waiting.
-const STRETCH: Duration = Duration::from_secs(30);
+/// The rate is judged once for every stretch of this much waiting: five minutes, so that a client may be
+/// silent as long as RFC 5321 §4.5.3.2 lets it (3 minutes in a message, 5 between commands, which BDATs are).
+const STRETCH: Duration = Duration::from_secs(300);
 
 /// The clock of one message.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ impl Haste {
 mod tests {
     use super::*;
 
-    const LEAST: Least = Least { patience: Duration::from_secs(600), rate: 100 };
+    const LEAST: Least = Least { patience: Duration::from_secs(6000), rate: 100 };
 
     /// Receives `octets` every `seconds` until it is too slow; how long that took.
     fn endures(octets: usize, seconds: u64) -> Option<u64> {
@@ -88,11 +89,11 @@ mod tests {
 
     #[test]
     fn a_trickle_ends_after_a_stretch_and_a_stream_after_its_time() {
-        assert_eq!(endures(1, 1), Some(30));
-        assert_eq!(endures(99, 1), Some(30));
-        assert_eq!(endures(100, 1), Some(600));
-        assert_eq!(endures(3000, 30), Some(600));
-        assert_eq!(endures(2999, 30), Some(30));
+        assert_eq!(endures(1, 1), Some(300));
+        assert_eq!(endures(99, 1), Some(300));
+        assert_eq!(endures(100, 1), None);
+        assert_eq!(endures(30_000, 300), Some(6000));
+        assert_eq!(endures(29_999, 300), Some(300));
         assert_eq!(endures(1, 0), None);
     }
 
@@ -100,7 +101,7 @@ mod tests {
     fn who_stops_after_a_burst_is_noticed_at_the_end_of_the_next_stretch() {
         let mut haste = Haste::default();
         haste.came(1 << 30, Duration::from_secs(1));
-        assert_eq!(haste.left(LEAST), Duration::from_secs(29));
+        assert_eq!(haste.left(LEAST), Duration::from_secs(299));
         haste.came(0, haste.left(LEAST));
         assert!(!haste.too_slow(LEAST));
         haste.came(0, haste.left(LEAST));
@@ -111,7 +112,7 @@ mod tests {
     fn without_a_rate_only_the_whole_counts() {
         let least = Least { rate: 0, ..LEAST };
         let mut haste = Haste::default();
-        haste.came(1, Duration::from_secs(599));
+        haste.came(1, Duration::from_secs(5999));
         assert!(!haste.too_slow(least));
         haste.came(1, haste.left(least));
         assert!(haste.too_slow(least));

@@ -181,6 +181,7 @@ impl Reception {
                     notice = local.notice.changed(phase);
                     self.dialogue.drain(&mut self.out);
                     if phase == Phase::Stopping {
+                        self.dialogue.stop(&mut self.out);
                         self.end();
                         return Box::pin(farewell(&self.stream, self.out.take())).await;
                     }

@@ -109,6 +109,7 @@ replies! {
     TOO_MANY_HOPS 554 "5.4.6" "Too many Received lines, mail goes in a circle"
     TOO_EARLY 554 "5.5.0" "Wait for the greeting"
     FOREIGN 554 "5.5.0" "This is SMTP, closing"
+    UNASKED_DATA 554 "5.5.0" "DATA was refused and message data sent all the same, closing"
 }
 
 /// The reply that names a fault.

@@ -130,6 +130,8 @@ pub struct Session {
     ending: Option<Ending>,
     /// The client said QUIT.
     quit: bool,
+    /// The last command was a DATA that was refused.
+    data_refused: bool,
     errors: u32,
     messages: u32,
 }
@@ -157,6 +159,7 @@ impl Session {
             ending: None,
             errors: 0,
             quit: false,
+            data_refused: false,
             messages: 0,
         }
     }
@@ -242,6 +245,11 @@ impl Session {
         }
     }
 
+    /// The time to drain is over: 421 4.3.2 whatever is under way, then close.
+    pub fn stop(&mut self, out: &mut Outbox) {
+        self.close(reply::DRAINING, out);
+    }
+
     /// Which deadline counts now.
     pub fn timer(&self) -> Timer {
         match self.state {
@@ -298,6 +306,7 @@ impl Session {
         match self.lines.take(input) {
             None => Some(Next::Receive),
             Some(Line::Whole(line)) => self.command(&line, out),
+            _ if self.data_refused => self.unasked(out),
             // What cannot be read may have been a BDAT.
             Some(Line::Bare) => {
                 self.lose_chunk();
@@ -323,7 +332,11 @@ impl Session {
         };
         let strict = self.settings.strict_syntax;
         let syntax = Syntax { strict, utf8, extended: self.extended };
-        match command::parse(line, syntax) {
+        let parsed = command::parse(line, syntax);
+        if std::mem::take(&mut self.data_refused) && parsed.is_err() {
+            return self.unasked(out);
+        }
+        match parsed {
             Ok(Command::Helo(name)) => self.hello(name, false, out),
             Ok(Command::Ehlo(name)) => self.hello(name, true, out),
             Ok(Command::Mail(mail)) => match self.order(Verb::Mail) {
@@ -336,7 +349,10 @@ impl Session {
             },
             Ok(Command::Data) => match self.order(Verb::Data) {
                 Ok(()) => self.data(out),
-                Err(reply) => self.refuse(reply, out),
+                Err(reply) => {
+                    self.data_refused = true;
+                    self.refuse(reply, out)
+                }
             },
             Ok(Command::Bdat { size, last }) => match self.order(Verb::Bdat) {
                 Ok(()) => self.chunk(Chunk { size, left: size, last }),
@@ -382,6 +398,13 @@ impl Session {
             // No command is read in these.
             (State::Data(_) | State::Chunk(..) | State::Skip { .. } | State::Closing, _) => Ok(()),
         }
+    }
+
+    /// The client sent its message although DATA was refused. Who wrote the message may have put commands
+    /// into it: none is looked for (RFC 2920 §3.1: a client waits for the answer to DATA).
+    fn unasked(&mut self, out: &mut Outbox) -> Option<Next<'static>> {
+        self.close(reply::UNASKED_DATA, out);
+        None
     }
 
     /// A line that is no command.
