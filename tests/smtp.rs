@@ -242,6 +242,27 @@ fn going_down_ends_the_idle_and_lets_a_message_end() {
 }
 
 #[test]
+fn who_does_not_end_in_time_is_told_so() {
+    let mut server = setup().server("drain_seconds = 1").start();
+    let mut busy = client(&server);
+    let mut chunks = client(&server);
+    for one in [&mut busy, &mut chunks] {
+        one.expect("MAIL FROM:<me@example.net>", 250);
+        one.expect(&format!("RCPT TO:<{USER}@example.org>"), 250);
+    }
+    busy.expect("DATA", 354);
+    busy.send(HEADER);
+    chunks.send("BDAT 3\r\nabc");
+    chunks.expect_reply(250);
+    server.signal(Signal::SIGTERM);
+    for mut one in [busy, chunks] {
+        one.expect_reply(421);
+        one.expect_end();
+    }
+    assert!(server.wait().success());
+}
+
+#[test]
 fn aliases_are_read_again_and_broken_ones_change_nothing() {
     let setup = setup();
     let aliases = setup.data().join("aliases");

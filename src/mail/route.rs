@@ -130,6 +130,8 @@ pub struct Router {
     domains: BTreeSet<String>,
     /// The domain of names that have none.
     home: String,
+    /// The name the server greets with; its postmaster is ours too.
+    host: String,
     routes: Vec<Pattern>,
     relay_from: Vec<Network>,
     unknown: Unknown,
@@ -153,6 +155,7 @@ impl Router {
         let mut router = Self {
             domains,
             home: key(home),
+            host: key(&rules.hostname),
             routes: rules.routes.iter().map(Pattern::new).collect(),
             relay_from: rules.relay_from,
             unknown: rules.unknown,

@@ -234,6 +234,8 @@ fn nobody_catch_all_and_anybody() {
     assert_eq!(one(&router, "No/Body+x@a.example"), "0: No/Body+x@a.example → no%2fbody/x");
     assert_eq!(one(&router, "../x@a.example"), "0: \"../x\"@a.example → %2e.%2fx");
     assert_eq!(one(&router, "postmaster"), "0: postmaster@a.example → postmaster");
+    assert_eq!(verdict(&router, STRANGER, "PostMaster@MX.a.example"), Verdict::Taken);
+    assert_eq!(verdict(&router, STRANGER, "someone@mx.a.example"), Verdict::RelayDenied);
     let long = format!("{}@a.example", "/".repeat(86));
     assert_eq!(verdict(&router, STRANGER, &long), Verdict::NoUser);
 

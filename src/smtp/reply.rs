@@ -47,6 +47,7 @@ replies! {
     QUEUED 250 "2.0.0" "Ok: queued as {}"
     VERIFIED 250 "2.1.5" "<{}>"
     VERIFIED_NAME 250 "2.1.5" "{} <{}>"
+    NO_LIST 550 "5.1.1" "No such list here"
     LIST_EMPTY 250 "2.1.5" "The list has no members"
     NOT_VERIFIED 252 "2.0.0" "Not telling; send mail and it is tried"
     NOT_EXPANDED 252 "2.0.0" "Not telling; send mail and it is tried"

@@ -121,8 +121,15 @@ impl<'r> Walk<'r> {
                 self.address(POSTMASTER, home, For { relays: true, ..whom });
             }
             Recipient::Mailbox(Mailbox { local, domain }) => match domain {
-                // Which addresses are ours is not known here, but whoever names the postmaster of one means us.
+                // RFC 5321 §4.5.1. Which addresses are ours is not known here, but whoever names the
+                // postmaster of one, or of the name that the greeting shows, means us.
                 Domain::Literal(_) if local.eq_ignore_ascii_case(POSTMASTER) => {
+                    self.address(POSTMASTER, home, For { relays: true, ..whom });
+                }
+                Domain::Name(_)
+                    if local.eq_ignore_ascii_case(POSTMASTER)
+                        && domain.key() == self.router.host =>
+                {
                     self.address(POSTMASTER, home, For { relays: true, ..whom });
                 }
                 Domain::Name(_) | Domain::Literal(_) | Domain::General(_) => {

@@ -6,7 +6,7 @@
 use super::{Asked, Session};
 use crate::smtp::address::Mailbox;
 use crate::smtp::reply;
-use crate::smtp::step::{Answer, Ask, Next};
+use crate::smtp::step::{Answer, Ask, Fault, Next};
 use crate::wire::ascii::Digits;
 use crate::wire::outbox::Outbox;
 
@@ -145,6 +145,10 @@ impl Session {
                     reply::VERIFIED.begin(&[shown(member).as_bytes()], out);
                 }
                 reply::VERIFIED.fill(&[shown(last).as_bytes()], out);
+            }
+            // There may well be a mailbox of that name; a list it is not.
+            Answer::Refused(Fault::NoUser) => {
+                self.refuse(reply::NO_LIST, out);
             }
             Answer::Refused(fault) => self.refused(*fault, out),
             Answer::Done | Answer::Verified(..) | Answer::Committed(_) => {
