@@ -257,9 +257,12 @@ impl Records<'_> {
 }
 
 /// Writes a batch through as many blocks as are free, at least one; durable when it returns.
+///
+/// A batch of one block is durable with its write. Of several, each would flush the disk for itself:
+/// they are written first and synced once (1 MiB on a loop device: 4 flushes or 1).
 async fn write(batch: &Batch) -> io::Result<()> {
     let segment = &batch.segment;
-    let direct = segment.direct.get();
+    let through = segment.direct.get() && batch.bytes <= wide(BLOCK_BYTES);
     let header = segment.header.get();
     let mut records =
         Records { header, batch: batch.from, entries: &batch.entries, done: 0, record: None };
@@ -270,7 +273,7 @@ async fn write(batch: &Batch) -> io::Result<()> {
         let mut next: Option<Block> = Some(shard::block().await);
         while let Some(mut block) = next.take() {
             let len = records.fill(&mut block);
-            writes.push(disk::write(&segment.file, block, len, at, direct));
+            writes.push(disk::write(&segment.file, block, len, at, through));
             at += wide(len);
             if !records.is_done() && writes.len() < WRITES_MAX {
                 next = shard::try_block();
@@ -283,7 +286,7 @@ async fn write(batch: &Batch) -> io::Result<()> {
             outcome = outcome.and(written);
         }
     }
-    if outcome.is_ok() && !direct {
+    if outcome.is_ok() && !through {
         outcome = disk::sync(&segment.file).await;
     }
     outcome
