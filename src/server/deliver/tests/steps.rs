@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::server::queue::{self, Action, Answer, Pick, Request};
-use crate::shard::{BLOCK_BYTES, Weather};
 use crate::shard::fault::errno;
+use crate::shard::{BLOCK_BYTES, Weather};
 use crate::smtp::envelope::Notify;
 
 fn pick(id: QueueId) -> Pick {
