@@ -267,6 +267,37 @@ fn an_operator_holds_releases_retries_and_deletes() {
 }
 
 #[test]
+fn an_operator_who_retries_makes_no_pause_longer() {
+    let sim = boot(9);
+    let place = sim.run(async {
+        let policy = Policy {
+            mailbox_bytes_max: 1,
+            retry_seconds: 100,
+            retry_seconds_max: 100_000,
+            give_up_seconds: 1_000_000,
+            ..policy()
+        };
+        let place = Place::open_with(policy).await;
+        let id = place.post(envelope("me", &["ann"]), b"x\r\n").await.unwrap();
+        for round in 1..6 {
+            pause(10).await;
+            assert_eq!(place.deliveries.counts().deferred.get(), round);
+            let Answer::Detail(Some(detail)) = ask(&place, &Request::Show { id }) else {
+                panic!("no message")
+            };
+            let next = detail.entry.next.unwrap() - shard::wall().0;
+            assert!((80..=100).contains(&next), "round {round}: {next} seconds");
+            assert_eq!(detail.targets[0].attempts, 1);
+            assert_eq!(change(&place, Action::Retry, id), 1);
+        }
+        assert_eq!(change(&place, Action::Delete, id), 1);
+        pause(10).await;
+        place
+    });
+    assert_clean(&sim, place);
+}
+
+#[test]
 fn changes_survive_a_restart() {
     let sim = boot(11);
     let ids = sim.run(async {
