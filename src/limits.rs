@@ -74,6 +74,18 @@ pub const QUEUE_RECIPIENTS_SHOWN_MAX: usize = 10;
 const _: () = assert!(CONFIG_BYTES_MAX <= USERS_FILE_BYTES_MAX);
 const _: () = assert!(BANNER_BYTES_MAX < OUTBOX_BYTES_MAX);
 
+// ---------------------------------------------------------------- deliveries of mail
+
+/// Targets of messages that one shard delivers at a time.
+pub const DELIVERIES_MAX: usize = 8;
+/// File operations of one shard that the kernel works on at a time where it cannot end them at once. On a
+/// disk that hangs each delivery holds one, the spool's writer, its keeper and a message being carried
+/// along one each: what is left opens files for FTP sessions on other disks.
+pub const FILE_OPERATIONS_MAX: u32 = 16;
+
+// 3 of the spool, and as many as there were for FTP alone at the least.
+const _: () = assert!(DELIVERIES_MAX + 3 + 4 <= FILE_OPERATIONS_MAX as usize);
+
 // ---------------------------------------------------------------- routing of mail
 
 /// Longest aliases file and longest included list, octets.

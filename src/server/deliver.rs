@@ -1,9 +1,10 @@
 //! server::deliver – accepted messages on their way into mailboxes, one shard's.
 //!
 //! ```text
-//!  commit ─▶ accept ─▶ ready ─▶ round (≤ 8 at a time) ─┬ all done ─▶ reports ─▶ settle
-//!  start ──▶ recover ──┘  ▲       one target at a time └ not all ──▶ note, wait ─┐
-//!                         └────────── timer, release, retry ◀────────────────────┘
+//!  commit ─▶ accept ─▶ ready ─▶ round: targets, each noted ─┬ all done ─▶ reports ─▶ settle
+//!  start ──▶ recover ──┘  ▲     (≤ 8 targets at a time, all  └ not all ──▶ wait ──┐
+//!                         │      rounds together)                                 │
+//!                         └────────── timer, release, retry ◀─────────────────────┘
 //! ```
 //! Promises: nothing here delays a reply: `accept` only puts a message in line; a message is settled
 //! when every target is done and every report about it that somebody is owed is safe; memory is bounded
@@ -35,8 +36,8 @@ mod timer;
 pub(super) use desk::tend;
 use queue::{Entry, Queue};
 
-/// Rounds under way at a time: a disk that hangs holds up these, and nobody else.
-const ROUNDS_MAX: usize = 8;
+/// Targets under way at a time: a disk that hangs holds up these, and nobody else.
+const PLACES: usize = crate::limits::DELIVERIES_MAX;
 /// Messages in line that keep their octets at hand; later ones are read from the spool again.
 const CONTENTS_MAX: usize = 64;
 
@@ -99,6 +100,8 @@ struct Inner {
     closed: Cell<bool>,
     /// Who waits for the last round to end, or for the end of everything.
     waiting: RefCell<Vec<Waker>>,
+    /// Targets under way besides the first of each round.
+    spares: Cell<usize>,
     /// The task of the timers runs.
     timing: Cell<bool>,
     /// Somebody begins rounds, further up in the calls.
@@ -120,6 +123,7 @@ impl Deliveries {
             counts: Counts::default(),
             closed: Cell::new(false),
             waiting: RefCell::default(),
+            spares: Cell::new(0),
             timing: Cell::new(false),
             pumping: Cell::new(false),
         }));
@@ -255,7 +259,8 @@ impl Deliveries {
         let _pumping = Pumping(self);
         self.0.queue.borrow_mut().advance(shard::wall().0);
         while !self.0.closed.get() {
-            let Some(job) = self.0.queue.borrow_mut().begin(ROUNDS_MAX) else { return };
+            let most = PLACES.saturating_sub(self.0.spares.get());
+            let Some(job) = self.0.queue.borrow_mut().begin(most) else { return };
             let slot = Slot { deliveries: self.clone(), id: job.id };
             shard::spawn("delivery", async move {
                 let deliveries = slot.deliveries.clone();
@@ -264,6 +269,16 @@ impl Deliveries {
                 deliveries.pump();
             });
         }
+    }
+
+    /// A place for another target of a round, if there is one that no message in line needs.
+    fn spare(&self) -> Option<Spare> {
+        let (queue, spares) = (self.0.queue.borrow(), &self.0.spares);
+        let free = queue.is_nobody_in_line() && queue.running + spares.get() < PLACES;
+        (free && !self.0.closed.get()).then(|| {
+            spares.set(spares.get() + 1);
+            Spare(self.clone())
+        })
     }
 
     fn policy(&self) -> Rc<Policy> {
@@ -289,6 +304,16 @@ struct Pumping<'a>(&'a Deliveries);
 impl Drop for Pumping<'_> {
     fn drop(&mut self) {
         self.0.0.pumping.set(false);
+    }
+}
+
+/// A place besides the round's own; given back when dropped. [`Deliveries::pump`] then sees to who is in line.
+struct Spare(Deliveries);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let spares = &self.0.0.spares;
+        spares.set(spares.get().saturating_sub(1));
     }
 }
 

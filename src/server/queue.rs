@@ -40,7 +40,7 @@ pub enum Action {
     Hold,
     /// No longer held.
     Release,
-    /// What was deferred is tried now.
+    /// What was deferred is tried now; that does not count as another attempt.
     Retry,
     /// Not delivered at all, and nobody is told.
     Delete,
@@ -322,7 +322,9 @@ impl Action {
             Self::Hold | Self::Release => Vec::new(),
             Self::Retry => targets(pick, message, |state| match state {
                 TargetState::Deferred { attempts, next, reason } if *next > now => {
-                    let (attempts, reason) = (*attempts, reason.clone());
+                    // The attempt to come takes the place of the last one: an operator who asks for it
+                    // makes the pauses after it no longer.
+                    let (attempts, reason) = (attempts.saturating_sub(1), reason.clone());
                     Some(TargetState::Deferred { attempts, next: now, reason })
                 }
                 TargetState::Deferred { .. }

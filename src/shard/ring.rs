@@ -29,6 +29,7 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::buffers::Provided;
+use crate::limits::FILE_OPERATIONS_MAX;
 
 /// Submission queue entries; a burst beyond it costs one more `io_uring_enter`.
 const SQ_ENTRIES: u32 = 1024;
@@ -37,8 +38,9 @@ const CQ_ENTRIES: u32 = 4 * SQ_ENTRIES;
 /// Completions handled before other tasks run again.
 const REAP_BATCH: usize = 256;
 /// Bounded and unbounded io-wq workers per shard (file operations that the kernel cannot start
-/// without waiting). More threads than this only fight for the same disk.
-const IOWQ_WORKERS: [u32; 2] = [8, 16];
+/// without waiting). More threads than this only fight for the same disk; fewer, and the large
+/// deliveries that wait for a disk that hangs would keep an FTP session from opening a file on another.
+const IOWQ_WORKERS: [u32; 2] = [FILE_OPERATIONS_MAX, 16];
 /// Receives of a multishot operation that may wait to be taken before it is ended. The kernel may
 /// deliver a few more (32 in a row) before it hears of that.
 const UNTAKEN_MAX: usize = 4;

@@ -153,6 +153,11 @@ impl Queue {
         None
     }
 
+    /// Is there no message that a round could begin with? (A name left in line counts until it is passed over.)
+    pub(super) fn is_nobody_in_line(&self) -> bool {
+        self.line.is_empty()
+    }
+
     /// A round is over: was it the last one for messages of an earlier process, and is none under way now?
     pub(super) fn end(&mut self, id: QueueId) -> (bool, bool) {
         self.running -= 1;

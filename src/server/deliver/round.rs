@@ -1,9 +1,19 @@
-//! server::deliver::round – one message, every target of it that is due, one after the other.
+//! server::deliver::round – one message, every target of it that is due, in order, a few at a time.
+//!
+//! Deliveries wait for the disk to sync, and one message may have thousands of targets: a round has
+//! several under way where nobody else needs the place ([`Deliveries::spare`]). Two targets in one mailbox
+//! follow each other.
 //!
 //! Promises: what the operator does meanwhile holds: a held message stops before its next target, a target
-//! that was removed is not tried; what failed for now is noted with its reason and its next time.
+//! that was removed is not tried; what failed for now is noted with its reason and its next time; each
+//! target is noted as it ends, so that a crash repeats what was under way and little more.
 
-use super::{Deliveries, Job, Policy, add, next_attempt};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::{Deliveries, Job, Policy, Spare, add, next_attempt};
 use crate::log::Printable;
 use crate::mail::dsn;
 use crate::mail::name;
@@ -24,21 +34,25 @@ struct Due {
     accepted: i64,
 }
 
+/// A target under way.
+struct Flight<'a> {
+    due: Rc<Due>,
+    attempt: Pin<Box<dyn Future<Output = Result<(), Refusal>> + 'a>>,
+    /// The first of a round has the round's own place.
+    spare: Option<Spare>,
+}
+
 impl Deliveries {
     pub(super) async fn round(&self, mut job: Job) {
         let policy = self.policy();
         let content = self.content(&mut job);
-        let (changed, unsure) = match &content {
+        let unsure = match &content {
             Some(content) => self.targets(&job, content, &policy).await,
             None => self.without_content(&job, &policy),
         };
-        let over = job.message.borrow().settled() && dsn::due(&job.message.borrow()).is_empty();
-        if over {
+        if is_over(&job.message.borrow()) {
             self.finish(job.id);
             return;
-        }
-        for number in changed {
-            self.note_target(job.id, &job.message.borrow(), number);
         }
         let told = self.report(&job, content.as_ref(), &policy).await;
         drop(content);
@@ -67,40 +81,61 @@ impl Deliveries {
         self.0.queue.borrow_mut().remove(id);
     }
 
-    pub(super) fn note_target(&self, id: QueueId, message: &Message, number: u32) {
-        let target = usize::try_from(number).ok().and_then(|at| message.targets.get(at));
-        if let Some(target) = target {
-            self.0.spool.note(id, Note::Target(number, target.state.clone()).encode());
+    /// Tries what is due. Says whether one may be there though it failed.
+    async fn targets(&self, job: &Job, content: &Content, policy: &Policy) -> bool {
+        let mut flights: Vec<Flight<'_>> = Vec::new();
+        let (mut number, mut unsure) = (0, false);
+        loop {
+            while let Some(due) = due(&job.message.borrow(), number, shard::wall().0) {
+                if flights.iter().any(|flight| flight.due.mailbox == due.mailbox) {
+                    break;
+                }
+                let spare = if flights.is_empty() { None } else { self.spare() };
+                if spare.is_none() && !flights.is_empty() {
+                    break;
+                }
+                number = due.number + 1;
+                let due = Rc::new(due);
+                let attempt = Box::pin(self.attempt(job, Rc::clone(&due), content, policy));
+                flights.push(Flight { due, attempt, spare });
+            }
+            if flights.is_empty() {
+                return unsure;
+            }
+            let (flight, outcome) = first(&mut flights).await;
+            unsure |= matches!(&outcome, Err(refusal) if *refusal != Refusal::Full);
+            let state = self.judge(job.id, &flight.due, outcome, policy);
+            self.end_target(job, flight.due.number, state);
+            // Who goes on keeps the round's own place; a spare one is free again for whoever is in line.
+            let spare =
+                flight.spare.or_else(|| flights.iter_mut().find_map(|one| one.spare.take()));
+            if spare.is_some() {
+                drop(spare);
+                self.pump();
+            }
         }
     }
 
-    /// Tries what is due. Gives the targets that changed, and whether one may be there though it failed.
-    async fn targets(&self, job: &Job, content: &Content, policy: &Policy) -> (Vec<u32>, bool) {
-        let (mut changed, mut unsure) = (Vec::new(), false);
-        let mut number = 0;
-        loop {
-            let due = due(&job.message.borrow(), number, shard::wall().0);
-            let Some(due) = due else { return (changed, unsure) };
-            number = due.number + 1;
-            let outcome = self.attempt(job, &due, content, policy).await;
-            unsure |= matches!(&outcome, Err(refusal) if *refusal != Refusal::Full);
-            let state = self.judge(job.id, &due, outcome, policy);
-            let mut message = job.message.borrow_mut();
-            let at = usize::try_from(due.number).ok();
-            if let Some(target) = at.and_then(|at| message.targets.get_mut(at)) {
-                // What the operator took away meanwhile stays away, unless it arrived before.
-                if target.state != TargetState::Removed || state == TargetState::Delivered {
-                    target.state = state;
-                    changed.push(due.number);
-                }
-            }
+    /// The target is as this try left it; the log of the spool hears of it, unless nothing is left to do for
+    /// the message: its settlement says that.
+    fn end_target(&self, job: &Job, number: u32, state: TargetState) {
+        let mut message = job.message.borrow_mut();
+        let at = usize::try_from(number).ok();
+        let Some(target) = at.and_then(|at| message.targets.get_mut(at)) else { return };
+        // What the operator took away meanwhile stays away, unless it arrived before.
+        if target.state == TargetState::Removed && state != TargetState::Delivered {
+            return;
+        }
+        target.state = state.clone();
+        if !is_over(&message) {
+            self.0.spool.note(job.id, Note::Target(number, state).encode());
         }
     }
 
     async fn attempt(
         &self,
         job: &Job,
-        due: &Due,
+        due: Rc<Due>,
         content: &Content,
         policy: &Policy,
     ) -> Result<(), Refusal> {
@@ -156,25 +191,37 @@ impl Deliveries {
         TargetState::Deferred { attempts, next, reason }
     }
 
-    /// The spool does not have the octets any more, or cannot say now.
-    fn without_content(&self, job: &Job, policy: &Policy) -> (Vec<u32>, bool) {
+    /// The spool does not have the octets any more, or cannot say now. As [`Deliveries::targets`].
+    fn without_content(&self, job: &Job, policy: &Policy) -> bool {
         let now = shard::wall().0;
-        let mut changed = Vec::new();
         let mut number = 0;
         loop {
             let due = due(&job.message.borrow(), number, now);
-            let Some(due) = due else { return (changed, false) };
+            let Some(due) = due else { return false };
             number = due.number + 1;
             let refusal = Refusal::Broken("the spool does not give the message".to_owned());
             let state = self.judge(job.id, &due, Err(refusal), policy);
-            let at = usize::try_from(due.number).ok();
-            let mut message = job.message.borrow_mut();
-            if let Some(target) = at.and_then(|at| message.targets.get_mut(at)) {
-                target.state = state;
-                changed.push(due.number);
-            }
+            self.end_target(job, due.number, state);
         }
     }
+}
+
+/// Waits until one of them ends, and takes it out.
+async fn first<'a>(flights: &mut Vec<Flight<'a>>) -> (Flight<'a>, Result<(), Refusal>) {
+    poll_fn(|context| {
+        for at in 0..flights.len() {
+            if let Poll::Ready(outcome) = flights[at].attempt.as_mut().poll(context) {
+                return Poll::Ready((flights.remove(at), outcome));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Nothing is left to do.
+fn is_over(message: &Message) -> bool {
+    message.settled() && dsn::due(message).is_empty()
 }
 
 /// Seconds until the attempt after so many.

@@ -34,8 +34,8 @@ struct Place {
     policy: Rc<RefCell<Policy>>,
 }
 
-fn router() -> Router {
-    let rules = Rules {
+fn rules() -> Rules {
+    Rules {
         hostname: "mx.sim.example".to_owned(),
         domains: vec!["sim.example".to_owned()],
         routes: Vec::new(),
@@ -43,10 +43,13 @@ fn router() -> Router {
         unknown: Unknown::Reject,
         catch_all: None,
         separator: "+".to_owned(),
-    };
+    }
+}
+
+fn router() -> Router {
     let user = |name: &str| User { name: name.to_owned(), addresses: Vec::new() };
     let aliases = Aliases::parse(ALIASES, &mut |_| Err(String::new())).unwrap();
-    Router::new(rules, ["ann", "bob", "me"].map(user), aliases)
+    Router::new(rules(), ["ann", "bob", "me"].map(user), aliases)
 }
 
 fn policy() -> Policy {

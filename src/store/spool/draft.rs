@@ -52,6 +52,7 @@ impl Draft {
             return Err(trouble);
         }
         self.len += wide(octets.len());
+        self.count(octets.len());
         let max = if self.large.is_some() { BLOCK_BYTES } else { self.inline_max() };
         if self.octets.len() + octets.len() <= max && self.grow(octets.len()) {
             self.octets.extend_from_slice(octets);
@@ -61,6 +62,16 @@ impl Draft {
         let spilled = self.spill(octets).await;
         self.unsure = spilled.err();
         spilled
+    }
+
+    /// Has the octets taken into account before the file system shows them.
+    fn count(&self, more: usize) {
+        let inner = &self.spool.0;
+        {
+            let mut state = inner.state.borrow_mut();
+            state.appended = state.appended.saturating_add(wide(more));
+        }
+        inner.look_at_space();
     }
 
     fn inline_max(&self) -> usize {

@@ -28,7 +28,7 @@ use crate::shard;
 /// First and longest pause after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often free space is asked for, at most.
+/// How often free space is asked for, at most, while there is plenty.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps until the log is closed.
@@ -68,14 +68,22 @@ async fn keep(inner: &Rc<Inner>) {
 
 /// Asks how much is free when somebody wants to know.
 pub(super) async fn ask_free(inner: &Inner) {
-    if !std::mem::take(&mut inner.state.borrow_mut().free_wanted) {
-        return;
-    }
+    let before = {
+        let mut state = inner.state.borrow_mut();
+        if !std::mem::take(&mut state.free_wanted) {
+            return;
+        }
+        state.appended
+    };
     let free = inner.root.free_bytes().await;
     let mut state = inner.state.borrow_mut();
     state.free_asked = shard::now();
     match free {
-        Ok(free) => state.free_bytes = free,
+        Ok(free) => {
+            state.free_bytes = free;
+            // What comes while the system answers may be counted in, or not.
+            state.appended = state.appended.saturating_sub(before);
+        }
         Err(error) => tracing::warn!(%error, "cannot tell how much space the spool has left"),
     }
 }

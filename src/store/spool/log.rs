@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::QueueId;
 use super::bell::Bell;
 use super::content::Content;
 use super::draft::Draft;
@@ -11,7 +12,6 @@ use super::large;
 use super::open;
 use super::recover;
 use super::state::{Entry, Inner, Phase, Pin};
-use super::{QueueId, keeper};
 use crate::problem::Problem;
 use crate::shard::{self, Root};
 
@@ -118,18 +118,16 @@ impl Spool {
         *self.0.on_commit.borrow_mut() = Some(Box::new(told));
     }
 
-    /// Is there room for a message of about that many octets? Does not wait; in good time before it is full.
+    /// Is there room for a message of about that many octets? Does not wait; in good time before it is full:
+    /// what this shard took in since the free space was last looked at counts twice, once for mailboxes.
     ///
     /// # Errors
     /// Why not.
     pub fn room(&self, octets: u64) -> Result<(), Trouble> {
-        let mut state = self.0.state.borrow_mut();
+        self.0.look_at_space();
+        let state = self.0.state.borrow();
         if state.phase > Phase::Open {
             return Err(Trouble::Broken);
-        }
-        if shard::now().since(state.free_asked) >= keeper::ASK_EVERY && !state.free_wanted {
-            state.free_wanted = true;
-            self.0.keep.ring();
         }
         if state.busy_since.is_some_and(|since| shard::now().since(since) > HUNG) {
             return Err(Trouble::Broken);
@@ -141,7 +139,7 @@ impl Spool {
             }
         }
         let wanted = self.0.settings.reserve_bytes.saturating_add(octets);
-        if state.free_bytes < wanted { Err(Trouble::NoSpace) } else { Ok(()) }
+        if state.free_now() < wanted { Err(Trouble::NoSpace) } else { Ok(()) }
     }
 
     /// Remembers something about a message. Not urgent: rides with the next commit, at the latest after a second.

@@ -158,6 +158,7 @@ fn state(log: Log) -> State {
         busy_since: None,
         trouble: None,
         free_bytes: u64::MAX,
+        appended: 0,
         free_asked: shard::now(),
         free_wanted: true,
         phase: Phase::Open,

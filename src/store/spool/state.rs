@@ -26,6 +26,9 @@ const LAZY_MAX: usize = 4096;
 /// Sealed segments that may stand behind the oldest before messages are carried on.
 const CARRY_AFTER: usize = 4;
 
+/// The free space is looked at early when this part of what was left may be taken.
+const LOOK_SHARE: u64 = 4;
+
 /// Told of every group commit.
 pub(super) type OnCommit = Box<dyn Fn(&Commit)>;
 
@@ -91,7 +94,10 @@ pub(super) struct State {
     pub(super) busy_since: Option<Instant>,
     /// Why no segment can be had.
     pub(super) trouble: Option<Trouble>,
+    /// Free octets of the file system when it was last looked at.
     pub(super) free_bytes: u64,
+    /// Octets that drafts took in since that look began.
+    pub(super) appended: u64,
     pub(super) free_asked: Instant,
     pub(super) free_wanted: bool,
     pub(super) phase: Phase,
@@ -177,6 +183,16 @@ impl Inner {
         (narrow(self.settings.segment_bytes) - SEGMENT_HEADER_BYTES) / 2
     }
 
+    /// Has the keeper look at the free space, if that is due.
+    pub(super) fn look_at_space(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.is_look_due(self.settings.reserve_bytes) {
+            state.free_wanted = true;
+            drop(state);
+            self.keep.ring();
+        }
+    }
+
     /// Queues something; urgent unless nobody waits for it.
     pub(super) fn push(&self, entry: Entry) {
         let urgent = entry.outcome.is_some();
@@ -235,6 +251,19 @@ impl State {
         }
         self.last_id = id;
         QueueId(id)
+    }
+
+    /// What that look found less what came since: twice, for it goes into mailboxes as well, and those may
+    /// lie on the same file system.
+    pub(super) fn free_now(&self) -> u64 {
+        self.free_bytes.saturating_sub(self.appended.saturating_mul(2))
+    }
+
+    /// Is what the last look found too old, or is too much of what was left above `reserve` taken since?
+    pub(super) fn is_look_due(&self, reserve: u64) -> bool {
+        let left = self.free_bytes.saturating_sub(reserve);
+        let old = shard::now().since(self.free_asked) >= super::keeper::ASK_EVERY;
+        !self.free_wanted && (old || self.appended > 0 && self.appended >= left / LOOK_SHARE / 2)
     }
 
     /// The header of the next use of a segment.

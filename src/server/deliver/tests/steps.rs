@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::server::queue::{self, Action, Answer, Pick, Request};
-use crate::shard::{BLOCK_BYTES, Weather};
 use crate::shard::fault::errno;
+use crate::shard::{BLOCK_BYTES, Weather};
 use crate::smtp::envelope::Notify;
 
 fn pick(id: QueueId) -> Pick {
@@ -267,6 +267,37 @@ fn an_operator_holds_releases_retries_and_deletes() {
 }
 
 #[test]
+fn an_operator_who_retries_makes_no_pause_longer() {
+    let sim = boot(9);
+    let place = sim.run(async {
+        let policy = Policy {
+            mailbox_bytes_max: 1,
+            retry_seconds: 100,
+            retry_seconds_max: 100_000,
+            give_up_seconds: 1_000_000,
+            ..policy()
+        };
+        let place = Place::open_with(policy).await;
+        let id = place.post(envelope("me", &["ann"]), b"x\r\n").await.unwrap();
+        for round in 1..6 {
+            pause(10).await;
+            assert_eq!(place.deliveries.counts().deferred.get(), round);
+            let Answer::Detail(Some(detail)) = ask(&place, &Request::Show { id }) else {
+                panic!("no message")
+            };
+            let next = detail.entry.next.unwrap() - shard::wall().0;
+            assert!((80..=100).contains(&next), "round {round}: {next} seconds");
+            assert_eq!(detail.targets[0].attempts, 1);
+            assert_eq!(change(&place, Action::Retry, id), 1);
+        }
+        assert_eq!(change(&place, Action::Delete, id), 1);
+        pause(10).await;
+        place
+    });
+    assert_clean(&sim, place);
+}
+
+#[test]
 fn changes_survive_a_restart() {
     let sim = boot(11);
     let ids = sim.run(async {
@@ -304,7 +335,7 @@ fn a_slow_disk_delays_no_commit_of_others_and_few_rounds_run() {
         let place = Place::open().await;
         for number in 0..40 {
             place.post(envelope("me", &["both"]), &text(number, 100)).await.unwrap();
-            assert!(place.deliveries.0.queue.borrow().running <= ROUNDS_MAX);
+            assert!(place.deliveries.0.queue.borrow().running <= PLACES);
             assert!(place.deliveries.0.queue.borrow().contents <= CONTENTS_MAX);
         }
         assert!(place.settled(600).await);
@@ -312,6 +343,87 @@ fn a_slow_disk_delays_no_commit_of_others_and_few_rounds_run() {
     });
     assert_eq!(mail(&sim.disk())["bob"].len(), 40);
     assert_clean(&sim, place);
+}
+
+/// A place with so many users, `u0` and so on, on a disk that takes a tenth of a second for everything.
+async fn place_of(users: usize, sim: &Sim) -> (Place, Vec<String>) {
+    let names: Vec<String> = (0..users).map(|number| format!("u{number}")).collect();
+    let user = |name: &String| User { name: name.clone(), addresses: Vec::new() };
+    let router = Arc::new(Router::new(rules(), names.iter().map(user), Aliases::default()));
+    let place = Place::open_with(Policy { router, ..policy() }).await;
+    sim.disk().slow.set(Duration::from_millis(100));
+    (place, names)
+}
+
+fn places_taken(place: &Place) -> usize {
+    place.deliveries.0.queue.borrow().running + place.deliveries.0.spares.get()
+}
+
+#[test]
+fn targets_of_one_message_overlap_and_let_others_in() {
+    seeds(4, |seed| {
+        let sim = boot(seed);
+        sim.weather(Weather::CALM);
+        let place = sim.run(async {
+            let (place, names) = place_of(60, &sim).await;
+            let to: Vec<&str> = names.iter().map(String::as_str).collect();
+            let begun = shard::now();
+            place.post(envelope("", &to[..1]), &text(1, 300)).await.unwrap();
+            assert!(place.settled(60).await);
+            let one = shard::now().since(begun);
+            let begun = shard::now();
+            place.post(envelope("", &to[1..]), &text(2, 300)).await.unwrap();
+            let mut most = 0;
+            for _ in 0..10 {
+                shard::sleep_until(shard::now().after(Duration::from_millis(50))).await;
+                most = most.max(places_taken(&place));
+            }
+            let other = place.post(envelope("", &to[..1]), &text(3, 300)).await.unwrap();
+            while place.deliveries.0.queue.borrow().meta(other).is_some() {
+                shard::sleep_until(shard::now().after(Duration::from_millis(50))).await;
+                most = most.max(places_taken(&place));
+            }
+            assert_eq!(place.deliveries.0.queue.borrow().figures().messages, 1, "waited for all");
+            assert!(place.settled(600).await);
+            let many = shard::now().since(begun);
+            assert!(many < one * 59 / 3, "seed {seed}: {one:?} {many:?}");
+            assert_eq!((most, places_taken(&place)), (PLACES, 0), "seed {seed}");
+            place
+        });
+        assert_eq!(mail(&sim.disk()).values().map(Vec::len).sum::<usize>(), 61);
+        assert_clean(&sim, place);
+    });
+}
+
+/// What ended before the power failed is in the log, though the round was not over.
+#[test]
+fn each_target_is_noted_as_it_ends() {
+    let sim = boot(3);
+    sim.weather(Weather::CALM);
+    let done = sim.run(async {
+        let (place, names) = place_of(60, &sim).await;
+        let to: Vec<&str> = names.iter().map(String::as_str).collect();
+        place.post(envelope("", &to), &text(1, 300)).await.unwrap();
+        let done = || usize::try_from(place.deliveries.counts().delivered.get()).unwrap();
+        while done() < 20 {
+            pause(1).await;
+        }
+        let done = done();
+        assert!(done < 60, "over already: this shows nothing");
+        place.spool.flush().await.unwrap();
+        done
+    });
+    let left = sim.disk().crash(&shard::rng::Rng::new(1), shard::crash::Loss::All);
+    drop(sim);
+    let sim = Sim::with_disk(4, left);
+    sim.run(async {
+        let root = Root::open(Path::new(SPOOL), Links::Deny).unwrap();
+        let settings =
+            spool::Settings { segment_bytes: 64 << 10, memory_bytes: 100_000, reserve_bytes: 0 };
+        let (spool, found) = Spool::open(&root, 0, 1, settings).await.unwrap();
+        assert!(found[0].notes.len() >= done, "{} of {done}", found[0].notes.len());
+        spool.close().await;
+    });
 }
 
 #[test]

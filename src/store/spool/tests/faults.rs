@@ -185,3 +185,64 @@ fn a_full_disk_is_said_in_good_time_and_forgotten_when_it_is_not_full() {
         spool.close().await;
     });
 }
+
+/// Messages one behind the other, each within the second between two looks at the disk.
+#[test]
+fn what_was_taken_in_since_the_last_look_counts() {
+    seeds(20, |seed| {
+        let sim = boot(seed);
+        let (disk, reserve) = (sim.disk(), super::settings().reserve_bytes);
+        sim.run(async {
+            let (spool, _) = open_one(0, 1).await.unwrap();
+            let (Ok(()) | Err(_)) = spool.room(0);
+            disk.space.set(reserve + 1_000_000);
+            shard::sleep_until(shard::now().after(Duration::from_secs(2))).await;
+            let (Ok(()) | Err(_)) = spool.room(0);
+            shard::sleep_until(shard::now().after(Duration::from_secs(2))).await;
+            // Nothing looks any more: only what is counted can say it.
+            disk.slow.set(Duration::from_secs(10));
+            let mut drafts = Vec::new();
+            while spool.room(0).is_ok() {
+                assert!(drafts.len() < 51, "seed {seed}: {} octets taken", drafts.len() * 10_000);
+                let mut draft = spool.draft();
+                // Small enough for the memory: no write to the disk.
+                for _ in 0..10 {
+                    draft.append(&[b'x'; 1000]).await.unwrap();
+                }
+                drafts.push(());
+            }
+            assert!(drafts.len() > 45, "seed {seed}: too early, after {}", drafts.len());
+            // It was not written after all: the next look shows that.
+            disk.slow.set(Duration::ZERO);
+            shard::sleep_until(shard::now().after(Duration::from_secs(20))).await;
+            let (Ok(()) | Err(_)) = spool.room(0);
+            shard::sleep_until(shard::now().after(Duration::from_secs(2))).await;
+            assert_eq!(spool.room(0), Ok(()), "seed {seed}");
+            spool.close().await;
+        });
+    });
+}
+
+/// With little left the disk is looked at before a second is over.
+#[test]
+fn what_is_little_is_looked_at_early() {
+    let sim = boot(4);
+    let disk = sim.disk();
+    sim.weather(Weather::CALM);
+    sim.run(async {
+        let (spool, _) = open_one(0, 1).await.unwrap();
+        disk.space.set(super::settings().reserve_bytes + 100_000);
+        shard::sleep_until(shard::now().after(Duration::from_secs(2))).await;
+        let (Ok(()) | Err(_)) = spool.room(0);
+        shard::sleep_until(shard::now().after(Duration::from_millis(100))).await;
+        assert_eq!(spool.room(0), Ok(()));
+        // Others fill it meanwhile.
+        disk.space.set(super::settings().reserve_bytes - 1);
+        let mut draft = spool.draft();
+        draft.append(&[b'x'; 13_000]).await.unwrap();
+        shard::sleep_until(shard::now().after(Duration::from_millis(100))).await;
+        assert_eq!(spool.room(0), Err(Trouble::NoSpace));
+        drop(draft);
+        spool.close().await;
+    });
+}
