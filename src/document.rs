@@ -185,7 +185,8 @@ impl<'t> Document<'t> {
         shown
     }
 
-    fn place(&self, offset: usize) -> Place {
+    /// Where an octet of the text is.
+    pub fn place(&self, offset: usize) -> Place {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place {

@@ -461,6 +461,29 @@ fn check_looks_at_what_mail_needs() {
 }
 
 #[test]
+fn mail_that_leads_nowhere_is_named_with_its_line() {
+    let here = directory();
+    let text = "[server]\nmetrics_listen = \"\"\nmax_connections = 10\n[smtp]\nlisten = [\"127.0.0.1:0\"]\n\
+                domains = [\"example.org\"]\n[[smtp.route]]\nrecipient = \"*@other.example\"\n\
+                to = \"local\"\n[mail]\ncatch_all = \"nosuch\"\n";
+    fs::write(here.path().join("s.toml"), text).unwrap();
+    let out = sluicegate(here.path(), &["check", "--config", "s.toml"], "").out;
+    for start in [
+        "s.toml:11:13: catch_all: nosuch leads to nobody: ignored (",
+        "s.toml:8:13: route *@other.example to \"local\": nobody has such a mailbox (",
+    ] {
+        let found = out.lines().any(|line| line.starts_with("warn") && line.contains(start));
+        assert!(found, "{start} is not in\n{out}");
+    }
+    fs::write(here.path().join("s.toml"), text.replace("*@other", "a b@other")).unwrap();
+    let (status, error) = bad(here.path(), &["check", "--config", "s.toml"], "");
+    assert!(
+        status == 2 && error.starts_with("sluicegate: s.toml:8:13: recipient = \"a b@"),
+        "{error}"
+    );
+}
+
+#[test]
 fn nothing_is_done_to_mail_without_a_selection() {
     let here = directory();
     with_mail(here.path());

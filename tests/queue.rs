@@ -227,11 +227,47 @@ fn a_spool_is_exported_and_damage_is_found() {
     assert_eq!((&found["sound"], &found["faults"][0]["grade"]), (&false.into(), &"damage".into()));
     assert_eq!(found["faults"][0]["file"], path.to_str().unwrap());
     assert!(found["faults"][0]["offset"].as_u64().unwrap() <= position);
+    let told = run(&config, &["spool", "verify"]);
+    let (out, error) =
+        (String::from_utf8(told.stdout).unwrap(), String::from_utf8(told.stderr).unwrap());
+    assert!(out.contains("an accepted message may be lost"), "{out}");
+    assert!(
+        error.contains("spool: 1 fault (keep a copy") && error.contains("ask the sender"),
+        "{error}"
+    );
     // The others can be saved.
     let rest = setup.outside().join("rest");
     assert!(bad(&config, &["spool", "export", rest.to_str().unwrap()]).contains("it is damaged"));
     assert!(!rest.join(format!("{}.eml", names[0])).exists());
     assert!(rest.join(format!("{}.eml", names[1])).exists());
+    // A start says where, what it means and what to do.
+    let server = setup.start();
+    let said = eventually("the damage in the log", || {
+        let log = server.log();
+        let mut lines = log.lines();
+        lines.find(|line| line.contains("an accepted message may be lost")).map(str::to_owned)
+    });
+    let name = path.strip_prefix(server.data().join("spool")).unwrap().to_str().unwrap().to_owned();
+    for part in [&name, "offset=", "keep a copy", "spool verify", "spool export", "ask the sender"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn numbers_of_one_are_one() {
+    let server = setup().start();
+    let config = server.outside().join("sluicegate.toml");
+    let id = send(&server, "a@one.example", &["full"], "x");
+    eventually("it waits", || (ids(&config, &[]) == [id.clone()]).then_some(()));
+    let setup = server.stopped();
+    let text = good(&config, &["spool", "verify"]);
+    assert!(text.ends_with(", 1 message that waits: sound\n"), "{text}");
+    let out = setup.outside().join("out");
+    assert!(
+        good(&config, &["spool", "export", out.to_str().unwrap()])
+            .starts_with("1 message exported")
+    );
 }
 
 /// Where the octets lie in a segment.
@@ -273,7 +309,7 @@ fn status_tells_how_the_server_is() {
     assert!(status["per_second"]["sluicegate_commands_total"].is_number());
     let text = good(&config, &["status"]);
     for line in
-        ["SESSIONS", "ftp ", "smtp ", "mail accepted ", "queue  1 messages, ", "spool  ", "SHARD "]
+        ["SESSIONS", "ftp ", "smtp ", "mail accepted ", "queue  1 message, ", "spool  ", "SHARD "]
     {
         assert!(text.lines().any(|shown| shown.starts_with(line)), "{line} is not in\n{text}");
     }

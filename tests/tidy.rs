@@ -1,7 +1,7 @@
 //! tidy – what a machine can check about the sources, so that no reviewer has to.
 //!
 //! 1. Who may import whom (ARCHITECTURE.md): `ARROWS` below is the whole truth.
-//! 2. Only `src/shard/` names glommio, io_uring, nix or libc, and holds `unsafe`.
+//! 2. Only `src/shard/` names glommio, io_uring, nix or libc; only it and `src/wire/scan.rs` hold `unsafe`.
 //! 3. Every file opens with `//!` and says what it is.
 //! 4. Files and functions do not grow past a limit; the few that are longer may only shrink.
 //! 5. Replies stand in one table for each protocol, `src/ftp/reply.rs` and `src/smtp/reply.rs`.

@@ -10,6 +10,12 @@ pub(super) fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// `1 message`, `2 messages`.
+pub(super) fn count(number: impl Into<u128>, what: &str) -> String {
+    let number = number.into();
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// `2h`, `1d12h`, `90s`, `30m`, `1w`; a bare number is seconds.
 pub(super) fn duration(text: &str) -> Result<u64, String> {
     const UNITS: [(char, u64); 5] =

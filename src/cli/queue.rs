@@ -141,7 +141,8 @@ impl Keeper {
         let lost = stopped.faults.iter().filter(|fault| fault.why.starts_with("message ")).count();
         if lost > 0 {
             say::error(&format!(
-                "queue: {lost} messages cannot be read (`sluicegate spool verify` tells why)"
+                "queue: {} cannot be read (`sluicegate spool verify` tells why)",
+                counted(lost as u64)
             ));
         }
         Ok(Self::Stopped(Box::new(stopped)))
@@ -251,7 +252,7 @@ fn listed(entries: &[Entry], now: i64) -> String {
 }
 
 fn counted(messages: u64) -> String {
-    if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
+    human::count(messages, "message")
 }
 
 fn run_show(show: &Show) -> Result<(), Failure> {

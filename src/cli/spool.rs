@@ -83,17 +83,27 @@ fn verify(look: &Look) -> Result<(), Failure> {
             messages += log.messages.len();
         }
         let verdict = if bad == 0 { "sound" } else { "DAMAGED" };
+        let wait = if messages == 1 { "waits" } else { "wait" };
         text.push_str(&format!(
-            "{} logs, {segments} segments, {records} records, {messages} messages that wait: {verdict}\n",
-            stopped.logs.len()
+            "{}, {}, {}, {} that {wait}: {verdict}\n",
+            counted(stopped.logs.len(), "log"),
+            counted(segments, "segment"),
+            human::count(records, "record"),
+            counted(messages, "message"),
         ));
         say::out(&text)?;
     }
     if bad == 0 {
         return Ok(());
     }
-    let remedy = "`sluicegate spool export` saves what is whole; keep a copy of the spool";
-    Err(Failure::Running(Problem::new("spool", format!("{bad} faults"), remedy).to_string()))
+    let remedy = "keep a copy of the spool; `sluicegate spool export DIR` saves what is whole, ask the \
+                  sender for what is missing. A server starts all the same, and delivers the rest; damage is \
+                  told until the segment is used again";
+    Err(Failure::Running(Problem::new("spool", counted(bad, "fault"), remedy).to_string()))
+}
+
+fn counted(number: usize, what: &str) -> String {
+    human::count(u64::try_from(number).unwrap_or(u64::MAX), what)
 }
 
 fn grade(fault: &Fault) -> &'static str {
@@ -224,7 +234,8 @@ fn run_export(export: &Export) -> Result<(), Failure> {
     if export.json {
         say::json(&json!({ "exported": written, "failed": failed }))?;
     } else {
-        say::out(&format!("{} messages exported to {}\n", written.len(), directory.display()))?;
+        let written = counted(written.len(), "message");
+        say::out(&format!("{written} exported to {}\n", directory.display()))?;
     }
     let lost = failed.len() + stopped.all_faults().filter(|one| one.grade != Grade::Trace).count();
     if lost == 0 {

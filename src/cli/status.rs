@@ -131,11 +131,11 @@ fn page(before: &Sample, after: &Sample) -> String {
             condemned => format!(", {condemned} CONDEMNED after failed writes"),
         };
         text.push_str(&format!(
-            "\nqueue  {} messages, {}{}\nspool  {} segments, {} free{condemned}\n",
-            queue.messages,
+            "\nqueue  {}, {}{}\nspool  {}, {} free{condemned}\n",
+            human::count(queue.messages, "message"),
             human::size(queue.bytes),
             oldest.unwrap_or_default(),
-            queue.segments,
+            human::count(queue.segments, "segment"),
             queue.segments_free,
         ));
     }
@@ -275,6 +275,13 @@ mod tests {
         assert_eq!(line("queue"), "queue 4 messages, 2.0 KiB");
         assert_eq!(line("spool"), "spool 3 segments, 0 free");
         assert_eq!(line("    0"), "0 3 0 B 0 B 4 0 0.0 s ago");
+        let one = Depth { messages: 1, bytes: 2048, segments: 1, ..Depth::default() };
+        let one = sample(start, &[], Some(one));
+        let one = page(&one, &one);
+        assert!(
+            one.contains("queue  1 message, 2.0") && one.contains("spool  1 segment, "),
+            "{one}"
+        );
         let value = in_json(&before, &after);
         assert_eq!(value["per_second"][format!("sluicegate_{name}")], json!(25.0));
         assert_eq!(value["pid"], json!(7));

@@ -253,7 +253,10 @@ const SMTP: &[Key] = &[
     key(
         "spool_memory_bytes",
         "67108864",
-        &["Bytes of messages in memory, all shards together; when it is used up, senders wait."],
+        &[
+            "Bytes of messages in memory, all shards together; beyond it messages go to files of their own",
+            "while they come in, so that senders wait for the disk only.",
+        ],
     ),
     key(
         "spool_reserve_bytes",
@@ -268,7 +271,7 @@ const SMTP: &[Key] = &[
     key("drop_early_talkers", "true", &["Drop clients that speak before they were greeted."]),
     key("vrfy", "false", &["Tell who exists (VRFY)? Otherwise the answer is always 252."]),
     key("expn", "false", &["Tell who is on a list (EXPN)?"]),
-    key("max_hops", "100", &["A message with more Received lines than this goes in circles: 554."]),
+    key("max_hops", "100", &["A message that has so many Received lines goes in circles: 554."]),
     key("max_errors", "20", &["Errors before a session is closed with 421."]),
     key("max_messages", "0", &["Messages of one session; 0 = no limit."]),
     key("idle_seconds", "300", &["A session may stay silent this long."]),

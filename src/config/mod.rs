@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::ftp::convert::CodePage;
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::owner::Owner;
-use crate::problem::Problem;
+use crate::problem::{Place, Problem};
 use crate::wire::data::BareNewlines;
 
 mod keys;
@@ -219,6 +219,18 @@ pub struct Network {
     pub prefix: u8,
 }
 
+/// Where a value stands in the file, if it does. It is no part of what is configured: all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct At(pub Option<Place>);
+
+impl PartialEq for At {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for At {}
+
 /// One `[[smtp.route]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -226,6 +238,8 @@ pub struct Route {
     pub recipient: String,
     /// Where they go.
     pub to: RouteTo,
+    /// The pattern, in the file.
+    pub at: At,
 }
 
 /// Where a route leads.
@@ -257,6 +271,8 @@ pub struct Mail {
     pub aliases: PathBuf,
     /// The user (or address) who gets mail for unknown local parts; wins over `unknown_local_part`.
     pub catch_all: Option<String>,
+    /// That, in the file.
+    pub catch_all_at: At,
     /// What begins an address extension, like `+`; empty = none.
     pub extension_separator: String,
     /// Octets of one mailbox; 0 = no limit.

@@ -114,6 +114,7 @@ fn the_default_text_is_the_defaults_of_mail() {
         unknown_local_part: UnknownLocalPart::Reject,
         aliases: "/home/op/sluicegate-data/aliases".into(),
         catch_all: None,
+        catch_all_at: At::default(),
         extension_separator: "+".into(),
         mailbox_bytes_max: 0,
         retry_seconds: 60,
@@ -366,6 +367,51 @@ fn values_of_mail_that_are_wrong() {
 }
 
 #[test]
+fn routes_are_patterns_of_addresses() {
+    let route = |pattern: &str| {
+        parse(&format!("[smtp]\n[[smtp.route]]\nrecipient = '{pattern}'\nto = \"local\"\n"))
+    };
+    for fine in ["*", "*@a.example", "a.b@a.example", "a+b=c@*", "ä@a.example", "a/b@[192.0.2.1]"]
+    {
+        let routes = route(fine).unwrap().smtp.unwrap().routes;
+        let place = routes[0].at.0.as_ref().unwrap();
+        assert_eq!((place.line, place.column), (3, 13), "{fine}");
+    }
+    for wrong in [
+        "",
+        "a",
+        "@",
+        "a@",
+        "@a",
+        "a b@c",
+        " a@c",
+        "a@c ",
+        "a,b@c",
+        "a@b@c",
+        "(a)@c",
+        "a:b@c",
+        "a;b@c",
+        "<a@c>",
+        "\"a\"@c",
+        "a..b@c",
+        ".a@c",
+        "a.@c",
+        "a@b c",
+        "[a]@c",
+        "a\u{a0}b@c",
+        "**",
+        "*@",
+        "@*",
+    ] {
+        let found = lines(&route(wrong).unwrap_err());
+        assert!(
+            found.len() == 1 && found[0].starts_with("s.toml:3:13: recipient = "),
+            "{wrong}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn domains_are_names_or_literals() {
     let smtp = good(FULL).smtp.unwrap();
     assert_eq!(
@@ -452,7 +498,8 @@ fn a_saved_default_takes_routes() {
     let text = default_text().replace("# [[smtp.route]]\n# recipient", "[[smtp.route]]\nrecipient");
     let text = text.replace("# to = ", "to = ");
     let routes = good(&text).smtp.unwrap().routes;
-    assert_eq!(routes, [Route { recipient: "*@example.org".into(), to: RouteTo::Discard }]);
+    let (recipient, at) = ("*@example.org".into(), At::default());
+    assert_eq!(routes, [Route { recipient, to: RouteTo::Discard, at }]);
 }
 
 #[test]

@@ -86,9 +86,17 @@ pub(super) fn recipient_pattern(text: &str) -> Option<String> {
         return Some(text.to_owned());
     }
     let (local, name) = text.rsplit_once('@')?;
-    let plain = |c: char| !c.is_control() && !matches!(c, '*' | '"' | '\\' | '<' | '>');
+    // What an address has without quotes (RFC 5321 §4.1.2, RFC 6531 §3.3): a dot-string.
+    let plain = |c: char| {
+        let special = matches!(
+            c,
+            '*' | '"' | '\\' | '<' | '>' | '(' | ')' | '[' | ']' | ',' | ':' | ';' | '@'
+        );
+        !c.is_control() && !c.is_whitespace() && !special
+    };
     let local_fits = local == "*"
-        || (!local.is_empty() && local.len() <= LOCAL_BYTES_MAX && local.chars().all(plain));
+        || (local.len() <= LOCAL_BYTES_MAX
+            && local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(plain)));
     let name = if name == "*" { Some(name.to_owned()) } else { domain(name) }?;
     (local_fits && !(local == "*" && name == "*"))
         .then(|| format!("{}@{name}", local.to_lowercase()))

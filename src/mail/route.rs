@@ -103,11 +103,24 @@ pub struct User {
     pub addresses: Vec<String>,
 }
 
+/// What the operator wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A user.
+    User,
+    /// Line of the aliases file, from 1.
+    Alias(usize),
+    /// The catch-all.
+    CatchAll,
+    /// A route, from 0.
+    Route(usize),
+}
+
 /// Something that works, but not as the operator may think.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// Line of the aliases file, if it is about that.
-    pub line: Option<usize>,
+    /// What it is about.
+    pub about: About,
     /// What was found.
     pub what: String,
     /// What to do.
@@ -173,6 +186,7 @@ impl Router {
             router.set_catch_all(catch_all);
         }
         router.look_at_aliases();
+        router.look_at_routes(&rules.routes);
         router
     }
 
@@ -284,34 +298,34 @@ impl Router {
 
     // ------------------------------------------------------------ how it is made
 
-    fn warn(&mut self, line: Option<usize>, what: String, remedy: &'static str) {
-        self.warnings.push(Warning { line, what, remedy });
+    fn warn(&mut self, about: About, what: String, remedy: &'static str) {
+        self.warnings.push(Warning { about, what, remedy });
     }
 
     fn add(&mut self, user: &User) {
         let Some(mailbox) = name::mailbox(&user.name) else {
             let what = format!("user {}: no mailbox can have that name", user.name);
-            return self.warn(None, what, "give the user a shorter name");
+            return self.warn(About::User, what, "give the user a shorter name");
         };
         let folded = name::folded(&user.name);
         if self.users.contains_key(&folded) {
             let what = format!("user {}: another user differs in case only", user.name);
-            return self.warn(None, what, "rename one of them: mail knows no case");
+            return self.warn(About::User, what, "rename one of them: mail knows no case");
         }
         for address in &user.addresses {
             let Some((local, Some(domain))) = name::split(address) else {
                 let what = format!("user {}: {address} is no mail address", user.name);
-                self.warn(None, what, "an address looks like name@example.org");
+                self.warn(About::User, what, "an address looks like name@example.org");
                 continue;
             };
             if !self.is_ours(&local, &domain) {
                 let what = format!("user {}: {address} is in none of our domains", user.name);
-                self.warn(None, what, "add its domain to [smtp] domains");
+                self.warn(About::User, what, "add its domain to [smtp] domains");
             }
             let key = (name::folded(&local), domain);
             if self.addresses.insert(key, mailbox.clone()).is_some() {
                 let what = format!("user {}: {address} belongs to another user too", user.name);
-                self.warn(None, what, "take it from one of them");
+                self.warn(About::User, what, "take it from one of them");
             }
         }
         self.users.insert(folded, mailbox);
@@ -320,11 +334,15 @@ impl Router {
     fn set_catch_all(&mut self, text: &str) {
         let remedy = "name a user, an alias or an address of ours";
         let Some((local, domain)) = name::split(text) else {
-            return self.warn(None, format!("catch_all: {text} is no address"), remedy);
+            return self.warn(About::CatchAll, format!("catch_all: {text} is no address"), remedy);
         };
         let domain = domain.unwrap_or_else(|| self.home.clone());
         if !Walk::new(self, true).leads_somewhere(&local, &domain) {
-            return self.warn(None, format!("catch_all: {text} leads to nobody: ignored"), remedy);
+            return self.warn(
+                About::CatchAll,
+                format!("catch_all: {text} leads to nobody: ignored"),
+                remedy,
+            );
         }
         self.catch_all = Some((local, domain));
     }
@@ -349,7 +367,32 @@ impl Router {
             }
         }
         for (line, what, remedy) in found {
-            self.warn(Some(line), what, remedy);
+            self.warn(About::Alias(line), what, remedy);
+        }
+    }
+
+    /// Routes to mailboxes that nobody has.
+    fn look_at_routes(&mut self, routes: &[Route]) {
+        const REMEDY: &str = "make a user or an alias of that name, or take the route out";
+        let anybody = !self.users.is_empty()
+            || self.aliases.iter().next().is_some()
+            || self.unknown == Unknown::Accept
+            || self.catch_all.is_some();
+        let mut found = Vec::new();
+        for (number, (pattern, route)) in self.routes.iter().zip(routes).enumerate() {
+            let domain = pattern.domain.as_ref().unwrap_or(&self.home);
+            let reached = match &pattern.local {
+                Some(local) => Walk::new(self, true).leads_somewhere(local, domain),
+                None => anybody,
+            };
+            if pattern.to == RouteTo::Local && !reached {
+                let what =
+                    format!("route {} to \"local\": nobody has such a mailbox", route.recipient);
+                found.push((number, what));
+            }
+        }
+        for (number, what) in found {
+            self.warn(About::Route(number), what, REMEDY);
         }
     }
 }

@@ -227,6 +227,28 @@ fn aliases_and_lists() {
 }
 
 #[test]
+fn a_route_to_mailboxes_that_nobody_has_is_named() {
+    let list = [
+        ("ann@other.example", RouteTo::Local),
+        ("gone@other.example", RouteTo::Local),
+        ("gone@*", RouteTo::Local),
+        ("gone@third.example", RouteTo::Discard),
+        ("*@third.example", RouteTo::Local),
+        ("*", RouteTo::Local),
+    ];
+    let about = |router: &Router| -> Vec<About> {
+        let routes = router.warnings().iter().filter(|one| matches!(one.about, About::Route(_)));
+        routes.map(|one| one.about).collect()
+    };
+    let with = || Rules { routes: routes(&list), ..rules() };
+    assert_eq!(about(&router_of(with(), "")), [About::Route(1), About::Route(2)]);
+    assert_eq!(about(&router_of(with(), "gone: ann")), []);
+    let empty = |rules| about(&Router::new(rules, [], Aliases::default()));
+    assert_eq!(empty(with()), [0, 1, 2, 4, 5].map(About::Route));
+    assert_eq!(empty(Rules { unknown: Unknown::Accept, ..with() }), []);
+}
+
+#[test]
 fn nobody_catch_all_and_anybody() {
     let accept = Rules { unknown: Unknown::Accept, ..rules() };
     let router = router_of(accept, "");
@@ -254,7 +276,8 @@ fn nobody_catch_all_and_anybody() {
         let router = router_of(catching(nobody), "ring: gnir\ngnir: ring");
         assert_eq!(verdict(&router, STRANGER, "nobody@a.example"), Verdict::NoUser, "{nobody}");
         assert_eq!(one(&router, "postmaster"), "0: postmaster@a.example → postmaster");
-        assert!(router.warnings().iter().any(|w| w.what.starts_with("catch_all: ")));
+        let about = |w: &Warning| w.about == About::CatchAll && w.what.starts_with("catch_all: ");
+        assert!(router.warnings().iter().any(about));
     }
     let none = Router::default();
     assert_eq!(verdict(&none, FRIEND, "x@localhost"), Verdict::RelayDenied);

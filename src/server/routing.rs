@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Mail, RouteTo, Smtp, UnknownLocalPart};
 use crate::limits::ALIASES_FILE_BYTES_MAX;
 use crate::mail::aliases::{Aliases, Fault};
-use crate::mail::route::{self, Router, Rules, User};
+use crate::mail::route::{self, About, Router, Rules, User};
 use crate::problem::{Place, Problem};
 use crate::store::accounts::{Accounts, Fingerprint};
 
@@ -40,7 +40,7 @@ impl Routing {
             .iter()
             .map(|user| User { name: user.name.clone(), addresses: user.mail.clone() });
         let router = Router::new(rules(config, smtp), users, aliases);
-        for warning in warnings(&router, &config.mail) {
+        for warning in warnings(&router, config, smtp) {
             tracing::warn!("{warning}");
         }
         Ok(Some(router))
@@ -84,25 +84,33 @@ impl Routing {
     }
 }
 
-/// What is strange in the aliases, and does no harm but to those who wrote it.
-fn warnings(router: &Router, mail: &Mail) -> Vec<Problem> {
+/// What is strange in the aliases and routes, and does no harm but to those who wrote it.
+fn warnings(router: &Router, config: &Config, smtp: &Smtp) -> Vec<Problem> {
+    let mail = &config.mail;
     let problem = |warning: &route::Warning| {
         let problem = Problem::new(warning.what.clone(), "", warning.remedy);
-        match warning.line {
-            Some(line) => problem.at(Place { file: mail.aliases.clone(), line, column: 1 }),
+        let place = match warning.about {
+            About::Alias(line) => Some(Place { file: mail.aliases.clone(), line, column: 1 }),
+            About::CatchAll => mail.catch_all_at.0.clone(),
+            About::Route(number) => smtp.routes.get(number).and_then(|route| route.at.0.clone()),
+            About::User => None,
+        };
+        match place {
+            Some(place) => problem.at(place),
             None => problem,
         }
     };
     router.warnings().iter().map(problem).collect()
 }
 
-/// For `sluicegate check`: what is strange in the aliases.
+/// For `sluicegate check`: what is strange in the aliases and routes.
 ///
 /// # Errors
 /// What is wrong with them: the server would not start.
 pub fn look(config: &Config, accounts: &Accounts) -> Result<Vec<Problem>, Vec<Problem>> {
     let router = Routing::default().load(config, accounts)?;
-    Ok(router.map(|router| warnings(&router, &config.mail)).unwrap_or_default())
+    let both = router.as_ref().zip(config.smtp.as_ref());
+    Ok(both.map(|(router, smtp)| warnings(router, config, smtp)).unwrap_or_default())
 }
 
 /// Why a file was not read.

@@ -14,7 +14,7 @@ use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
     recipient_pattern, reply_text,
 };
-use super::super::{Mail, Network, Route, RouteTo, Smtp, UnknownLocalPart};
+use super::super::{At, Mail, Network, Route, RouteTo, Smtp, UnknownLocalPart};
 use super::{DAY_SECONDS, RATE_BYTES_MAX, Reader, Section, keys, read_listen};
 use crate::document::{Document, Value};
 use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
@@ -113,6 +113,10 @@ pub(super) fn mail(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Mail {
         ),
         aliases: aliases.map(|path| joined(data_dir, &path)).unwrap_or_default(),
         catch_all: catch_all.flatten(),
+        catch_all_at: At(keys
+            .section
+            .given("catch_all")
+            .map(|it| keys.document.place(it.span().start))),
         extension_separator: separator.unwrap_or_default(),
         mailbox_bytes_max: keys.whole("mailbox_bytes_max", 0..=u64::MAX >> 1, "bytes"),
         retry_seconds: first,
@@ -240,10 +244,11 @@ fn route(document: &mut Document<'_>, value: &Value<'_>) -> Option<Route> {
     let tables = keys::SECTIONS.iter().flat_map(|section| section.tables);
     let known = tables.filter(|table| table.name == "route").flat_map(|table| table.keys);
     document.unknown_keys(table, known.map(|(name, _)| *name), "key of [[smtp.route]]");
+    let at = table.get("recipient").map(|value| document.place(value.span().start));
     let recipient = wanted(document, table, value, "recipient")
         .and_then(|value| document.parsed("recipient", value, PATTERN, recipient_pattern));
     let to = wanted(document, table, value, "to").and_then(|value| route_to(document, value));
-    Some(Route { recipient: recipient?, to: to? })
+    Some(Route { recipient: recipient?, to: to?, at: At(at) })
 }
 
 /// A key that has no default.

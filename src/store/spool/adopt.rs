@@ -38,6 +38,7 @@ const AHEAD_BYTES_MAX: u64 = 4 << 20;
 /// What an adopted log is called, and a damaged one; the adopter's number follows.
 const ADOPTED: &str = ".adopted-";
 const DAMAGED: &str = ".damaged-";
+/// Says in the adopter's directory what is going on.
 const INTENT: &[u8] = b"ADOPTING";
 const INTENT_NEW: &[u8] = b"ADOPTING.tmp";
 
@@ -50,26 +51,50 @@ pub(super) struct Orphans {
     left: Vec<(u32, String)>,
 }
 
+/// What the name of a log that was adopted says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Whose it was.
+    pub(super) of: u32,
+    /// Who has its messages.
+    pub(super) by: u32,
+    /// Not all of it could be read.
+    pub(super) damaged: bool,
+}
+
+/// A number as the names of logs have it.
+pub(super) fn parse(digits: &str) -> Option<u32> {
+    digits.parse::<u32>().ok().filter(|number| number.to_string() == digits)
+}
+
+/// Is it the name of a log that was adopted?
+pub(super) fn left(name: &str) -> Option<Left> {
+    let rest = name.strip_prefix("shard-")?;
+    let adopted = rest.split_once(ADOPTED).map(|parts| (parts, false));
+    let ((of, by), damaged) =
+        adopted.or_else(|| rest.split_once(DAMAGED).map(|parts| (parts, true)))?;
+    Some(Left { of: parse(of)?, by: parse(by)?, damaged })
+}
+
+/// What `ADOPTING` says: whose log, and from which generation on the own one holds copies.
+pub(super) fn intent(says: &[u8]) -> Option<(u32, u64)> {
+    let (of, from) = std::str::from_utf8(says).ok()?.trim().split_once(' ')?;
+    Some((of.parse().ok()?, from.parse().ok()?))
+}
+
 /// Looks for logs that shard `own` of `shards` is to adopt, and what is left of those adopted before.
 pub(super) async fn orphans(root: &Root, own: u32, shards: u32) -> io::Result<Orphans> {
     let mut orphans = Orphans::default();
     for item in disk::list(root, b"", FileKind::Directory).await? {
         let Ok(name) = String::from_utf8(item.name) else { continue };
-        let Some(rest) = name.strip_prefix("shard-") else { continue };
-        let parts = rest.split_once(ADOPTED).or_else(|| rest.split_once(DAMAGED));
-        let parse =
-            |digits: &str| digits.parse::<u32>().ok().filter(|number| number.to_string() == digits);
-        match parts {
-            Some((of, by)) => {
-                let by = parse(by).filter(|by| *by == own || *by >= shards && by % shards == own);
-                if let (Some(_), Some(by)) = (parse(of), by) {
-                    orphans.left.push((by, name));
-                }
+        let ours = |by: &u32| *by == own || *by >= shards && by % shards == own;
+        if let Some(Left { by, .. }) = left(&name) {
+            if ours(&by) {
+                orphans.left.push((by, name));
             }
-            None => {
-                let number = parse(rest).filter(|one| *one >= shards && one % shards == own);
-                orphans.logs.extend(number);
-            }
+        } else {
+            let number = name.strip_prefix("shard-").and_then(parse);
+            orphans.logs.extend(number.filter(|one| *one >= shards && one % shards == own));
         }
     }
     Ok(orphans)
@@ -95,11 +120,7 @@ pub(super) async fn resume(root: &Root, shard: u32) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let says = disk::read(&file, 0, 64).await?;
-    let numbers = std::str::from_utf8(&says).ok().and_then(|says| {
-        let (of, from) = says.trim().split_once(' ')?;
-        Some((of.parse::<u32>().ok()?, from.parse::<u64>().ok()?))
-    });
-    let (of, from) = numbers.ok_or(ErrorKind::InvalidData)?;
+    let (of, from) = intent(&says).ok_or(ErrorKind::InvalidData)?;
     let mut happened = false;
     for suffix in [ADOPTED, DAMAGED] {
         match root.stat(format!("shard-{of}{suffix}{shard}").as_bytes()).await {
@@ -111,12 +132,19 @@ pub(super) async fn resume(root: &Root, shard: u32) -> io::Result<()> {
     let dir = root.open_dir(path.as_bytes()).await?;
     if !happened {
         for item in disk::list(root, path.as_bytes(), FileKind::File).await? {
-            if segment::number(&item.name).is_none() {
-                continue;
-            }
+            let Some(number) = segment::number(&item.name) else { continue };
             let place = [path.as_bytes(), b"/", &item.name].concat();
-            let start = disk::read(&root.open_file(&place).await?, 0, SEGMENT_HEADER_BYTES).await?;
-            if SegmentHeader::decode(&start).is_some_and(|header| header.generation >= from) {
+            let file = root.open_file(&place).await?;
+            let start = disk::read(&file, 0, SEGMENT_HEADER_BYTES).await?;
+            let header = match SegmentHeader::decode(&start) {
+                Some(header) => Some(header),
+                // Recovery would read it all the same.
+                None => {
+                    let all = disk::read(&file, 0, disk::narrow(item.stat.size)).await?;
+                    SegmentHeader::from_first_record(&all, shard, number)
+                }
+            };
+            if header.is_some_and(|header| header.generation >= from) {
                 dir.unlink(&item.name).await?;
             }
         }

@@ -5,7 +5,9 @@
 //! Promises: reads one segment at a time, whatever the size of the spool; every fault says which file,
 //! where and why; what is appended is a segment of its own that is on stable storage, with its
 //! directory, before the call returns – or not there at all.
-//! Not here: what meta and notes mean, and what to append.
+//! Not here: what meta and notes mean, and what to append; what an adoption left (`adoption`).
+
+mod adoption;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +15,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use self::adoption::Neighbours;
 use super::QueueId;
+use super::adopt;
 use super::fold::{Fold, Held, Octets, Seen};
 use super::format::{
     self, FORMAT_LINE, Kind, RECORD_HEADER_BYTES, Record, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -24,6 +28,9 @@ use crate::owner::Owner;
 const PIECE_BYTES: usize = 1 << 18;
 /// Longest beginning of a segment that cancellations are looked for in.
 const CUTS_BYTES: u64 = 256 << 10;
+
+/// What damage means.
+const LOST: &str = "an accepted message may be lost";
 
 /// How bad a fault is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +86,12 @@ pub struct Log {
     pub faults: Vec<Fault>,
     /// The latest generation that something was cancelled of.
     last_cut: u64,
+    /// Copies from here on do not count: an adoption never happened.
+    copies_from: Option<u64>,
+    /// Segments that hold such copies.
+    copies: Vec<PathBuf>,
+    /// `large` of logs that were adopted and whose files are not moved yet.
+    elsewhere: Vec<PathBuf>,
 }
 
 /// Reads every log of a spool. Faults of the spool itself come with the first log, or alone.
@@ -87,15 +100,19 @@ pub struct Log {
 /// The directory cannot be listed at all.
 pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
     let mut faults = Vec::new();
-    let mut logs = Vec::new();
+    let (mut own, mut neighbours) = (Vec::new(), Neighbours::default());
     for (path, name) in entries(spool)? {
-        let number = name.strip_prefix("shard-").and_then(|number| number.parse().ok());
-        match number {
-            Some(shard) if path.is_dir() => logs.push(Log::read(&path, shard)),
+        let shard = name.strip_prefix("shard-").and_then(adopt::parse);
+        match (shard, adopt::left(&name)) {
+            (Some(shard), _) if path.is_dir() => own.push((shard, path)),
+            (None, Some(left)) if path.is_dir() => neighbours.add(left, path),
             _ if name == "FORMAT" => faults.extend(judge_format(&path)),
             _ => faults.push(fault(Grade::Trace, &path, None, litter(&name))),
         }
     }
+    faults.extend(neighbours.judge(&own));
+    let mut logs: Vec<Log> =
+        own.iter().map(|(shard, path)| Log::read(path, *shard, &neighbours)).collect();
     if !logs.is_empty() && !spool.join("FORMAT").exists() {
         faults.push(fault(Grade::Damage, &spool.join("FORMAT"), None, "is missing"));
     }
@@ -107,8 +124,6 @@ pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
 fn litter(name: &str) -> &'static str {
     if name.ends_with(".tmp") {
         "was not finished: removed at the next start"
-    } else if name.ends_with(".adopted") {
-        "is a log whose messages are in another one: removed at the next start"
     } else {
         "is no part of a spool"
     }
@@ -151,7 +166,7 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 impl Log {
-    fn read(directory: &Path, shard: u32) -> Self {
+    fn read(directory: &Path, shard: u32, neighbours: &Neighbours) -> Self {
         let mut log = Self {
             shard,
             directory: directory.to_owned(),
@@ -161,7 +176,11 @@ impl Log {
             messages: BTreeMap::new(),
             faults: Vec::new(),
             last_cut: 0,
+            copies_from: None,
+            copies: Vec::new(),
+            elsewhere: neighbours.large_for(shard),
         };
+        log.look_for_adoption(neighbours);
         match entries(directory) {
             Ok(found) => {
                 for (path, name) in found {
@@ -178,7 +197,7 @@ impl Log {
     }
 
     fn entry(&mut self, path: &Path, name: &str) {
-        if name == "large" {
+        if name == "large" || name == adoption::INTENT {
             return;
         }
         let Some(number) = number_of(name) else {
@@ -203,6 +222,9 @@ impl Log {
 
     fn segment(&mut self, path: &Path, number: u64, bytes: u64, front: &[u8]) {
         if let Some(header) = SegmentHeader::decode(front) {
+            if self.is_copy(path, &header) {
+                return;
+            }
             // A file may be longer than its segment, never shorter.
             let says = [
                 (u64::from(header.shard), u64::from(self.shard), "shard"),
@@ -215,13 +237,13 @@ impl Log {
                     self.faults.push(fault(Grade::Damage, path, Some(0), why));
                 }
             }
-            let seen = Seen::default();
-            self.segments.push(Segment { file: path.to_owned(), header, seen });
+            self.segments.push(Segment { file: path.to_owned(), header, seen: Seen::default() });
             return;
         }
         // Without a header the records may still be there, if the first of them is.
         match fs::read(path) {
             Ok(octets) => match SegmentHeader::from_first_record(&octets, self.shard, number) {
+                Some(header) if self.is_copy(path, &header) => {}
                 Some(header) => {
                     let why = "the header does not hold, but records follow";
                     self.faults.push(fault(Grade::Damage, path, Some(0), why));
@@ -229,7 +251,7 @@ impl Log {
                     self.segments.push(Segment { file: path.to_owned(), header, seen });
                 }
                 None => {
-                    let why = "neither header nor first record hold: what it held cannot be told";
+                    let why = format!("neither header nor first record hold: {LOST}");
                     self.faults.push(fault(Grade::Damage, path, Some(0), why));
                 }
             },
@@ -276,7 +298,7 @@ impl Log {
             let seen = fold.segment(&segment.header, octets.get(..whole).unwrap_or(&octets));
             self.free += u64::from(seen.records == 0 && seen.damage.is_empty());
             for (from, to) in &seen.damage {
-                let why = format!("{} octets are no sound record", to - from);
+                let why = format!("{} octets are no sound record: {LOST}", to - from);
                 self.faults.push(fault(Grade::Damage, &segment.file, Some(*from), why));
             }
             if seen.torn {
@@ -302,18 +324,21 @@ impl Log {
         };
         for (id, held) in &self.messages {
             if let Octets::Large(size, sum) = held.octets {
-                let path = directory.join(id.to_string());
+                let path = self.large(*id);
                 there.retain(|(one, _)| *one != path);
                 self.faults.extend(judge_large(&path, size, sum));
             }
         }
+        // As at a start: a pointer may be what was lost.
+        let spare = self.faults.iter().any(|one| one.offset.is_some() && one.file != directory)
+            || self.segments.iter().any(|one| one.seen.torn);
         for (path, name) in &there {
             self.bytes += fs::metadata(path).map_or(0, |metadata| metadata.len());
             let draft = name.ends_with(".tmp");
-            let why = if draft {
-                litter(name)
-            } else {
-                "belongs to no message: removed at the next start"
+            let why = match (draft, spare) {
+                (true, _) => litter(name),
+                (false, false) => "belongs to no message: removed at the next start",
+                (false, true) => "belongs to no message that could be read: kept",
             };
             self.faults.push(fault(Grade::Trace, path, None, why));
         }
@@ -322,6 +347,14 @@ impl Log {
                 self.bytes += size;
             }
         }
+    }
+
+    /// Where the octets of a large message lie.
+    fn large(&self, id: QueueId) -> PathBuf {
+        let name = id.to_string();
+        let moving = self.elsewhere.iter().map(|large| large.join(&name));
+        let mut moving = moving.filter(|path| path.exists());
+        moving.next().unwrap_or_else(|| self.directory.join("large").join(name))
     }
 
     /// Where the record of a message lies: file and offset.
@@ -339,8 +372,7 @@ impl Log {
     pub fn copy(&self, id: QueueId, held: &Held, to: &mut impl Write) -> io::Result<()> {
         match held.octets {
             Octets::Large(size, sum) => {
-                let path = self.directory.join("large").join(id.to_string());
-                let (copied, found) = copy_summed(&path, to)?;
+                let (copied, found) = copy_summed(&self.large(id), to)?;
                 if (copied, found) == (size, sum) { Ok(()) } else { Err(changed()) }
             }
             Octets::Inline => {
@@ -439,6 +471,8 @@ impl Log {
             let why = format!("{} cannot be read: {}", fault.file.display(), fault.why);
             return Err(io::Error::other(why));
         }
+        // What is appended now would be taken for a copy.
+        self.undo_adoption()?;
         let mut salt = [0; 8];
         getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
         let headers = || self.segments.iter().map(|segment| segment.header);

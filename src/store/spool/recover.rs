@@ -22,6 +22,12 @@ use super::segment::{self, Segment};
 use super::state::Live;
 use crate::shard::{BLOCK_BYTES, FileKind, Root};
 
+/// What damage means, and what to do.
+const LOST: &str = "an accepted message may be lost (the rest is read and delivered; stop the server and \
+                    keep a copy of the spool, `sluicegate spool verify` tells more, `sluicegate spool export` \
+                    saves what is whole; ask the sender for what is missing. Told at each start until the \
+                    segment is used again)";
+
 /// A log as it was found.
 pub(super) struct Log {
     /// Segments with records, oldest first.
@@ -66,9 +72,11 @@ pub(super) async fn read(root: &Root, path: &[u8], shard: u32) -> io::Result<Log
                 let Some(header) = SegmentHeader::from_first_record(&all, shard, number) else {
                     log.damaged = true;
                     let file = String::from_utf8_lossy(&place);
-                    tracing::error!(%file, "a spool segment cannot be read and is left alone");
+                    tracing::error!(%file, offset = 0, "a spool segment cannot be read and is left alone: {LOST}");
                     continue;
                 };
+                let file = String::from_utf8_lossy(&place);
+                tracing::warn!(%file, offset = 0, "the header of a spool segment is damaged; its records are there");
                 header
             }
         };
@@ -79,28 +87,37 @@ pub(super) async fn read(root: &Root, path: &[u8], shard: u32) -> io::Result<Log
     }
     segments.sort_by_key(|segment| segment.generation());
     log.generation = cuts.iter().fold(log.generation, |most, cut| most.max(cut.generation));
-    fold(&mut log, segments, cuts).await?;
+    fold(&mut log, &String::from_utf8_lossy(path), segments, cuts).await?;
     Ok(log)
 }
 
-async fn fold(log: &mut Log, segments: Vec<Rc<Segment>>, cuts: Vec<Cut>) -> io::Result<()> {
+async fn fold(
+    log: &mut Log,
+    path: &str,
+    segments: Vec<Rc<Segment>>,
+    cuts: Vec<Cut>,
+) -> io::Result<()> {
     let mut fold = Fold::new(cuts.clone());
     for segment in segments {
         let header = segment.header.get();
         let octets = disk::read(&segment.file, 0, narrow(header.bytes)).await?;
         let seen = fold.segment(&header, &octets);
+        let file = format!("{path}/{:08}.seg", segment.number());
         for (from, to) in &seen.damage {
             log.damaged = true;
-            let number = segment.number();
-            tracing::warn!(segment = number, from, to, "damaged octets in a spool segment");
+            tracing::error!(
+                file,
+                offset = from,
+                octets = to - from,
+                "the spool is damaged: {LOST}"
+            );
         }
         if seen.torn {
             log.torn = true;
-            let number = segment.number();
             tracing::info!(
-                segment = number,
-                at = seen.end,
-                "a batch is not whole; it was not acknowledged"
+                file,
+                offset = seen.end,
+                "a batch is not whole, as after a power cut; it was not acknowledged"
             );
         }
         log.last_id = log.last_id.max(seen.last_id);

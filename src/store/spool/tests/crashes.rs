@@ -5,8 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::super::Found;
+use super::super::offline::Grade;
 use super::model::{Client, Model, Shared, check_all};
-use super::{PLACE, boot, open_one, reboot, seeds};
+use super::{PLACE, boot, offline, open_one, reboot, seeds};
 use crate::shard::crash::{LOSSES, Loss};
 use crate::shard::disk::{Disk, Journal};
 use crate::shard::fault::{Sabotage, errno};
@@ -131,8 +132,12 @@ fn history(seed: u64, sabotage: Option<Sabotage>) -> Model {
             break;
         }
     }
+    let stopped = offline::export(&disk);
     let first = look(seed + 1, &disk, shards, &model);
     let second = look(seed + 2, &disk.crash(&rng, Loss::Random), shards, &model);
+    if sabotage.is_none() {
+        offline::assert_same(stopped.path(), &first.concat(), Grade::Trace);
+    }
     let mut model = Rc::try_unwrap(model).unwrap().into_inner();
     if first != second {
         model.wrong.push("a second recovery changed something".into());

@@ -8,6 +8,7 @@ mod crashes;
 mod damage;
 mod faults;
 mod model;
+mod offline;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
