@@ -118,6 +118,8 @@ fn an_old_message_is_carried_on_and_keeps_its_notes() {
             for _ in 0..80 {
                 let (id, _) = commit(&spool, &[1; 9000]).await.unwrap();
                 spool.settle(id);
+                // Longer than the slowest read: else segments fill while one message is carried.
+                shard::sleep_until(shard::now().after(std::time::Duration::from_millis(50))).await;
             }
             spool.flush().await.unwrap();
             let stats = spool.stats();
