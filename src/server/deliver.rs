@@ -99,8 +99,10 @@ struct Inner {
     closed: Cell<bool>,
     /// Who waits for the last round to end, or for the end of everything.
     waiting: RefCell<Vec<Waker>>,
-    /// The task of the timers runs, and sleeps until then (seconds since 1970).
-    timing: Cell<Option<i64>>,
+    /// The task of the timers runs.
+    timing: Cell<bool>,
+    /// Somebody begins rounds, further up in the calls.
+    pumping: Cell<bool>,
 }
 
 impl Deliveries {
@@ -118,7 +120,8 @@ impl Deliveries {
             counts: Counts::default(),
             closed: Cell::new(false),
             waiting: RefCell::default(),
-            timing: Cell::new(None),
+            timing: Cell::new(false),
+            pumping: Cell::new(false),
         }));
         shard::spawn("carry", carry::run(deliveries.clone()));
         deliveries
@@ -243,8 +246,14 @@ impl Deliveries {
         self.until(|| self.0.closed.get()).await;
     }
 
-    /// Begins rounds while there are messages in line and room for them.
+    /// Begins rounds while there are messages in line, or due, and room for them. A round may be over when
+    /// `spawn` returns; it leaves the next one to the loop here, for calls nest only so deep.
     fn pump(&self) {
+        if self.0.pumping.replace(true) {
+            return;
+        }
+        let _pumping = Pumping(self);
+        self.0.queue.borrow_mut().advance(shard::wall().0);
         while !self.0.closed.get() {
             let Some(job) = self.0.queue.borrow_mut().begin(ROUNDS_MAX) else { return };
             let slot = Slot { deliveries: self.clone(), id: job.id };
@@ -272,6 +281,15 @@ struct Job {
     message: Rc<RefCell<Message>>,
     content: Option<Content>,
     tried: Tried,
+}
+
+/// Somebody begins rounds, until this is dropped.
+struct Pumping<'a>(&'a Deliveries);
+
+impl Drop for Pumping<'_> {
+    fn drop(&mut self) {
+        self.0.0.pumping.set(false);
+    }
 }
 
 /// A round under way; gives its place back however it ends.

@@ -3,6 +3,9 @@
 //! Turns: whatever is runnable is shuffled and run once; what was woken meanwhile waits for the
 //! next turn. When nothing is runnable the clock jumps to the next timer.
 //!
+//! A new task waits for its turn, or runs at once within the call that begins it, as glommio has it: the
+//! seed chooses one for the whole run.
+//!
 //! Promises: the same seed and the same tasks give the same trace; "nothing runnable and no timer"
 //! and "runs for ever" stop the test, naming the tasks that are left.
 
@@ -44,6 +47,8 @@ pub struct Executor {
     steps: Cell<u64>,
     trace: Cell<u64>,
     panics: RefCell<Vec<String>>,
+    /// A new task runs until it first waits, before who began it goes on.
+    pub(super) eager: Cell<bool>,
 }
 
 struct Task {
@@ -77,8 +82,14 @@ impl Executor {
         let id = self.spawned.get() + 1;
         self.spawned.set(id);
         let waker = self.waker(id);
-        waker.wake_by_ref();
+        let eager = self.eager.get() && !kernel;
+        if !eager {
+            waker.wake_by_ref();
+        }
         self.tasks.borrow_mut().insert(id, Task { name, kernel, future: Some(future), waker });
+        if eager {
+            self.poll_task(id);
+        }
     }
 
     fn waker(&self, id: u64) -> Arc<TaskWaker> {

@@ -147,9 +147,12 @@ impl World {
         let rng = rng::Rng::new(seed);
         let weather = Weather::from(&rng);
         let blocks = buffers::Pool::new(rng.range(4, 12));
+        let executor = executor::Executor::default();
+        // From a stream of its own: the rest of a seed's run stays what it was.
+        executor.eager.set(rng::Rng::new(seed ^ 0xEA6E4).percent(50));
         Rc::new(Self {
             rng,
-            executor: executor::Executor::default(),
+            executor,
             net: pipe::Net::default(),
             disk,
             blocks: Rc::new(blocks),

@@ -184,15 +184,16 @@ impl Queue {
         self.stand(id, next.map_or(Stand::Aside, Stand::Until));
     }
 
-    /// Puts everything in line whose time has come; gives the next time.
-    pub(super) fn due(&mut self, now: i64) -> Option<i64> {
-        while let Some(&(next, id)) = self.timers.first() {
-            if next > now {
-                return Some(next);
-            }
+    /// Puts everything in line whose time has come.
+    pub(super) fn advance(&mut self, now: i64) {
+        while let Some(&(_, id)) = self.timers.first().filter(|(next, _)| *next <= now) {
             self.stand(id, Stand::InLine);
         }
-        None
+    }
+
+    /// The earliest time a message waits for.
+    pub(super) fn next_time(&self) -> Option<i64> {
+        self.timers.first().map(|(next, _)| *next)
     }
 
     /// The operator changed something: the message stands where it belongs now.

@@ -1,7 +1,12 @@
 //! server::deliver::timer – wakes messages whose next attempt has come.
 //!
-//! Promises: a shard whose queue has no such message has no timer. A clock that is set is noticed within a
-//! minute.
+//! A round that needs not wait for the disk is over within the call that begins it, its message in line
+//! for another attempt: so nothing read from the queue before rounds begin is believed after. The task
+//! ends when the queue has no time left, asked for in the same breath; whoever adds one later finds no
+//! task and begins one.
+//!
+//! Promises: a shard whose queue has no such message has no timer; one whose queue has one has a timer.
+//! A clock that is set is noticed within a minute.
 
 use std::time::Duration;
 
@@ -12,42 +17,32 @@ use crate::shard;
 const SLEEP_SECONDS_MAX: i64 = 60;
 
 impl Deliveries {
-    /// Starts the task, if there is something to wait for and it does not run; tells it of an earlier time.
+    /// Call it when a message was given a time: starts the task unless it runs, else has it look again.
     pub(super) fn wake_timer(&self) {
-        let Some(next) = self.0.queue.borrow_mut().due(shard::wall().0) else { return };
-        match self.0.timing.get() {
-            _ if self.0.closed.get() => {}
-            None => {
-                self.0.timing.set(Some(next));
-                shard::spawn("retries", watch(self.clone()));
-            }
-            Some(until) if next < until => {
-                self.0.timing.set(Some(next));
-                self.wake_all();
-            }
-            Some(_) => {}
+        if self.0.timing.get() {
+            self.wake_all();
+        } else if self.next_time().is_some() && !self.0.timing.replace(true) {
+            shard::spawn("retries", watch(self.clone()));
         }
     }
 
-    /// Returns when there is an earlier time than `until`, or when [`Deliveries::close`] was called.
-    async fn disturbed(&self, until: i64) {
-        self.until(|| self.0.closed.get() || self.0.timing.get() != Some(until)).await;
+    /// The earliest time a message waits for; `None` when there is none, or no rounds begin any more.
+    fn next_time(&self) -> Option<i64> {
+        if self.0.closed.get() { None } else { self.0.queue.borrow().next_time() }
     }
 }
 
 async fn watch(deliveries: Deliveries) {
     loop {
-        let now = shard::wall().0;
-        let next = deliveries.0.queue.borrow_mut().due(now);
         deliveries.pump();
-        let Some(next) = next.filter(|_| !deliveries.0.closed.get()) else {
-            deliveries.0.timing.set(None);
+        let Some(next) = deliveries.next_time() else {
+            deliveries.0.timing.set(false);
             return;
         };
-        deliveries.0.timing.set(Some(next));
-        let seconds = u64::try_from((next - now).clamp(1, SLEEP_SECONDS_MAX)).unwrap_or(1);
-        let deadline = shard::now().after(Duration::from_secs(seconds));
+        let seconds = next.saturating_sub(shard::wall().0).clamp(1, SLEEP_SECONDS_MAX);
+        let deadline = shard::now().after(Duration::from_secs(seconds.unsigned_abs()));
+        let disturbed = deliveries.until(|| deliveries.next_time() != Some(next));
         // Whichever comes first: what is due is looked at either way.
-        let _early: Option<()> = shard::within(deadline, deliveries.disturbed(next)).await;
+        let _early: Option<()> = shard::within(deadline, disturbed).await;
     }
 }
