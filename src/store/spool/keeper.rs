@@ -138,7 +138,13 @@ fn next(inner: &Inner) -> Option<Task> {
         let front = Rc::clone(front);
         return Some(if useless(&front) { Task::Remove(front) } else { Task::Recycle(front) });
     }
-    (state.free.is_empty() && state.phase == Phase::Open).then_some(Task::Create)
+    // A log that closes needs one only for what it still has to say: without it, it would wait for ever.
+    let needed = match state.phase {
+        Phase::Open => true,
+        Phase::Closing => !state.queue.is_empty() || !state.cuts.is_empty(),
+        Phase::Written | Phase::Ended => false,
+    };
+    (state.free.is_empty() && needed).then_some(Task::Create)
 }
 
 async fn renew(inner: &Inner, segment: &Rc<Segment>) -> Result<(), Trouble> {

@@ -104,9 +104,10 @@ fn an_old_message_is_carried_on_and_keeps_its_notes() {
             spool.note(old, b"a".to_vec());
             let carried = spool.clone();
             shard::spawn("carrier", async move {
-                let second = std::time::Duration::from_secs(1);
+                // A slow disk takes seconds to fill the segments after which messages are carried.
+                let patience = std::time::Duration::from_secs(60);
                 while let Some(id) =
-                    shard::within(shard::now().after(second), carried.next_to_carry()).await
+                    shard::within(shard::now().after(patience), carried.next_to_carry()).await
                 {
                     let meta = format!("carried {id}").into_bytes();
                     let carrying = carried.carry(id, meta);
@@ -117,13 +118,15 @@ fn an_old_message_is_carried_on_and_keeps_its_notes() {
             for _ in 0..80 {
                 let (id, _) = commit(&spool, &[1; 9000]).await.unwrap();
                 spool.settle(id);
+                // Longer than the slowest read: else segments fill while one message is carried.
+                shard::sleep_until(shard::now().after(std::time::Duration::from_millis(50))).await;
             }
             spool.flush().await.unwrap();
             let stats = spool.stats();
             assert!(stats.segments <= 9, "{stats:?}");
             assert!(all(&spool.content(old).unwrap()).await == b"old");
             // The carrier ends first: what is carried while the log closes is refused.
-            shard::sleep_until(shard::now().after(std::time::Duration::from_secs(3))).await;
+            shard::sleep_until(shard::now().after(std::time::Duration::from_secs(180))).await;
             spool.close().await;
             let (spool, found) = open_one(0, 1).await.unwrap();
             assert_eq!(found.len(), 2);

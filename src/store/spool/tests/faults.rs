@@ -140,7 +140,7 @@ fn whatever_fails_in_any_weather_nothing_acknowledged_is_lost() {
 /// A disk that fails now and then.
 #[test]
 fn a_weak_disk_loses_nothing_acknowledged() {
-    seeds(40, |seed| {
+    seeds(60, |seed| {
         let sim = boot(seed);
         let model = Shared::default();
         let disk = sim.disk();
