@@ -57,7 +57,10 @@ impl Quotas {
             if sums.len() >= MAILBOXES_MAX {
                 sums.clear();
             }
-            sums.insert(letter.mailbox.to_owned(), Sum { bytes, made: shard::now() });
+            // Another delivery may have summed it up meanwhile: its sum has what it reserved in it.
+            if sums.get(letter.mailbox).map(|sum| sum.made) == known.map(|sum| sum.made) {
+                sums.insert(letter.mailbox.to_owned(), Sum { bytes, made: shard::now() });
+            }
         }
         match self.sums.borrow_mut().get_mut(letter.mailbox) {
             Some(sum) if fits(sum) => {
