@@ -192,6 +192,7 @@ pub(super) async fn adopt(
         let mut state = inner.state.borrow_mut();
         state.last_id = state.last_id.max(log.last_id);
     }
+    set_aside(inner, &format!("{path}{DAMAGED}{}", inner.shard)).await?;
     intend(inner, number).await?;
     let found = copy(inner, &log).await?;
     let suffix = if log.damaged { DAMAGED } else { ADOPTED };
@@ -207,6 +208,22 @@ pub(super) async fn adopt(
     let left = Orphans { logs: Vec::new(), left: vec![(inner.shard, taken)] };
     finish_own(inner, &left).await?;
     Ok(found)
+}
+
+/// Gives a damaged log that an earlier adoption kept another name, so that its own says of the next one
+/// whether it happened. Large files that are still needed were moved out of it before.
+async fn set_aside(inner: &Inner, kept: &str) -> io::Result<()> {
+    let above = inner.root.open_dir(b"").await?;
+    for number in 1_u32.. {
+        let aside = format!("{kept}.{number}");
+        match above.rename(kept.as_bytes(), &above, aside.as_bytes(), false).await {
+            Ok(()) => return disk::sync_dir(&above).await,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Finishes what the own shard adopted.

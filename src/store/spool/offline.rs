@@ -124,6 +124,8 @@ pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
 fn litter(name: &str) -> &'static str {
     if name.ends_with(".tmp") {
         "was not finished: removed at the next start"
+    } else if name.contains(".damaged-") {
+        "is a damaged log, kept when its messages were taken over as far as they could be read"
     } else {
         "is no part of a spool"
     }

@@ -62,6 +62,37 @@ fn a_damaged_record_costs_itself_only() {
 }
 
 #[test]
+fn a_shard_that_is_damaged_twice_is_adopted_twice() {
+    let sim = boot(7);
+    sim.disk().settle();
+    let disk = sim.disk();
+    let mut sound = Vec::new();
+    for life in 1..=2_u8 {
+        let sim = reboot(u64::from(life), &disk);
+        let ids = sim.run(async move {
+            let (spool, _) = open_one(1, 2).await.unwrap();
+            let mut ids = Vec::new();
+            for number in [life, life + 8] {
+                let mut draft = spool.draft();
+                draft.append(&[number; 2000]).await.unwrap();
+                ids.push(draft.commit(|_| vec![0xF0 | number; 20]).await.unwrap().id);
+            }
+            spool.close().await;
+            ids
+        });
+        disk.settle();
+        flip(&disk, "/var/spool/shard-1/00000001.seg", &[life; 2000]);
+        sound.push(ids[1]);
+        for _ in 0..2 {
+            let mut there = found(&disk);
+            there.sort();
+            assert_eq!(there, sound);
+            disk.settle();
+        }
+    }
+}
+
+#[test]
 fn a_damaged_header_costs_nothing() {
     let (disk, ids) = five();
     flip(&disk, SEGMENT, b"SgSpool");
