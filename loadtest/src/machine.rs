@@ -32,7 +32,8 @@ impl Machine {
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             memory_mib: memory_mib(),
             congestion_control: line("/proc/sys/net/ipv4/tcp_congestion_control"),
-            file_system: std::env::current_dir().map_or_else(|_| unknown(), |here| file_system(&here)),
+            file_system: std::env::current_dir()
+                .map_or_else(|_| unknown(), |here| file_system(&here)),
             load_average: load_average(),
             loadtest: env!("CARGO_PKG_VERSION"),
         }
@@ -86,13 +87,14 @@ pub fn command() -> String {
 
 /// A word of a command line: quoted if need be, without a URL's password.
 fn shown(word: &str) -> String {
-    let word = match url::Url::parse(word) {
-        Ok(mut url) if url.password().is_some() && url.set_password(Some("…")).is_ok() => {
-            url.to_string()
-        }
-        _ => word.to_owned(),
-    };
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+…[]".contains(c);
+    let mut word = word.to_owned();
+    if let Ok(mut url) = url::Url::parse(&word)
+        && url.password().is_some()
+        && url.set_password(Some("PASSWORD")).is_ok()
+    {
+        word = url.to_string();
+    }
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+[]".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word;
     }

@@ -111,8 +111,7 @@ impl CapacityOptions {
         let all = one.done + one.failed + one.unfinished;
         let bad = one.failed + one.unfinished;
         let errors_percent = if all == 0 { 100.0 } else { bad as f64 / all as f64 * 100.0 };
-        let holds =
-            errors_percent <= self.errors_max && one.latency.p99_us <= self.p99_ms * 1e3;
+        let holds = errors_percent <= self.errors_max && one.latency.p99_us <= self.p99_ms * 1e3;
         let verdict = match (holds, one.generator.valid) {
             (true, true) => Verdict::Holds,
             (_, false) => Verdict::GeneratorLate,

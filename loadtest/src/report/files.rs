@@ -39,7 +39,8 @@ pub fn hgrm(recordings: &[Recording], folder: &Path) -> Result<(), String> {
             ("wait".to_owned(), &recording.wait),
             ("generator-lateness".to_owned(), &recording.lateness),
         ];
-        let phases = recording.phases.iter().map(|one| (file_name("phase", one.name), &one.histogram));
+        let phases =
+            recording.phases.iter().map(|one| (file_name("phase", one.name), &one.histogram));
         let kinds = recording.kinds.iter().map(|one| (file_name("kind", one.name), &one.histogram));
         for (name, histogram) in whole.into_iter().chain(phases).chain(kinds) {
             if !histogram.is_empty() {
@@ -59,7 +60,10 @@ fn file_name(what: &str, name: &str) -> String {
 /// A histogram of nanoseconds as HdrHistogram prints percentiles, in milliseconds.
 pub fn percentiles(histogram: &Histogram<u64>) -> String {
     let ms = |nanoseconds: f64| nanoseconds / 1e6;
-    let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut text = format!(
+        "{:>12} {:>14} {:>10} {:>14}\n\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    );
     for step in histogram.iter_quantiles(TICKS) {
         let value = ms(step.value_iterated_to() as f64);
         let (quantile, total) = (step.quantile_iterated_to(), step.count_since_last_iteration());

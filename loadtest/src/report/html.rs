@@ -42,7 +42,8 @@ pub fn whole(outcome: &Outcome, recordings: &[Recording]) -> String {
         body.push_str(&search(capacity));
     }
     let typical = outcome.typical();
-    if let (Some(repeat), Some(recording)) = (outcome.repeats.get(typical), recordings.get(typical)) {
+    if let (Some(repeat), Some(recording)) = (outcome.repeats.get(typical), recordings.get(typical))
+    {
         body.push_str(&tiles(outcome));
         if outcome.repeats.len() > 1 {
             body.push_str(&repeats(outcome));
@@ -96,7 +97,8 @@ fn tiles(outcome: &Outcome) -> String {
 }
 
 fn repeats(outcome: &Outcome) -> String {
-    let mut html = String::from("<h2>Repeats</h2>\n<div class=\"card scroll\"><table><thead><tr><th></th>");
+    let mut html =
+        String::from("<h2>Repeats</h2>\n<div class=\"card scroll\"><table><thead><tr><th></th>");
     for number in 1..=outcome.repeats.len() {
         let _ = write!(html, "<th>{number}</th>");
     }
@@ -152,8 +154,7 @@ fn by_percentile(outcome: &Outcome, recording: &Recording) -> String {
         return String::new();
     }
     let values = || lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
-    let (least, most) =
-        (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     let widest = lines.iter().filter_map(|line| line.points.last()).map(|point| point.0);
     let far = widest.fold(1.0, f64::max);
     let ticks = NINES.iter().map(|&(quantile, label)| (nines(quantile), label.to_owned()));
@@ -196,7 +197,11 @@ fn seconds(outcome: &Outcome, repeat: &Repeat) -> String {
     }
     let last = series.len() as f64 - 1.0;
     let x = || Axis::linear("second", last, |second| format!("{second:.0}"));
-    let x = || Axis { most: last, ticks: x().ticks.into_iter().filter(|t| t.0 <= last).collect(), ..x() };
+    let x = || Axis {
+        most: last,
+        ticks: x().ticks.into_iter().filter(|t| t.0 <= last).collect(),
+        ..x()
+    };
     let points = |of: fn(&SecondInfo) -> f64| -> Vec<(f64, f64)> {
         series.iter().map(|one| (one.second as f64, of(one))).collect()
     };
@@ -222,7 +227,10 @@ fn seconds(outcome: &Outcome, repeat: &Repeat) -> String {
         rates.push(line("scheduled", 4, |one| one.scheduled as f64, false));
     }
     rates.push(line("failed", 5, |one| one.failed as f64, false));
-    card("Operations per second", chart(&x(), &Axis::linear("operations", most(&rates), rate), 230.0, &rates));
+    card(
+        "Operations per second",
+        chart(&x(), &Axis::linear("operations", most(&rates), rate), 230.0, &rates),
+    );
     let latencies = [
         line("max", 5, |one| one.max_us, false),
         line("p99", 2, |one| one.p99_us, false),
@@ -230,20 +238,29 @@ fn seconds(outcome: &Outcome, repeat: &Repeat) -> String {
     ];
     let positive = latencies.iter().flat_map(|line| &line.points).map(|point| point.1);
     let least = positive.filter(|&value| value > 0.0).fold(f64::INFINITY, f64::min);
-    card("Latency", chart(&x(), &Axis::log("latency", least, most(&latencies), time), 260.0, &latencies));
+    card(
+        "Latency",
+        chart(&x(), &Axis::log("latency", least, most(&latencies), time), 260.0, &latencies),
+    );
     if series.iter().any(|one| one.received + one.sent > 0) {
         let moved = [
             line("received", 1, |one| one.received as f64, true),
             line("sent", 3, |one| one.sent as f64, true),
         ];
-        card("Payload per second", chart(&x(), &Axis::linear("octets", most(&moved), octets), 200.0, &moved));
+        card(
+            "Payload per second",
+            chart(&x(), &Axis::linear("octets", most(&moved), octets), 200.0, &moved),
+        );
     }
     if outcome.is_open() && repeat.backlog_max > 0 {
         let waiting = [
             line("waiting for a session", 5, |one| one.backlog as f64, true),
             line("sessions busy", 1, |one| one.busy as f64, false),
         ];
-        card("Backlog", chart(&x(), &Axis::linear("operations", most(&waiting), rate), 200.0, &waiting));
+        card(
+            "Backlog",
+            chart(&x(), &Axis::linear("operations", most(&waiting), rate), 200.0, &waiting),
+        );
     }
     html
 }

@@ -33,11 +33,11 @@ impl Live {
     /// A view titled `title` of a run that lasts about `duration`.
     pub fn start(title: &str, duration: Duration, quiet: bool) -> (Self, Sender<Tick>) {
         let (sender, ticks) = mpsc::channel::<Tick>();
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target);
-        let style = ProgressStyle::with_template(
-            "{prefix} [{bar:24.cyan/blue}] {elapsed}  {wide_msg}",
-        );
+        let style =
+            ProgressStyle::with_template("{prefix} [{bar:24.cyan/blue}] {elapsed}  {wide_msg}");
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("━╸─"));
         }
@@ -90,8 +90,7 @@ impl Heard {
             return String::new();
         };
         let at = |quantile| time(second.latency_us.value_at_quantile(quantile) as f64);
-        let mut line =
-            format!("{}/s  p50 {}  p99 {}", rate(second.done as f64), at(0.5), at(0.99));
+        let mut line = format!("{}/s  p50 {}  p99 {}", rate(second.done as f64), at(0.5), at(0.99));
         if second.backlog > 0 {
             line.push_str(&format!("  backlog {}", count(second.backlog)));
         }

@@ -15,4 +15,4 @@ pub mod live;
 mod plot;
 pub mod result;
 pub mod summary;
-mod units;
+pub mod units;

@@ -153,9 +153,8 @@ pub fn chart(x: &Axis, y: &Axis, height: f64, lines: &[Line]) -> String {
 /// At most `POINTS_MAX` of them: of each group the one with the greatest value, so that peaks stay.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(POINTS_MAX).max(1);
-    let greatest = |chunk: &[(f64, f64)]| {
-        chunk.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1))
-    };
+    let greatest =
+        |chunk: &[(f64, f64)]| chunk.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1));
     points.chunks(group).filter_map(greatest).collect()
 }
 

@@ -56,7 +56,8 @@ pub fn load(outcome: &Outcome) -> String {
     if load.idle_sessions > 0 {
         let _ = write!(text, ", {} idle sessions held", count(load.idle_sessions as u64));
     }
-    let threads = if load.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", load.threads) };
+    let threads =
+        if load.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", load.threads) };
     let _ = write!(text, ", {threads}");
     text
 }
@@ -203,13 +204,8 @@ fn over_repeats(outcome: &Outcome) -> String {
     let mut text = format!("\nmedian (least–greatest) of {} repeats\n", outcome.repeats.len());
     let mut line = |name: &str, spread: &Spread, shown: fn(f64) -> String| {
         let Spread { median, least, greatest } = *spread;
-        let _ = writeln!(
-            text,
-            "{name:<12} {} ({}–{})",
-            shown(median),
-            shown(least),
-            shown(greatest)
-        );
+        let _ =
+            writeln!(text, "{name:<12} {} ({}–{})", shown(median), shown(least), shown(greatest));
     };
     line("rate /s", &summary.achieved_rate, rate);
     line("received /s", &summary.received_per_second, octets);
