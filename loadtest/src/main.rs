@@ -13,10 +13,13 @@
 mod client;
 mod compare;
 mod engine;
+#[allow(dead_code, reason = "the generators are being built on it")]
 mod machine;
 mod options;
 mod page;
+#[allow(dead_code, reason = "the generators are being built on it")]
 mod report;
+#[allow(dead_code, reason = "the generators are being built on it")]
 mod run;
 mod sys;
 

@@ -104,10 +104,10 @@ fn repeats(outcome: &Outcome) -> String {
     }
     html.push_str("<th>median</th><th>least–greatest</th></tr></thead><tbody>\n");
     let summary = &outcome.summary;
-    type Of = fn(&Repeat) -> f64;
-    let rows: [(&str, Of, Spread, fn(f64) -> String); 6] = [
+    type Line = (&'static str, fn(&Repeat) -> f64, Spread, fn(f64) -> String);
+    let rows: [Line; 6] = [
         ("achieved /s", |one| one.achieved_rate, summary.achieved_rate, rate),
-        ("failed", |one| one.failed as f64, summary.failed, rate),
+        ("failed", |one| one.failed as f64, summary.failed, whole_number),
         ("p50", |one| one.latency.p50_us, summary.p50_us, time),
         ("p99", |one| one.latency.p99_us, summary.p99_us, time),
         ("p99.9", |one| one.latency.p999_us, summary.p999_us, time),
@@ -128,6 +128,10 @@ fn repeats(outcome: &Outcome) -> String {
     }
     html.push_str("</tbody></table></div>\n");
     html
+}
+
+fn whole_number(number: f64) -> String {
+    count(number.round() as u64)
 }
 
 /// The classic plot: each nine of the percentile takes the same width.

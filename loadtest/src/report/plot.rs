@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use super::units::short;
 use crate::page::escape;
 
 const WIDTH: f64 = 900.0;
@@ -56,7 +57,7 @@ impl Axis {
             .flat_map(|power| between.iter().map(move |factor| factor * 10_f64.powi(power)));
         let all: Vec<f64> = all.collect();
         // The range ends at the ticks around it.
-        let low = all.iter().copied().filter(|&tick| tick <= least * 1.0001).next_back();
+        let low = all.iter().copied().rfind(|&tick| tick <= least * 1.0001);
         let high = all.iter().copied().find(|&tick| tick >= most * 0.9999);
         let (low, high) = (low.unwrap_or(least), high.unwrap_or(most));
         let ticks = all.into_iter().filter(|tick| (low..=high).contains(tick));
@@ -104,7 +105,7 @@ pub fn chart(x: &Axis, y: &Axis, height: f64, lines: &[Line]) -> String {
             WIDTH - RIGHT,
             LEFT - 8.0,
             at + 4.0,
-            escape(label)
+            escape(&short(label))
         );
     }
     for (value, label) in &x.ticks {
@@ -114,7 +115,7 @@ pub fn chart(x: &Axis, y: &Axis, height: f64, lines: &[Line]) -> String {
             "<line class=\"rule\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{base}\"/>\
              <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             base + 16.0,
-            escape(label)
+            escape(&short(label))
         );
     }
     let _ = writeln!(

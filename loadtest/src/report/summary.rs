@@ -210,7 +210,7 @@ fn over_repeats(outcome: &Outcome) -> String {
     line("rate /s", &summary.achieved_rate, rate);
     line("received /s", &summary.received_per_second, octets);
     line("sent /s", &summary.sent_per_second, octets);
-    line("failed", &summary.failed, rate);
+    line("failed", &summary.failed, |failed| count(failed.round() as u64));
     line("p50", &summary.p50_us, time);
     line("p90", &summary.p90_us, time);
     line("p99", &summary.p99_us, time);

@@ -39,6 +39,16 @@ pub fn rate(number: f64) -> String {
     if number >= 1000.0 { count(number.round() as u64) } else { three(number) }
 }
 
+/// The same without zeros that say nothing, for axes.
+pub fn short(text: &str) -> String {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let number = match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.'),
+        false => number,
+    };
+    format!("{number} {unit}").trim_end().to_owned()
+}
+
 /// Three digits that matter.
 pub fn three(number: f64) -> String {
     let digits = match number.abs() {
@@ -66,6 +76,9 @@ mod tests {
         ] {
             assert_eq!(time(us), text);
         }
+        assert_eq!(short("1.00 ms"), "1 ms");
+        assert_eq!(short("100 ms"), "100 ms");
+        assert_eq!((short("0.00"), short("1.50 MB")), ("0".into(), "1.5 MB".into()));
         assert_eq!(octets(16_384.0), "16.4 kB");
         assert_eq!(octets(7.0), "7 B");
         assert_eq!(count(1_234_567), "1,234,567");
