@@ -64,7 +64,7 @@ const LINES: [&[u8]; 20] = [
     b"RETR disk image.iso",
     b"stor",
     b"TYPE A C",
-    b"AUTH TLS",
+    b"SMNT /other",
     b"GET / HTTP/1.1",
 ];
 
