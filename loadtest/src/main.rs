@@ -12,6 +12,7 @@
 mod client;
 mod compare;
 mod engine;
+mod ftp;
 mod options;
 mod run;
 mod sys;
@@ -19,6 +20,8 @@ mod sys;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use options::Stop;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -32,6 +35,12 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Drives an FTP server: so many transfers a second (open loop), or as many as it can (--closed)
+    ///
+    /// Latency counts from the moment an operation was to start by a schedule made beforehand, so that a
+    /// server that stands still is not spared what would have come meanwhile. Only this machine is
+    /// loaded unless you say --i-own-this-host.
+    Ftp(Box<ftp::FtpOptions>),
     /// Runs sluicegate and its peers side by side and writes a report
     #[command(subcommand)]
     Compare(Protocol),
@@ -57,16 +66,29 @@ enum Protocol {
 }
 
 fn main() -> ExitCode {
-    let Command::Compare(protocol) = Arguments::parse().command;
-    let (name, outcome) = match protocol {
-        Protocol::Ftp(options) => ("ftp", compare::run(options)),
-        Protocol::Smtp(options) => ("smtp", compare::mail::run(options)),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("loadtest: compare {name}: {why}");
-            ExitCode::FAILURE
+    let (name, outcome) = match Arguments::parse().command {
+        Command::Ftp(options) => {
+            sys::catch_interrupts();
+            ("ftp", raise_limits().and_then(|()| ftp::run(&options)))
         }
-    }
+        Command::Compare(Protocol::Ftp(options)) => {
+            ("compare ftp", compare::run(options).map_err(Stop::Failed))
+        }
+        Command::Compare(Protocol::Smtp(options)) => {
+            ("compare smtp", compare::mail::run(options).map_err(Stop::Failed))
+        }
+    };
+    let (status, why) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Stop::Failed(why)) => (1, why),
+        Err(Stop::Usage(why)) => (2, why),
+    };
+    eprintln!("loadtest: {name}: {why}");
+    ExitCode::from(status)
+}
+
+/// A generator of many sessions has many descriptors.
+fn raise_limits() -> Result<(), Stop> {
+    let raised = sys::raise_descriptor_limit();
+    raised.map(drop).map_err(|error| Stop::Failed(format!("descriptor limit: {error}")))
 }

@@ -466,13 +466,8 @@ impl Wires {
     fn after_queueing(&mut self, key: WireKey, outcome: Option<Result<(), String>>) {
         match outcome {
             Some(Err(why)) => self.fail(key, why.into()),
-            // Now is not known here; a paced connection asks its clock when it is resumed.
-            Some(Ok(())) => {
-                let unpaced = self.get(key).is_some_and(|wire| wire.pace.is_none());
-                if unpaced {
-                    self.arm_sending(key, 0);
-                }
-            }
+            // At time 0 a paced connection only sets its timer, unless it never sent.
+            Some(Ok(())) => self.arm_sending(key, 0),
             None => {}
         }
     }
