@@ -45,6 +45,13 @@ mod phase {
     pub const FINAL: usize = 7;
 }
 
+/// Their names, by way of making data connections.
+const PHASES: [[&str; 8]; 4] = [phases("EPSV"), phases("PASV"), phases("EPRT"), phases("PORT")];
+
+const fn phases(data: &'static str) -> [&'static str; 8] {
+    ["connect", "greeting", "TLS", "login", data, "first byte", "last byte", "226"]
+}
+
 /// How data connections are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum DataMode {
@@ -104,21 +111,7 @@ impl Protocol for Ftp {
     type Session = Dialogue;
 
     fn phases(&self) -> &[&'static str] {
-        let names = match self.data {
-            DataMode::Epsv => {
-                &["connect", "greeting", "TLS", "login", "EPSV", "first byte", "last byte", "226"]
-            }
-            DataMode::Pasv => {
-                &["connect", "greeting", "TLS", "login", "PASV", "first byte", "last byte", "226"]
-            }
-            DataMode::Eprt => {
-                &["connect", "greeting", "TLS", "login", "EPRT", "first byte", "last byte", "226"]
-            }
-            DataMode::Port => {
-                &["connect", "greeting", "TLS", "login", "PORT", "first byte", "last byte", "226"]
-            }
-        };
-        names
+        &PHASES[self.data as usize]
     }
 
     fn kinds(&self) -> &[&'static str] {

@@ -119,11 +119,11 @@ impl Served {
         match (verb, self.fault) {
             ("USER", Fault::StopsMidReply) => {
                 self.say("33");
-                return false;
+                false
             }
             ("USER", Fault::ClosesAfterUser) => {
                 let _gone = self.control.get_mut().shutdown(Shutdown::Both);
-                return false;
+                false
             }
             ("PASS", Fault::RefusesLogin) => self.say("530 no\r\n"),
             ("EPSV", Fault::NonsensePort) => self.say("229 come in (|||nowhere|)\r\n"),
