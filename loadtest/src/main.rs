@@ -1,8 +1,9 @@
 //! loadtest – drives FTP and SMTP servers and compares them.
 //!
 //! Map: `engine` drives sessions over io_uring, `options` and `run` are what every generator has in
-//! common, `client` is the older generator, `compare` runs servers side by side, `sys` holds the
-//! kernel calls. Shares no code with the server it measures.
+//! common, `client` is the older generator, `compare` runs servers side by side, `report` tells what came
+//! of a run, `page` is what its pages look like, `machine` knows this machine, `sys` holds the kernel
+//! calls. Shares no code with the server it measures.
 //!
 //! Promises: loopback only; bounded in time; exit status 0 done, 1 failed, 2 wrong usage.
 
@@ -13,7 +14,11 @@ mod client;
 mod compare;
 mod engine;
 mod ftp;
+mod machine;
+mod measure;
 mod options;
+mod page;
+mod report;
 mod run;
 mod sys;
 
@@ -42,27 +47,16 @@ enum Command {
     /// loaded unless you say --i-own-this-host.
     Ftp(Box<ftp::FtpOptions>),
     /// Runs sluicegate and its peers side by side and writes a report
-    #[command(subcommand)]
-    Compare(Protocol),
-}
-
-#[derive(Subcommand, Debug)]
-enum Protocol {
-    /// sluicegate, vsftpd, Pure-FTPd, ProFTPD: CPU per unit of work, memory, throughput
     ///
     /// Starts every server on random loopback ports with a fair, written configuration, on one
     /// journalled ext4 image, with cubic congestion control; interleaves the runs; writes
-    /// comparison.md and comparison.json. Needs root. Everything changed on the machine
-    /// (congestion control, mounts, the user ftp, processes) is put back at the end, on errors and
+    /// comparison.md, comparison.html and comparison.json. Needs root. Everything changed on the
+    /// machine (congestion control, mounts, users, processes) is put back at the end, on errors and
     /// on Ctrl-C too. A missing server is skipped by name. Run it on a quiet machine.
-    Ftp(compare::Options),
-    /// sluicegate, Postfix: messages per second and CPU per message, durable on both sides
-    ///
-    /// Starts each on random loopback ports with a fair, written configuration, on one journalled
-    /// ext4 image, with cubic congestion control; the generator is smtp-source; interleaves the
-    /// runs; writes comparison-smtp.md and comparison-smtp.json. Needs root and control groups.
-    /// Everything changed on the machine is put back at the end. Run it on a quiet machine.
-    Smtp(compare::mail::Options),
+    Compare(Box<compare::Options>),
+    /// Measures the generator itself: octets dropped per second of processor time, and, given the URL
+    /// of a small file, processor time per RETR beside that of a bare epoll client
+    Measure(measure::MeasureOptions),
 }
 
 fn main() -> ExitCode {
@@ -71,12 +65,8 @@ fn main() -> ExitCode {
             sys::catch_interrupts();
             ("ftp", raise_limits().and_then(|()| ftp::run(&options)))
         }
-        Command::Compare(Protocol::Ftp(options)) => {
-            ("compare ftp", compare::run(options).map_err(Stop::Failed))
-        }
-        Command::Compare(Protocol::Smtp(options)) => {
-            ("compare smtp", compare::mail::run(options).map_err(Stop::Failed))
-        }
+        Command::Compare(options) => ("compare", compare::run(*options).map_err(Stop::Failed)),
+        Command::Measure(options) => ("measure", measure::run(&options)),
     };
     let (status, why) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,

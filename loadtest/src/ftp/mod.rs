@@ -107,6 +107,13 @@ pub struct Ftp {
     abort_by: AbortBy,
 }
 
+impl Ftp {
+    /// Where the server is and the first file that is fetched.
+    pub fn target(&self) -> (SocketAddr, &str) {
+        (self.address, self.work.files.first().map_or("", |file| file.path.as_str()))
+    }
+}
+
 impl Protocol for Ftp {
     type Session = Dialogue;
 
