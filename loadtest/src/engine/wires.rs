@@ -308,6 +308,13 @@ impl Wires {
         if wire.owner.is_none() {
             return;
         }
+        if count > 0 {
+            wire.short = count < wire.asked;
+        }
+        if count == 0 && wire.was_reset() {
+            self.fail(key, "reset".into());
+            return;
+        }
         if count == 0 {
             wire.ended = true;
             let clean = wire.tls.is_none();
@@ -431,7 +438,10 @@ impl Wires {
             let buffer = self.buffer(small);
             self.ring.receive(socket, buffer, limit, token)
         };
-        self.with(key, |wire| wire.pending.receiving = Some(started));
+        self.with(key, |wire| {
+            wire.pending.receiving = Some(started);
+            wire.asked = if drops && all { limit } else { 0 };
+        });
     }
 
     fn arm_sending(&mut self, key: WireKey, now: Nanoseconds) {
