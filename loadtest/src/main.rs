@@ -10,6 +10,8 @@
 
 mod client;
 mod compare;
+mod sizes;
+mod smtp;
 mod sys;
 
 use std::process::ExitCode;
