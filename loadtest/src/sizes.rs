@@ -41,6 +41,7 @@ enum Kind {
 
 impl Sizes {
     /// Always the same.
+    #[cfg(test)]
     pub(crate) fn fixed(octets: u64) -> Self {
         Self { kind: Kind::Fixed(octets), text: octets.to_string() }
     }

@@ -1,8 +1,20 @@
-//! smtp – the load generator for mail.
+//! smtp – the load generator for mail, and the audit of what it was promised.
+//!
+//! Reading order: `options` (what can be asked for), `mail` (what all sessions share), `dialogue` and
+//! `transaction` (one client as a value), `corpus`, `hostile` and `wire` (what it sends), `reply` and
+//! `queueid` (what it is told); then `journal`, `stored` and `audit`.
 
-pub(crate) mod corpus;
-pub(crate) mod hostile;
-pub(crate) mod journal;
-pub(crate) mod queueid;
-pub(crate) mod reply;
-pub(crate) mod wire;
+pub(crate) mod audit;
+mod corpus;
+mod dialogue;
+mod hostile;
+mod journal;
+mod mail;
+mod options;
+mod queueid;
+mod reply;
+mod stored;
+mod transaction;
+mod wire;
+
+pub(crate) use options::{Options, run};

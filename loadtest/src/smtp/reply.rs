@@ -100,9 +100,9 @@ impl Replies {
         self.buffer.len() - self.taken
     }
 
-    /// Lines that ended without CR.
-    pub(crate) fn bare_line_ends(&self) -> u64 {
-        self.bare
+    /// Lines that ended without CR since it was last asked.
+    pub(crate) fn take_bare_line_ends(&mut self) -> u64 {
+        std::mem::take(&mut self.bare)
     }
 
     /// Gives back its memory if nothing is held: thousands of idle sessions must not hold buffers.
@@ -150,6 +150,10 @@ mod tests {
         let whole = taken(&[text]).unwrap();
         let codes: Vec<u16> = whole.iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, [220, 250, 354, 250]);
+        let mut replies = Replies::default();
+        replies.feed(text);
+        while replies.next().unwrap().is_some() {}
+        assert_eq!((replies.take_bare_line_ends(), replies.take_bare_line_ends()), (1, 0));
         assert_eq!(whole[1].1, b"250-one\r\n250-SIZE 10\r\n250 last\r\n");
         for split in 0..text.len() {
             assert_eq!(taken(&[&text[..split], &text[split..]]).unwrap(), whole);

@@ -45,13 +45,6 @@ pub(crate) fn arrived(wire: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// Lengths of the chunks of a message: all of `chunk`, but the last. An empty message is one empty chunk.
-pub(crate) fn chunks(octets: usize, chunk: usize) -> impl Iterator<Item = usize> {
-    let chunk = chunk.max(1);
-    let count = octets.div_ceil(chunk).max(1);
-    (0..count).map(move |number| chunk.min(octets - number * chunk))
-}
-
 /// Draws the lengths of segments, each sent by a call of its own.
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -126,18 +119,6 @@ mod tests {
             assert_eq!(arrived(wire), None, "{wire:?}");
         }
         assert_eq!(arrived(b".\r\n"), Some((Vec::new(), 3)));
-    }
-
-    #[test]
-    fn chunks_cover_the_message() {
-        for octets in 0..70 {
-            for chunk in 1..20 {
-                let all: Vec<usize> = chunks(octets, chunk).collect();
-                assert_eq!(all.iter().sum::<usize>(), octets);
-                assert!(all.iter().rev().skip(1).all(|&one| one == chunk));
-                assert!(!all.is_empty() && (octets == 0 || all.iter().all(|&one| one > 0)));
-            }
-        }
     }
 
     #[test]
