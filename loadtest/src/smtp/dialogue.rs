@@ -7,18 +7,17 @@
 //!
 //! Promises: every reply is matched to what it answers, pipelined or not; a reply to nothing, a wrong
 //! code, 421, an end and nonsense are failures of their own kind and close the connection; the next
-//! operation opens another. While one connection says QUIT the next may already work.
-//! Not here: what a message is (`transaction`), sockets and deadlines (the engine).
+//! operation gets another session. While one connection says QUIT the next may already work.
+//! Not here: from the greeting to the login (`opening`), a message (`transaction`), sockets and deadlines
+//! (the engine).
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use super::mail::{Login, Mail, Phase, Security};
-use super::reply::{self, Nonsense, Replies};
+use super::mail::{Mail, Phase, Security};
+use super::opening::Offered;
+use super::reply::{Nonsense, Replies};
 use super::transaction::Message;
 use super::wire::Segments;
 use crate::engine::session::{self, Event, Io, LINKS_MAX, Link, Nanoseconds, Payload, Receive};
@@ -51,22 +50,9 @@ pub(super) enum Expect {
     Proof,
 }
 
-/// What EHLO announced.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word of EHLO")]
-pub(super) struct Offered {
-    pub(super) pipelining: bool,
-    pub(super) chunking: bool,
-    pub(super) size: bool,
-    pub(super) eight_bit: bool,
-    start_tls: bool,
-    auth_plain: bool,
-    auth_login: bool,
-}
-
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Closed,
     Connecting,
     Securing,
@@ -89,16 +75,16 @@ pub(crate) struct Session {
     pub(super) mail: Arc<Mail>,
     tls: Option<tls::Client>,
     link: Link,
-    state: State,
-    secured: bool,
+    pub(super) state: State,
+    pub(super) secured: bool,
     pub(super) offered: Offered,
-    replies: Replies,
+    pub(super) replies: Replies,
     pub(super) expects: VecDeque<Expect>,
     pub(super) task: Task,
     /// Messages sent over this connection.
     pub(super) messages: u64,
     /// When the newest command of the opening went out.
-    since: Nanoseconds,
+    pub(super) since: Nanoseconds,
     segments: Option<Segments>,
     /// What waits for its burst.
     outbox: VecDeque<Payload>,
@@ -163,7 +149,7 @@ impl Session {
         }
     }
 
-    fn secure(&mut self, io: &mut Io) {
+    pub(super) fn secure(&mut self, io: &mut Io) {
         let Some(client) = self.tls.clone() else { return };
         self.state = State::Securing;
         self.since = io.now();
@@ -183,17 +169,6 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, io: &mut Io) {
-        self.command(io, format!("EHLO {}\r\n", self.mail.helo), Expect::Ehlo);
-    }
-
-    /// A command of the opening.
-    fn command(&mut self, io: &mut Io, line: String, expect: Expect) {
-        self.since = io.now();
-        self.expects.push_back(expect);
-        self.put(io, Payload::Owned(line.into_bytes()));
-    }
-
     /// The connection is of no use any more, and so the open operation has failed.
     pub(super) fn broken(
         &mut self,
@@ -206,8 +181,8 @@ impl Session {
         }
         self.forget();
         match std::mem::replace(&mut self.task, Task::Nothing) {
-            Task::Message(_) => io.failed(at, what),
-            Task::Hold(_) => {
+            // The engine makes another session when it is time: not at once, if all it gets is refusals.
+            Task::Message(_) | Task::Hold(_) => {
                 io.failed(at, what);
                 io.finish();
             }
@@ -359,92 +334,6 @@ impl Session {
         );
     }
 
-    fn replied(&mut self, expect: Expect, code: u16, text: &[u8], io: &mut Io) {
-        match (expect, code) {
-            (Expect::Greeting, 220) => {
-                io.phase(Phase::Greeting.index(), self.since);
-                self.hello(io);
-            }
-            (Expect::Ehlo | Expect::Helo, 250) => {
-                io.phase(Phase::Ehlo.index(), self.since);
-                self.offered = Offered::of(text, expect == Expect::Ehlo);
-                self.greeted(io);
-            }
-            // RFC 5321 §3.2: an old server knows HELO only.
-            (Expect::Ehlo, 500 | 502) if self.mail.security == Security::Plain => {
-                self.command(io, format!("HELO {}\r\n", self.mail.helo), Expect::Helo);
-            }
-            (Expect::StartTls, 220) => {
-                // What stands behind 220 in plain would be taken for what TLS protects.
-                if self.replies.rest() > 0 {
-                    self.broken(io, "STARTTLS", "octets before the handshake");
-                } else {
-                    self.secure(io);
-                }
-            }
-            (Expect::Auth(lines), 334) => self.answer_challenge(lines, io),
-            (Expect::Auth(_), 235) => {
-                io.phase(Phase::Auth.index(), self.since);
-                self.ready(io);
-            }
-            (
-                Expect::Greeting | Expect::Ehlo | Expect::Helo | Expect::StartTls | Expect::Auth(_),
-                _,
-            ) => self.broken(io, stage_of(expect), code.to_string()),
-            _ => self.message_replied(expect, code, text, io),
-        }
-    }
-
-    /// After EHLO: TLS, login, or work.
-    fn greeted(&mut self, io: &mut Io) {
-        if self.mail.security == Security::StartTls && !self.secured {
-            if self.offered.start_tls {
-                self.command(io, "STARTTLS\r\n".to_owned(), Expect::StartTls);
-            } else {
-                self.broken(io, "STARTTLS", "not offered");
-            }
-            return;
-        }
-        let Some(login) = &self.mail.login else { return self.ready(io) };
-        let (offered, first) = match login.way {
-            super::mail::Way::Plain => {
-                let secret = format!("\0{}\0{}", login.user, login.password);
-                (self.offered.auth_plain, format!("AUTH PLAIN {}\r\n", STANDARD.encode(secret)))
-            }
-            super::mail::Way::Login => (self.offered.auth_login, "AUTH LOGIN\r\n".to_owned()),
-        };
-        if offered {
-            self.command(io, first, Expect::Auth(0));
-        } else {
-            self.broken(io, "AUTH", "not offered");
-        }
-    }
-
-    fn answer_challenge(&mut self, lines: u8, io: &mut Io) {
-        let answer = match (&self.mail.login, lines) {
-            (Some(Login { way: super::mail::Way::Login, user, .. }), 0) => STANDARD.encode(user),
-            (Some(Login { way: super::mail::Way::Login, password, .. }), 1) => {
-                STANDARD.encode(password)
-            }
-            _ => return self.broken(io, "AUTH", "one challenge too many"),
-        };
-        // The phase is all of AUTH: `since` stays.
-        self.expects.push_back(Expect::Auth(lines + 1));
-        self.put(io, Payload::Owned(format!("{answer}\r\n").into_bytes()));
-    }
-
-    fn ready(&mut self, io: &mut Io) {
-        self.state = State::Ready;
-        match &mut self.task {
-            Task::Nothing => {}
-            Task::Hold(said) => {
-                *said = true;
-                io.held();
-            }
-            Task::Message(_) => self.begin_message(io),
-        }
-    }
-
     /// Where it stands.
     fn at(&self) -> &'static str {
         match self.state {
@@ -531,31 +420,6 @@ impl Session {
         }
         let at = self.at();
         self.broken(io, at, why);
-    }
-}
-
-impl Offered {
-    fn of(text: &[u8], extended: bool) -> Self {
-        let mut offered = Self::default();
-        for line in reply::lines(text).skip(1).filter(|_| extended) {
-            let line = String::from_utf8_lossy(line).to_ascii_uppercase();
-            let mut words = line.split_ascii_whitespace();
-            match words.next() {
-                Some("PIPELINING") => offered.pipelining = true,
-                Some("CHUNKING") => offered.chunking = true,
-                Some("SIZE") => offered.size = true,
-                Some("8BITMIME") => offered.eight_bit = true,
-                Some("STARTTLS") => offered.start_tls = true,
-                Some("AUTH") => {
-                    for way in words {
-                        offered.auth_plain |= way == "PLAIN";
-                        offered.auth_login |= way == "LOGIN";
-                    }
-                }
-                _ => {}
-            }
-        }
-        offered
     }
 }
 
