@@ -79,9 +79,9 @@ impl Play {
                     self.said.extend_from_slice(payload.octets());
                     sent = true;
                 }
-                Action::Done { kind, sent, .. } => {
+                Action::Done { kind, moved, .. } => {
                     let kind = self.session.mail.kinds()[kind];
-                    self.log.push(format!("done {kind} {sent}"));
+                    self.log.push(format!("done {kind} {}", moved.sent));
                 }
                 Action::Failed { at, what } => self.log.push(format!("failed {at}: {what}")),
                 Action::Close(link) => self.log.push(format!("close {link}")),

@@ -12,7 +12,7 @@ use super::corpus::{Body, Form};
 use super::dialogue::{Expect, Session, Task};
 use super::mail::{Kind, Mail, Phase};
 use super::{queueid, wire};
-use crate::engine::session::{Io, Nanoseconds, Payload};
+use crate::engine::session::{Io, Moved, Nanoseconds, Payload};
 
 /// Chunks on their way without an answer.
 const CHUNKS_AHEAD: usize = 16;
@@ -38,6 +38,7 @@ pub(super) struct Message {
     failure: Option<(&'static str, u16)>,
     /// The answer to a hostile one, and replies beyond it.
     answer: u16,
+    answered: Nanoseconds,
     extra: u64,
 }
 
@@ -56,6 +57,7 @@ impl Message {
             chunked: 0,
             failure: None,
             answer: 0,
+            answered: 0,
             extra: 0,
         }
     }
@@ -303,6 +305,7 @@ impl Session {
             io.phase(Phase::Transaction.index(), message.begun);
         }
         message.answer = code;
+        message.answered = io.now();
         let body = mail.corpus.body(message.number);
         if body.hostile.is_some_and(super::hostile::Hostile::smuggles) {
             self.expects.push_back(Expect::Proof);
@@ -330,13 +333,14 @@ impl Session {
     /// All replies to a smuggling message are there.
     pub(super) fn proved(&mut self, io: &mut Io) {
         let Task::Message(message) = &self.task else { return };
-        let (extra, kind) = (message.extra, self.kind(message));
+        let (extra, answered, kind) = (message.extra, message.answered, self.kind(message));
         let octets = self.octets();
         if extra > 0 {
             return self.broken(io, "end of data", "smuggled: more replies than messages");
         }
         self.task = Task::Nothing;
-        io.done(kind.index(), 0, octets);
+        // The proof is ours, not part of what the server was asked to do.
+        io.done_at(kind.index(), Moved { received: 0, sent: octets }, answered);
         self.hang_up(io);
     }
 
