@@ -124,17 +124,19 @@ struct Dialogue {
 /// Carries out a run.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let about = options.about();
-    let mut first = None;
+    let mut newest: Option<Arc<Mail>> = None;
+    let written = |mail: &Option<Arc<Mail>>| {
+        let why = mail.as_ref().and_then(|mail| mail.unwritten.get());
+        why.map_or(Ok(()), |why| Err(why.clone()))
+    };
     crate::run::run(&options.load, &options.output, &about, |repeat| {
+        written(&newest)?;
         let mail = Arc::new(options.mail(repeat)?);
-        first.get_or_insert_with(|| Arc::clone(&mail));
+        newest = Some(Arc::clone(&mail));
         Ok(mail)
     })?;
-    let Some(mail) = first else { return Ok(()) };
-    if let Some(why) = mail.unwritten.get() {
-        return Err(why.clone());
-    }
-    mail.written.as_ref().map_or(Ok(()), Journal::sync)
+    written(&newest)?;
+    newest.and_then(|mail| mail.written.as_ref().map(Journal::sync)).unwrap_or(Ok(()))
 }
 
 impl Options {
