@@ -20,6 +20,8 @@ mod options;
 mod page;
 mod report;
 mod run;
+mod sizes;
+mod smtp;
 mod sys;
 
 use std::process::ExitCode;
@@ -27,6 +29,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use options::Stop;
+
+/// Exit statuses.
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -46,6 +52,12 @@ enum Command {
     /// server that stands still is not spared what would have come meanwhile. Only this machine is
     /// loaded unless you say --i-own-this-host.
     Ftp(Box<ftp::FtpOptions>),
+    /// Sends mail to any SMTP server at a rate, or from sessions that never rest, and measures it
+    Smtp(Box<smtp::Options>),
+    /// Compares what a server holds after a crash with a journal of `loadtest smtp`
+    ///
+    /// Exit status 0: nothing is missing; 1: something is lost, duplicated, altered or unknown.
+    Audit(smtp::audit::Options),
     /// Runs sluicegate and its peers side by side and writes a report
     ///
     /// Starts every server on random loopback ports with a fair, written configuration, on one
@@ -60,25 +72,26 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let whole = |()| true;
     let (name, outcome) = match Arguments::parse().command {
-        Command::Ftp(options) => {
-            sys::catch_interrupts();
-            ("ftp", raise_limits().and_then(|()| ftp::run(&options)))
+        Command::Ftp(options) => ("ftp", ftp::run(&options).map(whole)),
+        Command::Smtp(options) => {
+            let checked = options.check().map_err(Stop::Usage);
+            ("smtp", checked.and_then(|()| Ok(smtp::run(&options)?)).map(whole))
         }
-        Command::Compare(options) => ("compare", compare::run(*options).map_err(Stop::Failed)),
-        Command::Measure(options) => ("measure", measure::run(&options)),
+        Command::Audit(options) => ("audit", smtp::audit::run(&options).map_err(Stop::Failed)),
+        Command::Compare(options) => {
+            ("compare", compare::run(*options).map(whole).map_err(Stop::Failed))
+        }
+        Command::Measure(options) => ("measure", measure::run(&options).map(whole)),
     };
     let (status, why) = match outcome {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Stop::Failed(why)) => (1, why),
-        Err(Stop::Usage(why)) => (2, why),
+        Ok(true) => return ExitCode::SUCCESS,
+        // It has been said already.
+        Ok(false) => return ExitCode::from(FAILED),
+        Err(Stop::Failed(why)) => (FAILED, why),
+        Err(Stop::Usage(why)) => (WRONG_USAGE, why),
     };
     eprintln!("loadtest: {name}: {why}");
     ExitCode::from(status)
-}
-
-/// A generator of many sessions has many descriptors.
-fn raise_limits() -> Result<(), Stop> {
-    let raised = sys::raise_descriptor_limit();
-    raised.map(drop).map_err(|error| Stop::Failed(format!("descriptor limit: {error}")))
 }

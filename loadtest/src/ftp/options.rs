@@ -17,6 +17,7 @@ use crate::ftp::work::{AbortBy, File, Mix, Sizes, Verb, Work, check_path, octets
 use crate::ftp::{DataMode, Ftp, TlsMode};
 use crate::options::{LoadOptions, Stop};
 use crate::run::{self, About, OutputOptions};
+use crate::sys;
 
 /// Sessions that store what `--prepare` asks for.
 const PREPARING_SESSIONS: usize = 8;
@@ -119,6 +120,8 @@ struct DialogueOptions {
 /// Runs what was asked for.
 pub fn run(options: &FtpOptions) -> Result<(), Stop> {
     let usage = Stop::Usage;
+    sys::catch_interrupts();
+    sys::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
     let plan = options.load.plan().map_err(usage)?;
     // Everything that may be wrong with the options comes out here, before the first packet.
     let first = options.protocol(0, plan.seed).map_err(usage)?;
