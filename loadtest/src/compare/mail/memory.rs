@@ -35,6 +35,10 @@ impl Row for Idle {
         }
     }
 
+    fn seldom(&self) -> bool {
+        true
+    }
+
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let count = match bench.server {
             Server::Sluicegate => bench.idle,
@@ -62,6 +66,10 @@ impl Row for Bulk {
     fn concerns(&self, server: Server) -> bool {
         // A Postfix session is a process: 200 of them do not tell anything about its memory.
         server == Server::Sluicegate
+    }
+
+    fn seldom(&self) -> bool {
+        true
     }
 
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {

@@ -98,14 +98,19 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
             entrant.config.clone_from(&running.config);
         }
     }
-    interleave(options.runs, section, |row, server| {
-        let (row, server) = (&rows[row], chosen[server]);
-        let bench = Bench { server, programs: &programs, folder: mount, seconds, idle, disk };
-        row.concerns(server).then(|| {
-            rows::settle_disk();
-            row.measure(&bench)
-        })
-    })
+    interleave(
+        options.runs,
+        section,
+        |row| rows[row].seldom(),
+        |row, server| {
+            let (row, server) = (&rows[row], chosen[server]);
+            let bench = Bench { server, programs: &programs, folder: mount, seconds, idle, disk };
+            row.concerns(server).then(|| {
+                rows::settle_disk();
+                row.measure(&bench)
+            })
+        },
+    )
 }
 
 /// Whether somebody asked us to stop while we waited.
