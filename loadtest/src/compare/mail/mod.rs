@@ -136,6 +136,6 @@ const NOTES: [&str; 3] = [
     "OpenSMTPD 6.8.0 calls no fsync before its 250, so what it is compared in is not durable; the server \
      opensmtpd-synced (only by name) has its queue folder marked for synchronous updates (chattr +S), which \
      makes every write wait. It cannot discard mail, so its deliveries are paused: what it accepted stays \
-     in its queue, and delivering is not in its figures. It listens with a backlog of 5, so that 100 \
-     clients that come at once wait for their connections.",
+     in its queue, and delivering is not in its figures. It listens with a backlog of 5: of more clients that \
+     come at once some wait five seconds for their connection, so it gets 5 sessions where others get 20.",
 ];
