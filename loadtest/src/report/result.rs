@@ -352,7 +352,6 @@ fn us(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::files::tests::{outcome, recording};
-    use super::*;
     use crate::engine::recorder::record;
 
     #[test]

@@ -137,5 +137,6 @@ const NOTES: [&str; 3] = [
      opensmtpd-synced (only by name) has its queue folder marked for synchronous updates (chattr +S), which \
      makes every write wait. It cannot discard mail, so its deliveries are paused: what it accepted stays \
      in its queue, and delivering is not in its figures. It listens with a backlog of 5: of more clients that \
-     come at once some wait five seconds for their connection, so it gets 5 sessions where others get 20.",
+     come at once, or in quick succession, some wait five seconds for their connection. So it gets 5 sessions \
+     where others get 20, and is left out of the rows about sessions and connections.",
 ];

@@ -148,8 +148,9 @@ impl Row for Sending {
     }
 
     fn concerns(&self, server: Server) -> bool {
-        // A row about many sessions says nothing of a server that gets few.
-        self.sessions <= SESSIONS_USUAL || server.sessions_max() >= self.sessions
+        // A row about sessions or connections says nothing of a server that gets few.
+        let about_sessions = self.sessions > SESSIONS_USUAL || !self.keep;
+        !about_sessions || server.sessions_max() >= self.sessions
     }
 
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
