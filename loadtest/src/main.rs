@@ -13,19 +13,26 @@
 mod client;
 mod compare;
 mod engine;
-#[allow(dead_code, reason = "the generators are being built on it")]
+mod ftp;
 mod machine;
+mod measure;
 mod options;
 mod page;
-#[allow(dead_code, reason = "the generators are being built on it")]
 mod report;
-#[allow(dead_code, reason = "the generators are being built on it")]
 mod run;
+mod sizes;
+mod smtp;
 mod sys;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use options::Stop;
+
+/// Exit statuses.
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -39,6 +46,18 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Drives an FTP server: so many transfers a second (open loop), or as many as it can (--closed)
+    ///
+    /// Latency counts from the moment an operation was to start by a schedule made beforehand, so that a
+    /// server that stands still is not spared what would have come meanwhile. Only this machine is
+    /// loaded unless you say --i-own-this-host.
+    Ftp(Box<ftp::FtpOptions>),
+    /// Sends mail to any SMTP server at a rate, or from sessions that never rest, and measures it
+    Smtp(Box<smtp::Options>),
+    /// Compares what a server holds after a crash with a journal of `loadtest smtp`
+    ///
+    /// Exit status 0: nothing is missing; 1: something is lost, duplicated, altered or unknown.
+    Audit(smtp::audit::Options),
     /// Runs sluicegate and its peers side by side and writes a report
     ///
     /// Starts every server on random loopback ports with a fair, written configuration, on one
@@ -46,16 +65,33 @@ enum Command {
     /// comparison.md, comparison.html and comparison.json. Needs root. Everything changed on the
     /// machine (congestion control, mounts, users, processes) is put back at the end, on errors and
     /// on Ctrl-C too. A missing server is skipped by name. Run it on a quiet machine.
-    Compare(compare::Options),
+    Compare(Box<compare::Options>),
+    /// Measures the generator itself: octets dropped per second of processor time, and, given the URL
+    /// of a small file, processor time per RETR beside that of a bare epoll client
+    Measure(measure::MeasureOptions),
 }
 
 fn main() -> ExitCode {
-    let Command::Compare(options) = Arguments::parse().command;
-    match compare::run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("loadtest: compare: {why}");
-            ExitCode::FAILURE
+    let whole = |()| true;
+    let (name, outcome) = match Arguments::parse().command {
+        Command::Ftp(options) => ("ftp", ftp::run(&options).map(whole)),
+        Command::Smtp(options) => {
+            let checked = options.check().map_err(Stop::Usage);
+            ("smtp", checked.and_then(|()| Ok(smtp::run(&options)?)).map(whole))
         }
-    }
+        Command::Audit(options) => ("audit", smtp::audit::run(&options).map_err(Stop::Failed)),
+        Command::Compare(options) => {
+            ("compare", compare::run(*options).map(whole).map_err(Stop::Failed))
+        }
+        Command::Measure(options) => ("measure", measure::run(&options).map(whole)),
+    };
+    let (status, why) = match outcome {
+        Ok(true) => return ExitCode::SUCCESS,
+        // It has been said already.
+        Ok(false) => return ExitCode::from(FAILED),
+        Err(Stop::Failed(why)) => (FAILED, why),
+        Err(Stop::Usage(why)) => (WRONG_USAGE, why),
+    };
+    eprintln!("loadtest: {name}: {why}");
+    ExitCode::from(status)
 }
