@@ -12,13 +12,14 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::authenticate;
 use super::deliver::{Deliveries, Policy};
 use super::shared::{Local, Shared};
 use crate::config::{self, Config};
 use crate::mail::route::Router;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
-use crate::smtp::session::Settings;
+use crate::smtp::session::{Security, Settings, Tls};
 use crate::store::maildir::Maildirs;
 use crate::store::spool::{self, Spool};
 
@@ -52,6 +53,8 @@ pub(super) struct Rules {
     pub(super) smtp: config::Smtp,
     /// What the core needs.
     pub(super) settings: Rc<Settings>,
+    /// The same for the listeners of submission.
+    pub(super) submission: Rc<Settings>,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
     policy: Rc<Policy>,
@@ -172,7 +175,11 @@ impl Rules {
         let generation = shared.generation();
         let config = shared.config.load_full();
         let smtp = config.smtp.clone()?;
-        let settings = Rc::new(settings(&config, &smtp));
+        let security = security(shared, &smtp);
+        let settings = settings(&config, &smtp, security);
+        let mut submission = settings.clone();
+        submission.security.submission = true;
+        let (settings, submission) = (Rc::new(settings), Rc::new(submission));
         let router = shared.router.load_full()?;
         let policy = Rc::new(Policy {
             router: Arc::clone(&router),
@@ -182,11 +189,11 @@ impl Rules {
             give_up_seconds: config.mail.give_up_seconds,
             mailbox_bytes_max: config.mail.mailbox_bytes_max,
         });
-        Some(Self { settings, router, policy, generation, smtp })
+        Some(Self { settings, submission, router, policy, generation, smtp })
     }
 }
 
-fn settings(config: &Config, smtp: &config::Smtp) -> Settings {
+fn settings(config: &Config, smtp: &config::Smtp, security: Security) -> Settings {
     Settings {
         hostname: config.server.hostname.clone(),
         banner: smtp.banner.clone(),
@@ -200,6 +207,18 @@ fn settings(config: &Config, smtp: &config::Smtp) -> Settings {
         hops_max: smtp.max_hops,
         errors_max: smtp.max_errors,
         idle_seconds: smtp.idle_seconds,
+        security,
+    }
+}
+
+fn security(shared: &Shared, smtp: &config::Smtp) -> Security {
+    let accounts = shared.accounts.load();
+    Security {
+        tls: Tls::Off,
+        tls_ready: false,
+        mechanisms: authenticate::mechanisms(!accounts.is_empty(), accounts.any_scram()),
+        submission: false,
+        login_failures_max: smtp.max_login_failures,
     }
 }
 

@@ -18,7 +18,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::accept_mail;
+use super::accept_mail::{self, Arrived};
+use super::authenticate::Client;
 use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
@@ -29,7 +30,7 @@ use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
 use crate::smtp::reply;
 use crate::smtp::session::Session;
-use crate::smtp::step::{Fault, Next, Timer};
+use crate::smtp::step::{Answer, Ask, Fault, Next, Timer};
 use crate::store::spool::{Draft, Trouble};
 use crate::wire::outbox::Outbox;
 
@@ -65,6 +66,8 @@ struct Reception {
     rules: Rc<Rules>,
     stream: Stream,
     dialogue: Session,
+    /// Who the client is; none before it says so.
+    client: Option<Box<Client>>,
     out: Outbox,
     message: Message,
     alarm: Alarm,
@@ -145,6 +148,7 @@ impl Reception {
             rules,
             stream,
             dialogue,
+            client: None,
             out,
             message: Message::default(),
             alarm: Alarm::default(),
@@ -241,15 +245,21 @@ impl Reception {
             match self.dialogue.advance(&mut rest, &mut self.out) {
                 Next::Receive if rest.is_empty() => break After::Wait,
                 Next::Receive => break After::Flush,
+                Next::Ask(ask @ (Ask::Auth { .. } | Ask::Respond(_) | Ask::Forget)) => {
+                    let answer = Box::pin(self.authenticate(ask)).await;
+                    self.dialogue.resume(answer, &mut self.out);
+                }
                 Next::Ask(ask) => {
-                    let answer = accept_mail::answer(&self.ingress, &self.stream, ask);
+                    let peer = self.stream.peer().ip();
+                    let answer = accept_mail::answer(&self.ingress, peer, self.user(), ask);
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Begin { declared } => self.open(declared),
                 Next::Body(part) => self.keep(part).await,
-                Next::Commit(envelope) => {
+                Next::Commit(envelope, lacks) => {
                     let draft = std::mem::take(&mut self.message).draft;
-                    let committing = accept_mail::commit(&self.ingress, draft, envelope);
+                    let arrived = Arrived { lacks, cipher: None, user: self.user() };
+                    let committing = accept_mail::commit(&self.ingress, draft, envelope, arrived);
                     let answer = Box::pin(committing).await;
                     // Time spent on a commit is not idleness.
                     self.active = shard::now();
@@ -262,10 +272,36 @@ impl Reception {
                         self.ingress.local.counters().mail.received(How::Refused);
                     }
                 }
+                Next::Secure => break After::Gone,
                 Next::Close => break After::Close,
             }
         };
         (octets.len() - rest.len(), after)
+    }
+
+    /// Who the client is, if it said so.
+    fn user(&self) -> Option<&str> {
+        self.client.as_ref()?.user().map(|user| &**user)
+    }
+
+    /// AUTH. The client waits for its answer, so nothing else is looked at meanwhile.
+    async fn authenticate(&mut self, ask: Ask) -> Answer {
+        let peer = self.stream.peer().ip();
+        let client = self.client.get_or_insert_default();
+        let local = &self.ingress.local;
+        let answer = match ask {
+            Ask::Auth { mechanism, initial } => {
+                client.begin(local, peer, &mechanism, initial).await
+            }
+            Ask::Respond(response) => client.respond(local, peer, response).await,
+            Ask::Forget | Ask::Mail { .. } | Ask::Rcpt(_) | Ask::Verify(_) | Ask::Expand(_) => {
+                client.forget();
+                Answer::Done
+            }
+        };
+        // Time spent on an answer is not idleness.
+        self.active = shard::now();
+        answer
     }
 
     /// The last reply after QUIT: nothing comes any more that could make the close a reset, so the kernel

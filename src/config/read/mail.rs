@@ -14,7 +14,7 @@ use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
     recipient_pattern, reply_text,
 };
-use super::super::{At, Mail, Network, Route, RouteTo, Smtp, UnknownLocalPart};
+use super::super::{At, Mail, Network, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
 use super::{DAY_SECONDS, RATE_BYTES_MAX, Reader, Section, keys, read_listen};
 use crate::document::{Document, Value};
 use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
@@ -33,6 +33,8 @@ const MEMORY_BYTES_MAX: u64 = 1 << 40;
 const RESERVE_BYTES_MAX: u64 = 1 << 50;
 const HOPS_MAX: u64 = 10_000;
 const ERRORS_MAX: u64 = 10_000;
+/// RFC 4954 §9.
+const LOGIN_FAILURES_MIN: u64 = 3;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
 /// Networks wider than these are half the world.
 const RELAY_PREFIX_MIN_V4: u8 = 8;
@@ -40,6 +42,8 @@ const RELAY_PREFIX_MIN_V6: u8 = 16;
 
 pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
     [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
+pub(in super::super) const SENDERS: [(&str, Senders); 2] =
+    [("own", Senders::Own), ("any", Senders::Any)];
 pub(in super::super) const ROUTE_TO: [(&str, RouteTo); 2] =
     [("local", RouteTo::Local), ("discard", RouteTo::Discard)];
 pub(in super::super) const UNKNOWN_LOCAL_PART: [(&str, UnknownLocalPart); 2] =
@@ -74,6 +78,12 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
         expn: keys.flag("expn"),
         max_hops: narrow(keys.whole("max_hops", 1..=HOPS_MAX, "Received lines")),
         max_errors: narrow(keys.whole("max_errors", 1..=ERRORS_MAX, "errors")),
+        max_login_failures: narrow(keys.whole(
+            "max_login_failures",
+            LOGIN_FAILURES_MIN..=ERRORS_MAX,
+            "failed logins",
+        )),
+        authenticated_senders: keys.choice("authenticated_senders", &SENDERS, Senders::Own),
         max_messages: narrow(keys.whole("max_messages", 0..=u64::from(u32::MAX), "messages")),
         idle_seconds: keys.seconds("idle_seconds", DAY_SECONDS),
         message_seconds: keys.seconds("message_seconds", DAY_SECONDS),
