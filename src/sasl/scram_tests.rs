@@ -143,6 +143,13 @@ fn a_verifier_reads_as_it_is_written() {
     }
 }
 
+/// RFC 4013: what looks alike is the same password; a control is in none.
+#[test]
+fn passwords_are_prepared() {
+    assert_eq!(verifier("p\u{e4}ss \u{2168}"), verifier("pa\u{308}ss\u{a0}IX"));
+    assert_eq!(Verifier::new("a\u{7}", b"salt", 4096), None);
+}
+
 #[test]
 fn a_decoy_does_not_change_and_is_no_other_ones() {
     assert_eq!(decoy("ann"), decoy("ann"));
@@ -186,7 +193,6 @@ fn with_client(name: &str, password: &str, stored: Option<&Verifier>) -> bool {
 fn a_client_written_by_others_is_content() {
     let ix = |password| Verifier::new(password, b"salt of sixteen!", 4096).unwrap();
     assert!(with_client("ann", "pencil", Some(&ix("pencil"))));
-    assert!(with_client("ann,=b", "p\u{e4}ss \u{2168}", Some(&ix("p\u{e4}ss IX"))), "RFC 4013");
     assert!(!with_client("ann", "pencil", Some(&ix("Pencil"))));
     assert!(!with_client("ann", "pencil", None));
 }

@@ -5,7 +5,7 @@
 //!
 //! Promises: `ddd text CRLF`, or `ddd-` … `ddd ` with one code (RFC 5321 §4.2); no line is longer
 //! than 512 octets (§4.5.3.1.5); nothing filled in can end a line; the enhanced code's class is the
-//! code's first digit, and stands on every line but those of the greeting, HELO, EHLO and 354.
+//! code's first digit, and stands on every line but those of the greeting, HELO, EHLO, 334 and 354.
 //! Not here: which reply is due (`session`).
 
 use super::step::Fault;
@@ -247,7 +247,7 @@ mod tests {
     }
 
     /// Replies that RFC 2034 §4 leaves without an enhanced code.
-    const BARE: [Reply; 4] = [GREETING, GREETING_BANNER, HELLO, SEND_DATA];
+    const BARE: [Reply; 5] = [GREETING, GREETING_BANNER, HELLO, CHALLENGE, SEND_DATA];
 
     #[test]
     fn the_table_is_well_formed() {

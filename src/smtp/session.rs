@@ -24,6 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use self::receive::{Chunk, Receiving};
+use self::security::Broken;
 pub use self::security::{Security, Tls};
 use self::transaction::Transaction;
 use super::command::{self, Command, Malformed, Syntax, Verb, Why};
@@ -113,8 +114,8 @@ enum Asked {
     },
     Commit,
     Auth,
-    /// To forget an exchange; then this is said.
-    Forget(Reply),
+    /// To forget an exchange; then it is said why.
+    Forget(Broken),
 }
 
 /// Why the session ends when nothing is under way.
@@ -222,8 +223,8 @@ impl Session {
             Some(Asked::Expand { utf8 }) => self.expanded(&answer, utf8, out),
             Some(Asked::Commit) => self.committed(&answer, out),
             Some(Asked::Auth) => self.auth_answered(&answer, out),
-            Some(Asked::Forget(reply)) => {
-                self.refuse(reply, out);
+            Some(Asked::Forget(broken)) => {
+                self.refuse(broken.reply(), out);
             }
             None => {}
         }

@@ -48,6 +48,26 @@ pub enum Tls {
     Required,
 }
 
+/// Why an exchange is over before its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Broken {
+    BareNewline,
+    TooLong,
+    Cancelled,
+    Base64,
+}
+
+impl Broken {
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Self::BareNewline => reply::BARE_LINE,
+            Self::TooLong => reply::AUTH_TOO_LONG,
+            Self::Cancelled => reply::AUTH_CANCELLED,
+            Self::Base64 => reply::BASE64,
+        }
+    }
+}
+
 impl Session {
     /// The connection is under TLS from now on: RFC 3207 §4.2, everything said before is forgotten. With
     /// implicit TLS (RFC 8314 §3) it is called before anything was said.
@@ -164,15 +184,15 @@ impl Session {
         let line = match self.lines.take_within(input, SMTP_AUTH_LINE_BYTES_MAX) {
             None => return Some(Next::Receive),
             Some(Line::Whole(line)) => line,
-            Some(Line::Bare) => return self.forget(reply::BARE_LINE),
-            Some(Line::TooLong) => return self.forget(reply::AUTH_TOO_LONG),
+            Some(Line::Bare) => return self.forget(Broken::BareNewline),
+            Some(Line::TooLong) => return self.forget(Broken::TooLong),
         };
         let cancelled = *line == *b"*";
         let response = command::response(&line);
         wipe(line);
         match response {
-            _ if cancelled => self.forget(reply::AUTH_CANCELLED),
-            None => self.forget(reply::BASE64),
+            _ if cancelled => self.forget(Broken::Cancelled),
+            None => self.forget(Broken::Base64),
             Some(response) => {
                 self.state = State::Idle;
                 self.asked = Some(Asked::Auth);
@@ -182,9 +202,9 @@ impl Session {
     }
 
     /// The exchange is over before its end.
-    fn forget(&mut self, reply: Reply) -> Option<Next<'static>> {
+    fn forget(&mut self, broken: Broken) -> Option<Next<'static>> {
         self.state = State::Idle;
-        self.asked = Some(Asked::Forget(reply));
+        self.asked = Some(Asked::Forget(broken));
         Some(Next::Ask(Ask::Forget))
     }
 
@@ -208,7 +228,8 @@ impl Session {
                     self.refuse(reply::BAD_CREDENTIALS, out);
                 }
             }
-            Answer::Refused(Fault::Busy) => self.refused(Fault::NoLogins, out),
+            // RFC 4954 §6: 454 is what says that it is not the password.
+            Answer::Refused(Fault::Busy | Fault::Broken) => self.refused(Fault::NoLogins, out),
             Answer::Refused(fault) => self.refused(*fault, out),
             Answer::Done | Answer::Verified(..) | Answer::Expanded(_) | Answer::Committed(_) => {
                 self.refused(Fault::NoLogins, out);

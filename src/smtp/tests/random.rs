@@ -381,7 +381,7 @@ fn a_million_chunks_of_one_octet_are_bounded() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 160, "{}", size_of::<Session>());
+    assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
     let mut auto = Auto::new(settings());
     auto.give(b"EHLO client.example\r\nNOO");
     auto.give(b"P\r\n");
