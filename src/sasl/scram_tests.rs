@@ -1,7 +1,5 @@
 //! sasl::scram – its tests: the RFC's own exchange, a client written by others, and what is refused.
 
-use std::sync::Arc;
-
 use rsasl::config::SASLConfig;
 use rsasl::prelude::{Mechname, SASLClient, Session as ClientSession, State as ClientState};
 
@@ -53,13 +51,10 @@ fn the_exchange_of_the_rfc() {
 /// What an exchange comes to when the client says these, with a verifier or without.
 fn outcome(stored: Option<&Verifier>, first: &str, last: &str) -> Step {
     let mut exchange = Exchange::new(Mechanism::ScramSha256);
-    match said(&mut exchange, first) {
-        Step::Verifier { name } => {
-            let step = exchange.verifier(stored, &decoy(&name), NONCE);
-            assert!(matches!(step, Step::Challenge(_)), "{step:?}");
-        }
-        other => return other,
-    }
+    let step = said(&mut exchange, first);
+    let Step::Verifier { name } = step else { return step };
+    let step = exchange.verifier(stored, &decoy(&name), NONCE);
+    assert!(matches!(step, Step::Challenge(_)), "{step:?}");
     said(&mut exchange, last)
 }
 
@@ -164,8 +159,7 @@ fn a_decoy_does_not_change_and_is_no_other_ones() {
 fn with_client(name: &str, password: &str, stored: Option<&Verifier>) -> bool {
     let config = SASLConfig::with_credentials(None, name.into(), password.into()).unwrap();
     let mechanism = Mechname::parse(b"SCRAM-SHA-256").unwrap();
-    let mut client: ClientSession =
-        SASLClient::new(Arc::clone(&config)).start_suggested([&mechanism]).unwrap();
+    let mut client: ClientSession = SASLClient::new(config).start_suggested([&mechanism]).unwrap();
     let mut exchange = Exchange::new(Mechanism::ScramSha256);
     let mut message = Vec::new();
     client.step(None, &mut message).unwrap();

@@ -20,6 +20,7 @@ use super::shared::Local;
 use crate::metrics::mail::Login as How;
 use crate::sasl::{Exchange, Mechanism, Step};
 use crate::smtp::step::{Answer, Fault};
+use crate::store::accounts::Accounts;
 use crate::wire::secret::Secret;
 
 /// Octets of our part of SCRAM's nonce; 24 characters.
@@ -41,9 +42,9 @@ struct Underway {
 }
 
 /// What mechanisms are offered: the password stays with the client first.
-pub(super) fn mechanisms(any_users: bool, any_scram: bool) -> Vec<&'static str> {
-    let scram = any_scram.then_some(Mechanism::ScramSha256);
-    let plain = any_users.then_some([Mechanism::Plain, Mechanism::Login]);
+pub(super) fn mechanisms(accounts: &Accounts) -> Vec<&'static str> {
+    let scram = accounts.any_scram().then_some(Mechanism::ScramSha256);
+    let plain = (!accounts.is_empty()).then_some([Mechanism::Plain, Mechanism::Login]);
     scram.into_iter().chain(plain.into_iter().flatten()).map(Mechanism::name).collect()
 }
 

@@ -53,7 +53,8 @@ pub(super) struct Rules {
     pub(super) smtp: config::Smtp,
     /// What the core needs.
     pub(super) settings: Rc<Settings>,
-    /// The same for the listeners of submission.
+    /// The same for listeners of submission.
+    #[allow(dead_code, reason = "the listeners come with TLS")]
     pub(super) submission: Rc<Settings>,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
@@ -216,7 +217,7 @@ fn security(shared: &Shared, smtp: &config::Smtp) -> Security {
     Security {
         tls: Tls::Off,
         tls_ready: false,
-        mechanisms: authenticate::mechanisms(!accounts.is_empty(), accounts.any_scram()),
+        mechanisms: authenticate::mechanisms(&accounts),
         submission: false,
         login_failures_max: smtp.max_login_failures,
     }

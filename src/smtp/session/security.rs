@@ -174,12 +174,9 @@ impl Session {
         input: &mut &[u8],
         out: &mut Outbox,
     ) -> Option<Next<'static>> {
-        match self.ending {
-            Some(ending) => {
-                self.end(ending, out);
-                return None;
-            }
-            None => {}
+        if let Some(ending) = self.ending {
+            self.end(ending, out);
+            return None;
         }
         let line = match self.lines.take_within(input, SMTP_AUTH_LINE_BYTES_MAX) {
             None => return Some(Next::Receive),
