@@ -15,7 +15,8 @@ use std::time::Duration;
 use super::authenticate;
 use super::deliver::{Deliveries, Policy};
 use super::shared::{Local, Shared};
-use crate::config::{self, Config};
+use super::sockets::Service;
+use crate::config::{self, Config, Encryption};
 use crate::mail::route::Router;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
@@ -54,8 +55,7 @@ pub(super) struct Rules {
     /// What the core needs.
     pub(super) settings: Rc<Settings>,
     /// The same for listeners of submission.
-    #[allow(dead_code, reason = "the listeners come with TLS")]
-    pub(super) submission: Rc<Settings>,
+    submission: Rc<Settings>,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
     policy: Rc<Policy>,
@@ -192,6 +192,14 @@ impl Rules {
         });
         Some(Self { settings, submission, router, policy, generation, smtp })
     }
+
+    /// What the core needs for a connection to that listener.
+    pub(super) fn settings_of(&self, service: Service) -> &Rc<Settings> {
+        match service {
+            Service::Submission => &self.submission,
+            Service::Smtp | Service::Smtps | Service::Ftp | Service::Ftps => &self.settings,
+        }
+    }
 }
 
 fn settings(config: &Config, smtp: &config::Smtp, security: Security) -> Settings {
@@ -215,8 +223,12 @@ fn settings(config: &Config, smtp: &config::Smtp, security: Security) -> Setting
 fn security(shared: &Shared, smtp: &config::Smtp) -> Security {
     let accounts = shared.accounts.load();
     Security {
-        tls: Tls::Off,
-        tls_ready: false,
+        tls: match smtp.tls {
+            Encryption::Off => Tls::Off,
+            Encryption::Optional => Tls::Optional,
+            Encryption::Required => Tls::Required,
+        },
+        tls_ready: shared.tls.is_ready(),
         mechanisms: authenticate::mechanisms(&accounts),
         submission: false,
         login_failures_max: smtp.max_login_failures,

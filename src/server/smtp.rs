@@ -4,6 +4,7 @@
 //!   input ─▶ advance ─▶ Ask ────▶ answered at once (router, room in the spool) ─▶ resume
 //!               ▲   ├─▶ Body ───▶ draft.append
 //!               │   ├─▶ Commit ─▶ draft.commit ─▶ resume ─▶ deliveries (after the reply)
+//!               │   ├─▶ Secure ─▶ link::upgrade: nothing in clear behind it, flush, handshake
 //!               │   └─▶ Receive ▶ flush, then wait for input · deadline · notice
 //!               └──────────────────────────────┘
 //! ```
@@ -18,13 +19,17 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use zeroize::{Zeroize, Zeroizing};
+
 use super::accept_mail::{self, Arrived};
 use super::authenticate::Client;
 use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
+use super::link::{self, Link};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
+use super::sockets::Service;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
@@ -32,6 +37,7 @@ use crate::smtp::reply;
 use crate::smtp::session::Session;
 use crate::smtp::step::{Answer, Ask, Fault, Next, Timer};
 use crate::store::spool::{Draft, Trouble};
+use crate::tls::{Info, Use};
 use crate::wire::outbox::Outbox;
 
 /// Rounds of one session before others of the shard may run.
@@ -48,11 +54,19 @@ const STALL: Duration = Duration::from_secs(60);
 ///
 /// The state is made before the future, which borrows it: an `async fn` would keep a second copy of
 /// everything it moves, in every idle session.
-pub(super) fn session(ingress: Rc<Ingress>, stream: Stream) -> impl Future<Output = ()> {
-    let mut begun = Reception::begin(ingress, stream);
+pub(super) fn session(
+    ingress: Rc<Ingress>,
+    stream: Stream,
+    service: Service,
+) -> impl Future<Output = ()> {
+    let mut begun = Reception::begin(ingress, stream, service);
     async move {
         match &mut begun {
-            Ok(reception) => reception.serve().await,
+            Ok(reception) => {
+                if !service.is_tls() || reception.begin_secure().await {
+                    reception.serve().await;
+                }
+            }
             Err(refusal) => refusal.await,
         }
     }
@@ -64,10 +78,12 @@ struct Reception {
     _place: Place,
     /// As they were when the session began; who gets mail is looked up in those in force.
     rules: Rc<Rules>,
-    stream: Stream,
+    stream: Link,
     dialogue: Session,
     /// Who the client is; none before it says so.
     client: Option<Box<Client>>,
+    /// What TLS it speaks.
+    cipher: Option<&'static str>,
     out: Outbox,
     message: Message,
     alarm: Alarm,
@@ -96,6 +112,8 @@ enum After {
     Wait,
     /// The outbox is full: flush it, then use the rest.
     Flush,
+    /// STARTTLS was granted.
+    Secure,
     /// Say what is left to say, and close.
     Close,
     /// The client is no more, or does not read.
@@ -114,6 +132,7 @@ impl Reception {
     fn begin(
         ingress: Rc<Ingress>,
         stream: Stream,
+        service: Service,
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let rules = ingress.rules();
         let (local, peer) = (stream.local(), stream.peer());
@@ -130,14 +149,17 @@ impl Reception {
                 };
                 busy.fill(&[rules.settings.hostname.as_bytes()], &mut out);
                 let local = Rc::clone(&ingress.local);
-                return Err(Box::pin(door::refuse(local, stream, why, out.take())));
+                // Who expects TLS understands no other words, and a handshake is not for the unwanted.
+                let last = if service.is_tls() { Vec::new() } else { out.take() };
+                return Err(Box::pin(door::refuse(local, Link::new(stream), why, last)));
             }
         };
         tracing::debug!(%peer, "session begins");
-        let mut dialogue = Session::new(Rc::clone(&rules.settings), local, peer, &mut out);
+        let settings = rules.settings_of(service);
+        let mut dialogue = Session::new(Rc::clone(settings), local, peer, &mut out);
         // RFC 5321 §4.3.1: the client waits for the greeting. Who does not is a program that does not
         // listen, or another protocol.
-        if rules.smtp.drop_early_talkers && stream.unread() > 0 {
+        if rules.smtp.drop_early_talkers && !service.is_tls() && stream.unread() > 0 {
             out = Outbox::default();
             dialogue.early(&mut out);
             ingress.local.counters().mail.refused(Reason::Early);
@@ -146,9 +168,10 @@ impl Reception {
             ingress,
             _place: place,
             rules,
-            stream,
+            stream: Link::new(stream),
             dialogue,
             client: None,
+            cipher: None,
             out,
             message: Message::default(),
             alarm: Alarm::default(),
@@ -158,13 +181,39 @@ impl Reception {
         })
     }
 
+    /// The handshake of an implicit TLS connection; the greeting waits for it.
+    async fn begin_secure(&mut self) -> bool {
+        let begun = link::begin(&self.ingress.local, &self.stream, Use::Smtp);
+        let info = Box::pin(begun).await;
+        self.secured(info)
+    }
+
+    /// STARTTLS was granted, with so many octets behind it. The shared rule judges them.
+    async fn upgrade(&mut self, left_over: usize) -> After {
+        let granted = self.out.take();
+        let Self { ingress, stream, .. } = self;
+        let upgraded = link::upgrade(&ingress.local, stream, left_over, granted, Use::Smtp);
+        let info = Box::pin(upgraded).await;
+        if self.secured(info) { After::Wait } else { After::Gone }
+    }
+
+    fn secured(&mut self, info: Option<Info>) -> bool {
+        let Some(info) = info else { return false };
+        self.dialogue.secured();
+        self.client = None;
+        self.cipher = Some(info.cipher);
+        // Time spent on a handshake is not idleness.
+        self.active = shard::now();
+        true
+    }
+
     async fn serve(&mut self) {
         let local = Rc::clone(&self.ingress.local);
         let mut notice = local.notice.changed(self.phase);
         let mut input = None;
         loop {
             match self.take(input.take()).await {
-                After::Wait | After::Flush => {}
+                After::Wait | After::Flush | After::Secure => {}
                 After::Gone => return self.end(),
                 After::Close => {
                     self.end();
@@ -205,19 +254,23 @@ impl Reception {
 
     /// Uses all of what was received.
     async fn take(&mut self, received: Option<Received>) -> After {
-        let octets: &[u8] = received.as_deref().unwrap_or_default();
-        let (used, after) = self.digest(octets).await;
-        if after != After::Flush {
-            return after;
-        }
-        // A client that does not read its replies shall not hold the shard's small buffers.
-        let rest = octets.len() - used;
-        if rest > KEPT_BYTES {
-            return Box::pin(self.take_rest(octets.get(used..).unwrap_or_default())).await;
-        }
-        let kept = octets.get(used..).unwrap_or_default().to_vec();
-        drop(received);
-        Box::pin(self.take_rest(&kept)).await
+        let Some(received) = received else { return self.digest(&[]).await.1 };
+        let secrets = self.dialogue.hears_secrets();
+        let (used, after) = self.digest(&received).await;
+        let rest = received.get(used..).unwrap_or_default();
+        let left_over = rest.len();
+        let after = match after {
+            After::Flush if left_over > KEPT_BYTES => Box::pin(self.take_rest(rest)).await,
+            After::Flush => {
+                // A client that does not read its replies shall not hold the shard's small buffers.
+                let kept = Zeroizing::new(rest.to_vec());
+                wipe(received, secrets);
+                return Box::pin(self.take_rest(&kept)).await;
+            }
+            after => after,
+        };
+        wipe(received, secrets);
+        if after == After::Secure { Box::pin(self.upgrade(left_over)).await } else { after }
     }
 
     /// Flushes and goes on, until all is used.
@@ -227,10 +280,12 @@ impl Reception {
                 return After::Gone;
             }
             let (used, after) = self.digest(rest).await;
-            if after != After::Flush {
-                return after;
-            }
             rest = rest.get(used..).unwrap_or_default();
+            match after {
+                After::Flush => {}
+                After::Secure => return Box::pin(self.upgrade(rest.len())).await,
+                after => return after,
+            }
         }
     }
 
@@ -258,7 +313,7 @@ impl Reception {
                 Next::Body(part) => self.keep(part).await,
                 Next::Commit(envelope, lacks) => {
                     let draft = std::mem::take(&mut self.message).draft;
-                    let arrived = Arrived { lacks, cipher: None, user: self.user() };
+                    let arrived = Arrived { lacks, cipher: self.cipher, user: self.user() };
                     let committing = accept_mail::commit(&self.ingress, draft, envelope, arrived);
                     let answer = Box::pin(committing).await;
                     // Time spent on a commit is not idleness.
@@ -272,7 +327,7 @@ impl Reception {
                         self.ingress.local.counters().mail.received(How::Refused);
                     }
                 }
-                Next::Secure => break After::Gone,
+                Next::Secure => break After::Secure,
                 Next::Close => break After::Close,
             }
         };
@@ -307,9 +362,13 @@ impl Reception {
     /// The last reply after QUIT: nothing comes any more that could make the close a reset, so the kernel
     /// sends what is left.
     async fn adieu(&mut self) {
-        if self.flush().await {
-            drop(shard::within(shard::now().after(STALL), self.stream.posted()).await);
-        }
+        let Self { stream, out, .. } = self;
+        let said = async {
+            stream.posted().await?;
+            stream.post_last(out.take());
+            stream.posted().await
+        };
+        drop(shard::within(shard::now().after(STALL), said).await);
     }
 
     fn open(&mut self, declared: Option<u64>) {
@@ -413,5 +472,12 @@ impl Reception {
         // A reply ends a command; octets of one that is not whole change nothing.
         self.active = shard::now();
         true
+    }
+}
+
+/// What came may have held a password: nothing of it is left in a buffer of the shard.
+fn wipe(mut received: Received, secrets: bool) {
+    if secrets {
+        received.zeroize();
     }
 }

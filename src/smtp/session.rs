@@ -308,6 +308,11 @@ impl Session {
         }
     }
 
+    /// Can what the client says hold a password?
+    pub fn hears_secrets(&self) -> bool {
+        self.offers_auth() && !self.authenticated
+    }
+
     /// Octets this session holds beyond itself for a line that has begun: none when idle.
     pub fn held_bytes(&self) -> usize {
         self.lines.held_bytes()

@@ -119,6 +119,11 @@ impl Setup {
         self.directory.path().join("data")
     }
 
+    /// The listener of this kind on 127.0.0.1, as `listening` calls it.
+    pub fn listener(&self, kind: &str) -> SocketAddr {
+        self.port(kind, false)
+    }
+
     /// What `/` is to a client.
     pub fn root(&self) -> PathBuf {
         self.data().join("ftp")

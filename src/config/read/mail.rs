@@ -5,7 +5,7 @@
 //! Not here: single values (`values`).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -15,7 +15,10 @@ use super::super::values::{
     recipient_pattern, reply_text,
 };
 use super::super::{At, Mail, Network, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
-use super::{DAY_SECONDS, RATE_BYTES_MAX, Reader, Section, keys, read_listen};
+use super::{
+    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, keys, read_listen,
+    read_more,
+};
 use crate::document::{Document, Value};
 use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
 use crate::wire::data::BareNewlines;
@@ -53,6 +56,9 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
     let banner = format!("at most {SMTP_BANNER_BYTES_MAX} characters of US-ASCII, on one line");
     Smtp {
         listen: read_listen(keys, "SMTP", 25),
+        listen_tls: read_more(keys, "listen_tls", 465),
+        listen_submission: submission(keys),
+        tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
         domains: domains(keys),
         max_message_bytes: keys.whole(
             "max_message_bytes",
@@ -205,6 +211,18 @@ fn relay_from(keys: &mut Reader<'_, '_>) -> Vec<Network> {
         }
     }
     networks
+}
+
+/// Users must say who they are, and nobody says it in clear.
+fn submission(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
+    const KEY: &str = "listen_submission";
+    let listen = read_more(keys, KEY, 587);
+    let off = keys.section.value("tls").get_ref().as_str() == Some("off");
+    if off && !listen.is_empty() {
+        let span = keys.section.value(KEY).span();
+        keys.document.reject_value(KEY, span, "[] where tls is \"off\": AUTH needs STARTTLS");
+    }
+    listen
 }
 
 fn segment_bytes(keys: &mut Reader<'_, '_>) -> u64 {
