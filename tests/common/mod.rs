@@ -119,11 +119,6 @@ impl Setup {
         self.directory.path().join("data")
     }
 
-    /// The listener of this kind on 127.0.0.1, as `listening` calls it.
-    pub fn listener(&self, kind: &str) -> SocketAddr {
-        self.port(kind, false)
-    }
-
     /// What `/` is to a client.
     pub fn root(&self) -> PathBuf {
         self.data().join("ftp")
@@ -398,6 +393,11 @@ impl Server {
     /// The FTP listener on ::1.
     pub fn v6(&self) -> SocketAddr {
         self.port("ftp", true)
+    }
+
+    /// The listener of this kind on 127.0.0.1, as `listening` calls it.
+    pub fn listener(&self, kind: &str) -> SocketAddr {
+        self.port(kind, false)
     }
 
     /// The SMTP listener on 127.0.0.1.
