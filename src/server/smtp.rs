@@ -267,7 +267,7 @@ impl Reception {
                 wipe(received, secrets);
                 return Box::pin(self.take_rest(&kept)).await;
             }
-            after => after,
+            After::Wait | After::Secure | After::Close | After::Gone => after,
         };
         wipe(received, secrets);
         if after == After::Secure { Box::pin(self.upgrade(left_over)).await } else { after }
@@ -284,7 +284,7 @@ impl Reception {
             match after {
                 After::Flush => {}
                 After::Secure => return Box::pin(self.upgrade(rest.len())).await,
-                after => return after,
+                After::Wait | After::Close | After::Gone => return after,
             }
         }
     }

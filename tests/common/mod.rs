@@ -405,11 +405,6 @@ impl Server {
         self.port("ftp", true)
     }
 
-    /// The listener of this kind on 127.0.0.1, as `listening` calls it.
-    pub fn listener(&self, kind: &str) -> SocketAddr {
-        self.port(kind, false)
-    }
-
     /// The SMTP listener on 127.0.0.1.
     pub fn smtp(&self) -> SocketAddr {
         self.port("smtp", false)
