@@ -109,6 +109,8 @@ fn the_default_text_is_the_defaults_of_mail() {
             expn: false,
             max_hops: 100,
             max_errors: 20,
+            max_login_failures: 5,
+            authenticated_senders: Senders::Own,
             max_messages: 0,
             idle_seconds: 300,
             message_seconds: 3600,
@@ -269,6 +271,8 @@ vrfy = true
 expn = true
 max_hops = 1
 max_errors = 2
+max_login_failures = 3
+authenticated_senders = "any"
 max_messages = 3
 idle_seconds = 4
 message_seconds = 5
