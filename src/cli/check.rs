@@ -20,6 +20,7 @@ use crate::store::accounts::Accounts;
 
 mod mail;
 mod tls;
+mod tuning;
 
 pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
     let config = load(origin)?;
@@ -52,6 +53,7 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         findings.extend(mail::mail(&config, smtp));
     }
     findings.extend(tls::tls(&config, shard::wall().0));
+    findings.extend(tuning::tuning(&config));
     if config.ftp.is_none() && config.smtp.is_none() {
         findings.push(Finding::fail(
             "neither [ftp] nor [smtp]: nothing would be served",
