@@ -206,6 +206,39 @@ impl Link {
         }
     }
 
+    /// Says `last` and the end of TLS, hears the client's end of it, and goes on in clear (RFC 4217 §13).
+    /// Gives what came in clear behind that end.
+    ///
+    /// # Errors
+    /// The connection is of no use any more: also when something came between `last` and that end.
+    pub(super) async fn unsecure(&self, last: Vec<u8>) -> io::Result<Received> {
+        let secure = self.secure.borrow_mut().take().ok_or(io::ErrorKind::NotConnected)?;
+        let Secure { session, plain, outgoing, .. } = *secure;
+        let broken = |trouble: Trouble| io::Error::new(io::ErrorKind::InvalidData, trouble);
+        let mut records = session.into_records().map_err(broken)?;
+        let mut octets = outgoing;
+        records.say_all(&last, &mut octets).map_err(broken)?;
+        records.close(&mut octets);
+        self.stream.posted().await?;
+        self.stream.post(octets);
+        self.stream.posted().await?;
+        let mut said = !plain.is_empty();
+        let mut behind = Vec::new();
+        while !records.receive(&mut [], &mut Vec::new(), &mut |_| {}).map_err(broken)? {
+            let mut received = self.stream.receive().await?;
+            if received.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let heard = records.receive(&mut received, &mut Vec::new(), &mut |_| said = true);
+            if heard.map_err(broken)? {
+                let count = records.behind().min(received.len());
+                behind
+                    .extend_from_slice(received.get(received.len() - count..).unwrap_or_default());
+            }
+        }
+        if said { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Received::from(behind)) }
+    }
+
     /// Begins with TLS at once: the handshake of a connection that never was in clear.
     ///
     /// # Errors

@@ -353,6 +353,18 @@ impl File {
         super::sys::read_now(self.fd.as_fd(), room, offset)
     }
 
+    /// The same into several places, one after the other.
+    ///
+    /// # Errors
+    /// As for [`File::read_ready`].
+    pub fn read_ready_into(
+        &self,
+        places: &mut [io::IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
+        super::sys::read_now_into(self.fd.as_fd(), places, offset)
+    }
+
     /// Starts writing `block[..len]` at `offset` at once (not when first polled) and completes when
     /// all of it is written. Short writes are continued.
     pub fn write_at(

@@ -155,6 +155,23 @@ impl File {
         Ok(bytes.len())
     }
 
+    /// The same into several places, one after the other.
+    pub fn read_ready_into(
+        &self,
+        places: &mut [io::IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
+        let mut octets = vec![0; places.iter().map(|place| place.len()).sum()];
+        let count = self.read_ready(&mut octets, offset)?;
+        let mut rest = &octets[..count];
+        for place in places {
+            let (now, later) = rest.split_at(rest.len().min(place.len()));
+            place[..now.len()].copy_from_slice(now);
+            rest = later;
+        }
+        Ok(count)
+    }
+
     /// Starts writing `block[..len]` at `offset` at once and completes when all of it is written.
     pub fn write_at(
         &self,

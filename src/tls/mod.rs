@@ -14,6 +14,9 @@ mod identity;
 mod keeper;
 mod offer;
 mod own;
+mod records;
+#[cfg(test)]
+mod records_tests;
 mod session;
 #[cfg(test)]
 pub mod testing;
@@ -24,7 +27,8 @@ pub use identity::{Certificate, Identity, Pair};
 pub use keeper::{Keeper, Settings};
 pub use offer::{Binding, Offer, Use};
 pub use own::make as make_own;
-pub use session::{Progress, Session};
+pub use records::Records;
+pub use session::{Progress, RECORD_BYTES, Session};
 
 /// What a handshake agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -395,6 +395,11 @@ impl Server {
         self.port("ftp", true)
     }
 
+    /// The listener for FTP in implicit TLS on 127.0.0.1.
+    pub fn ftps(&self) -> SocketAddr {
+        self.port("ftps", false)
+    }
+
     /// The SMTP listener on 127.0.0.1.
     pub fn smtp(&self) -> SocketAddr {
         self.port("smtp", false)
@@ -616,6 +621,11 @@ impl Client {
     /// Connects and takes nothing.
     pub fn raw(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Goes on with a connection whose greeting was read.
+    pub fn resume(stream: TcpStream) -> Self {
+        Self::over(stream)
     }
 
     /// Connects from a certain loopback address.
