@@ -373,7 +373,7 @@ impl Secure {
                     left -= count;
                 }
             }
-            file.read_ready_into(&mut places, at)
+            file.read_ready(&mut places, at)
         })
     }
 

@@ -72,14 +72,9 @@ pub(super) fn readable_now(fd: BorrowedFd<'_>, offset: u64) -> bool {
     count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
 }
 
-/// Reads what is in the page cache at `offset` into `room`. `WouldBlock` when it is not, or when the file
-/// system does not know.
-pub(super) fn read_now(fd: BorrowedFd<'_>, room: &mut [u8], offset: u64) -> io::Result<usize> {
-    read_now_into(fd, &mut [io::IoSliceMut::new(room)], offset)
-}
-
-/// The same into several places.
-pub(super) fn read_now_into(
+/// Reads what is in the page cache at `offset` into these places, one after the other. `WouldBlock` when it
+/// is not there, or when the file system does not know.
+pub(super) fn read_now(
     fd: BorrowedFd<'_>,
     places: &mut [io::IoSliceMut<'_>],
     offset: u64,
