@@ -155,10 +155,11 @@ impl Secure {
         loop {
             let line = self.line();
             text.push_str(&line);
-            if line.as_bytes().get(3) == Some(&b' ')
-                && line.as_bytes()[..3].iter().all(u8::is_ascii_digit)
+            let code = line.get(..3).and_then(|digits| digits.parse().ok());
+            if let Some(code) = code
+                && line.as_bytes().get(3) == Some(&b' ')
             {
-                return Reply { code: line[..3].parse().unwrap(), text };
+                return Reply { code, text };
             }
         }
     }

@@ -24,6 +24,8 @@ use crate::tls::{Info, Offer, Progress, RECORD_BYTES, Records, Session, Trouble}
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// Octets received at once where little is expected.
 const HELLO: usize = 8 * 1024;
+/// Looks at what the client says while it is spoken to, before it is spoken to again.
+const LISTENS_MAX: usize = 4;
 
 thread_local! {
     /// What is being sealed or opened: used between two waits only, by all connections of the shard.
@@ -93,8 +95,7 @@ impl DataLink {
     /// What the kernel says of the connection.
     pub(super) async fn send_some(&self, bytes: &Bytes) -> io::Result<usize> {
         let Some(secure) = &self.secure else { return self.stream.send_some(bytes).await };
-        secure.flush(&self.stream).await?;
-        secure.listen(&self.stream)?;
+        secure.ready(&self.stream).await?;
         let mut sent = 0;
         while sent < bytes.len() && !secure.is_full() {
             sent += secure.push(&self.stream, bytes.get(sent..).unwrap_or_default())?;
@@ -116,8 +117,7 @@ impl DataLink {
         let Some(secure) = &self.secure else {
             return self.stream.send_file(file, offset, count).await;
         };
-        secure.flush(&self.stream).await?;
-        secure.listen(&self.stream)?;
+        secure.ready(&self.stream).await?;
         let mut sent = 0;
         while sent < count && !secure.is_full() {
             let at = offset + sent as u64;
@@ -179,7 +179,11 @@ impl DataLink {
         self.stream.finish().await?;
         if let Some(secure) = &self.secure {
             // Everything arrived: what the client still says changes nothing.
-            while let Ok(Heard::Some) = secure.listen(&self.stream) {}
+            for _ in 0..LISTENS_MAX {
+                if !matches!(secure.listen(&self.stream), Ok(Heard::Some)) {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -312,6 +316,17 @@ impl Secure {
             stream.writable().await?;
         }
         Ok(())
+    }
+
+    /// Everything sealed is sent, and what the client said meanwhile is taken in and answered.
+    async fn ready(&self, stream: &Stream) -> io::Result<()> {
+        for _ in 0..LISTENS_MAX {
+            self.flush(stream).await?;
+            if self.listen(stream)? != Heard::Some && !self.is_full() {
+                return Ok(());
+            }
+        }
+        self.flush(stream).await
     }
 
     /// Takes in what the client says while it is spoken to: a change of keys, an alert. Anything else is
