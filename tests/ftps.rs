@@ -132,7 +132,7 @@ impl Secure {
 
     fn implicit(server: &Server, version: &'static SupportedProtocolVersion) -> Self {
         let memory = memory(version);
-        let tls = begin(&memory, connect_from(HERE, server.ftps()).unwrap());
+        let tls = begin(&memory, connect_from(HERE, server.listener("ftps")).unwrap());
         let mut secure = Self { memory, tls, unread: Vec::new() };
         assert_eq!(secure.reply().code, 220);
         secure.login();

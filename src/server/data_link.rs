@@ -4,11 +4,10 @@
 //!   in clear   sendfile, receives into blocks: as the shard does them
 //!   in TLS     file ─▶ seal ─▶ socket      socket ─▶ open ─▶ block
 //! ```
-//! Promises: a transfer that waits for its client holds no block, and at most [`SCRATCH_BYTES`] sealed octets; the
+//! Promises: a transfer that waits for its client holds no block, and at most [`PORTION`] sealed octets; the
 //! end of TLS is said before FIN, and a client's that was not said is told from one that was
 //! ([`DataLink::is_cut_off`]); dropping a future loses nothing.
 //! Not here: which data connections are taken (`transfer`), records (`tls`).
-#![allow(dead_code, reason = "PROT P, which comes next, uses it")]
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -18,18 +17,25 @@ use bytes::Bytes;
 use super::link::{Unsecured, told};
 use super::shared::Local;
 use crate::shard::{self, Block, File, Instant, Stream};
-use crate::tls::{Info, Offer, Progress, RECORD_BYTES, Records, Session, Trouble};
+use crate::tls::{Info, Offer, Progress, Records, Session, Trouble};
 
-/// Octets sealed or opened at once: fifteen records and their frames.
-const SCRATCH_BYTES: usize = 256 * 1024;
-/// Octets received at once where little is expected.
-const HELLO: usize = 8 * 1024;
+/// Octets sealed at once: four records.
+const PORTION: usize = 64 * 1024;
+/// Octets received at once in TLS.
+const GULP: usize = 128 * 1024;
+/// The least, however little room there is.
+const GULP_MIN: usize = 4096;
 /// Looks at what the client says while it is spoken to, before it is spoken to again.
 const LISTENS_MAX: usize = 4;
 
 thread_local! {
     /// What is being sealed or opened: used between two waits only, by all connections of the shard.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { plain: Vec::new(), wire: Vec::new() }) };
+}
+
+struct Scratch {
+    plain: Vec<u8>,
+    wire: Vec<u8>,
 }
 
 /// One data connection.
@@ -73,11 +79,6 @@ impl DataLink {
         Ok((Self { stream, secure: Some(secure) }, info))
     }
 
-    /// Is it TLS?
-    pub(super) fn is_secure(&self) -> bool {
-        self.secure.is_some()
-    }
-
     /// Did TLS end without anybody saying so? To be asked after the end.
     pub(super) fn is_cut_off(&self) -> bool {
         self.secure.as_ref().is_some_and(|secure| secure.cut_off.get())
@@ -97,8 +98,12 @@ impl DataLink {
         let Some(secure) = &self.secure else { return self.stream.send_some(bytes).await };
         secure.ready(&self.stream).await?;
         let mut sent = 0;
-        while sent < bytes.len() && !secure.is_full() {
-            sent += secure.push(&self.stream, bytes.get(sent..).unwrap_or_default())?;
+        for part in bytes.chunks(PORTION) {
+            secure.push(&self.stream, part)?;
+            sent += part.len();
+            if secure.is_full() {
+                break;
+            }
         }
         Ok(sent)
     }
@@ -121,18 +126,19 @@ impl DataLink {
         let mut sent = 0;
         while sent < count && !secure.is_full() {
             let at = offset + sent as u64;
-            match secure.push_file(&self.stream, file, at, count - sent) {
+            let want = (count - sent).min(PORTION);
+            match secure.push_file(&self.stream, file, at, want) {
                 Ok(0) => break,
                 Ok(moved) => sent += moved,
                 // Not in memory (any more), or the file system cannot tell.
-                Err(error) if later(&error) && sent > 0 => break,
-                Err(error) if later(&error) => {
-                    let want = (count - sent).min(SCRATCH_BYTES);
+                Err(Pushed::Cold) if sent > 0 => break,
+                Err(Pushed::Cold) => {
                     let (read, block) = file.read_some(shard::block().await, want, at).await;
-                    let octets = block.get(..read?).unwrap_or_default();
-                    return secure.push(&self.stream, octets);
+                    let read = read?;
+                    secure.push(&self.stream, block.get(..read).unwrap_or_default())?;
+                    return Ok(read);
                 }
-                Err(error) => return Err(error),
+                Err(Pushed::Failed(error)) => return Err(error),
             }
         }
         Ok(sent)
@@ -180,7 +186,7 @@ impl DataLink {
         if let Some(secure) = &self.secure {
             // Everything arrived: what the client still says changes nothing.
             for _ in 0..LISTENS_MAX {
-                if !matches!(secure.listen(&self.stream), Ok(Heard::Some)) {
+                if !matches!(secure.listen(&self.stream), Ok(true)) {
                     break;
                 }
             }
@@ -194,7 +200,8 @@ impl DataLink {
         let mut unsent = secure.unsent.borrow_mut();
         secure.records.borrow_mut().close(&mut unsent);
         // Without room nobody waits: everything that mattered was heard.
-        flushed(&self.stream, &mut unsent).unwrap_or_default();
+        drop(self.stream.send_ready(&unsent));
+        unsent.clear();
     }
 }
 
@@ -203,98 +210,92 @@ async fn shake_hands(stream: &Stream, offer: &Offer) -> Result<(Box<Secure>, Inf
     let mut session = Session::new(offer).map_err(Unsecured::Trouble)?;
     let (mut unsent, mut untaken) = (Vec::new(), Vec::new());
     loop {
-        let mut said = |plain: &[u8]| untaken.extend_from_slice(plain);
-        let heard = receive(stream, HELLO, |octets| {
-            session
-                .receive(octets, &mut unsent, &mut said)
-                .map(|progress| progress == Progress::Ended)
-        });
-        // What is to be said is said in any case: a record of the handshake, or an alert.
-        if let Some(info) = session.info() {
-            let records = RefCell::new(session.into_records().map_err(Unsecured::Trouble)?);
-            // The end may have come with the last of the handshake: an empty file.
-            let ended = Cell::new(matches!(heard, Ok(Heard::End)));
-            let cut_off = Cell::new(matches!(heard, Ok(Heard::CutOff)));
-            let (unsent, untaken) = (RefCell::new(unsent), RefCell::new(untaken));
-            let secure = Box::new(Secure { records, unsent, untaken, ended, cut_off });
-            // Tickets: who uploads may never read them, and is not waited for.
-            secure.flush_some(stream).map_err(gone)?;
-            return Ok((secure, info));
-        }
-        while !flushed(stream, &mut unsent).map_err(gone)? {
+        let shaken = shake(&mut session, stream, &mut unsent, &mut untaken);
+        while !flush_some(stream, &mut unsent).map_err(gone)? {
             stream.writable().await.map_err(gone)?;
         }
-        match heard {
-            Ok(Heard::Some) => {}
-            Ok(Heard::Nothing) => stream.readable().await.map_err(gone)?,
-            Ok(Heard::End | Heard::CutOff) => return Err(Unsecured::Gone),
-            Err(Broke::Trouble(trouble)) => return Err(Unsecured::Trouble(trouble)),
-            Err(Broke::Gone(_)) => return Err(Unsecured::Gone),
+        let waits = !shaken?;
+        // The end may have come with the last of the handshake: an empty file.
+        if let Some(info) = session.info() {
+            let records = session.into_records().map_err(Unsecured::Trouble)?;
+            let ended = Cell::new(records.progress() == Progress::Ended);
+            let secure = Secure {
+                records: RefCell::new(records),
+                unsent: RefCell::default(),
+                untaken: RefCell::new(untaken),
+                ended,
+                cut_off: Cell::new(false),
+            };
+            return Ok((Box::new(secure), info));
+        }
+        if waits {
+            stream.readable().await.map_err(gone)?;
         }
     }
 }
 
-/// What a look into the socket brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    /// Octets.
-    Some,
-    /// Nothing yet.
-    Nothing,
-    /// The end of TLS.
-    End,
-    /// The end of TCP.
-    CutOff,
+/// Gives the handshake what came. Did anything?
+fn shake(
+    session: &mut Session,
+    stream: &Stream,
+    unsent: &mut Vec<u8>,
+    untaken: &mut Vec<u8>,
+) -> Result<bool, Unsecured> {
+    SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
+        wire.resize(wire.len().max(GULP), 0);
+        let count = match stream.receive_ready(wire) {
+            Ok(0) => return Err(Unsecured::Gone),
+            Ok(count) => count,
+            Err(error) if is_nothing(&error) => return Ok(false),
+            Err(_) => return Err(Unsecured::Gone),
+        };
+        let octets = wire.get_mut(..count).unwrap_or_default();
+        let shaken = session.receive(octets, unsent, &mut |said| untaken.extend_from_slice(said));
+        shaken.map(|_| true).map_err(Unsecured::Trouble)
+    })
 }
 
-/// Why nothing could be heard.
+/// Nothing could be done without waiting.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// The connection's fault, not the file's (`fault`).
+fn broken(trouble: Trouble) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, trouble)
+}
+
+/// Sends what is left over, as far as there is room. Is all of it sent?
+fn flush_some(stream: &Stream, unsent: &mut Vec<u8>) -> io::Result<bool> {
+    while !unsent.is_empty() {
+        match stream.send_ready(unsent) {
+            Ok(count) => drop(unsent.drain(..count)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    // Memory for slow clients only.
+    *unsent = Vec::new();
+    Ok(true)
+}
+
+/// Why nothing could be opened.
 enum Broke {
     Trouble(Trouble),
     Gone(io::Error),
 }
 
-/// Receives what is there, at most `most` octets, into the scratch and lets `open` have it.
-fn receive(
-    stream: &Stream,
-    most: usize,
-    open: impl FnOnce(&mut [u8]) -> Result<bool, Trouble>,
-) -> Result<Heard, Broke> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.resize(SCRATCH_BYTES, 0);
-        match stream.receive_ready(scratch.get_mut(..most).unwrap_or_default()) {
-            Ok(0) => Ok(Heard::CutOff),
-            Ok(count) => match open(scratch.get_mut(..count).unwrap_or_default()) {
-                Ok(true) => Ok(Heard::End),
-                Ok(false) => Ok(Heard::Some),
-                Err(trouble) => Err(Broke::Trouble(trouble)),
-            },
-            Err(error) if later(&error) => Ok(Heard::Nothing),
-            Err(error) => Err(Broke::Gone(error)),
-        }
-    })
+/// Why nothing of a file was sent.
+enum Pushed {
+    Cold,
+    Failed(io::Error),
 }
 
-/// Sends `octets` as far as there is room. Is all of it sent?
-fn flushed(stream: &Stream, octets: &mut Vec<u8>) -> io::Result<bool> {
-    while !octets.is_empty() {
-        match stream.send_ready(octets) {
-            Ok(count) => drop(octets.drain(..count)),
-            Err(error) if later(&error) => return Ok(false),
-            Err(error) => return Err(error),
-        }
+impl From<io::Error> for Pushed {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
     }
-    // Memory for slow clients only.
-    *octets = Vec::new();
-    Ok(true)
-}
-
-fn later(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-fn broken(trouble: Trouble) -> io::Error {
-    // Of the connection, not of the file (`fault`).
-    io::Error::new(io::ErrorKind::ConnectionAborted, trouble)
 }
 
 impl Secure {
@@ -303,11 +304,11 @@ impl Secure {
     }
 
     fn has_input(&self) -> bool {
-        self.ended.get() || self.cut_off.get() || !self.untaken.borrow().is_empty()
+        self.ended.get() || !self.untaken.borrow().is_empty()
     }
 
     fn flush_some(&self, stream: &Stream) -> io::Result<bool> {
-        flushed(stream, &mut self.unsent.borrow_mut())
+        flush_some(stream, &mut self.unsent.borrow_mut())
     }
 
     /// Sends what is left over; waits for room.
@@ -322,7 +323,7 @@ impl Secure {
     async fn ready(&self, stream: &Stream) -> io::Result<()> {
         for _ in 0..LISTENS_MAX {
             self.flush(stream).await?;
-            if self.listen(stream)? != Heard::Some && !self.is_full() {
+            if !self.listen(stream)? && !self.is_full() {
                 return Ok(());
             }
         }
@@ -330,123 +331,94 @@ impl Secure {
     }
 
     /// Takes in what the client says while it is spoken to: a change of keys, an alert. Anything else is
-    /// dropped; but received, because a close with octets unread is a reset and could cost it the file.
-    fn listen(&self, stream: &Stream) -> io::Result<Heard> {
-        if self.ended.get() || self.cut_off.get() {
-            return Ok(Heard::Nothing);
+    /// dropped; but received, because a close with octets unread is a reset and could cost it the file. Was
+    /// there something?
+    fn listen(&self, stream: &Stream) -> io::Result<bool> {
+        if self.ended.get() {
+            return Ok(false);
         }
-        match self.hear(stream, HELLO, &mut |_| {}) {
-            Ok(heard) => Ok(heard),
+        let heard = self.open(stream, &mut []);
+        *self.untaken.borrow_mut() = Vec::new();
+        match heard {
+            Ok(heard) => Ok(heard.is_some()),
             Err(Broke::Trouble(trouble)) => {
                 // The alert goes if there is room; nothing more will.
-                self.flush_some(stream).unwrap_or_default();
+                drop(stream.send_ready(&self.unsent.take()));
                 Err(broken(trouble))
             }
             Err(Broke::Gone(error)) => Err(error),
         }
     }
 
-    fn hear(
-        &self,
-        stream: &Stream,
-        most: usize,
-        said: &mut dyn FnMut(&[u8]),
-    ) -> Result<Heard, Broke> {
-        let heard = receive(stream, most, |octets| {
-            let mut unsent = self.unsent.borrow_mut();
-            self.records.borrow_mut().receive(octets, &mut unsent, said)
-        })?;
-        match heard {
-            Heard::End => self.ended.set(true),
-            Heard::CutOff => self.cut_off.set(true),
-            Heard::Some | Heard::Nothing => {}
+    /// Seals `plain`, at most a portion, and sends what there is room for.
+    fn push(&self, stream: &Stream, plain: &[u8]) -> io::Result<()> {
+        SCRATCH.with_borrow_mut(|scratch| self.push_by(stream, plain, &mut scratch.wire))
+    }
+
+    fn push_by(&self, stream: &Stream, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.resize(wire.len().max(Records::sealed_bytes(PORTION.max(plain.len()))), 0);
+        let sealed = self.records.borrow_mut().seal_into(plain, wire);
+        let sealed = sealed.map_err(broken)?;
+        let sealed = wire.get(..sealed).unwrap_or_default();
+        let sent = match stream.send_ready(sealed) {
+            Ok(sent) => sent,
+            Err(error) if is_nothing(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        if let Some(rest) = sealed.get(sent..).filter(|rest| !rest.is_empty()) {
+            self.unsent.borrow_mut().extend_from_slice(rest);
         }
-        Ok(heard)
+        Ok(())
     }
 
-    /// Seals up to a portion of `plain` and sends what there is room for; how much.
-    fn push(&self, stream: &Stream, plain: &[u8]) -> io::Result<usize> {
-        self.push_by(stream, plain.len(), |records, room, _| {
-            let count = plain.len().min(records.capacity(room.len()));
-            records.lay_out(plain.get(..count).unwrap_or_default(), room);
-            Ok(count)
-        })
-    }
-
-    /// The same of a file; 0 at its end, `WouldBlock` when it is not in memory.
-    fn push_file(&self, stream: &Stream, file: &File, at: u64, want: usize) -> io::Result<usize> {
-        self.push_by(stream, want, |records, room, want| {
-            let (head, stride) = (records.head(), records.stride());
-            let mut left = want;
-            let mut places = Vec::with_capacity(want.div_ceil(RECORD_BYTES));
-            for place in room.chunks_mut(stride) {
-                let count = left.min(RECORD_BYTES);
-                if count > 0
-                    && let Some(place) = place.get_mut(head..head + count)
-                {
-                    places.push(io::IoSliceMut::new(place));
-                    left -= count;
-                }
-            }
-            file.read_ready(&mut places, at)
-        })
-    }
-
-    /// Lets `fill` put plain octets where they are to be sealed, seals them there, and sends what there
-    /// is room for. How many octets `fill` gave.
-    fn push_by(
+    /// The same of a file; how much.
+    fn push_file(
         &self,
         stream: &Stream,
-        want: usize,
-        fill: impl FnOnce(&Records, &mut [u8], usize) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(SCRATCH_BYTES, 0);
-            let mut records = self.records.borrow_mut();
-            let mut unsent = self.unsent.borrow_mut();
-            let want = want.min(records.capacity(scratch.len()));
-            let plain = fill(&records, scratch, want)?;
-            records.prepare(plain.div_ceil(RECORD_BYTES), &mut unsent).map_err(broken)?;
-            let sealed = records.seal(scratch, plain).map_err(broken)?;
-            let sealed = scratch.get(..sealed).unwrap_or_default();
-            // What is to be said first, a change of keys, goes first.
-            let sent = if unsent.is_empty() { stream.send_ready(sealed) } else { Ok(0) };
-            let sent = match sent {
-                Ok(sent) => sent,
-                Err(error) if later(&error) => 0,
-                Err(error) => return Err(error),
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Result<usize, Pushed> {
+        SCRATCH.with_borrow_mut(|Scratch { plain, wire }| {
+            plain.resize(PORTION, 0);
+            let room = plain.get_mut(..count.min(PORTION)).unwrap_or_default();
+            let read = match file.read_ready(room, offset) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Pushed::Cold);
+                }
+                Err(error) => return Err(Pushed::Failed(error)),
             };
-            unsent.extend_from_slice(sealed.get(sent..).unwrap_or_default());
-            Ok(plain)
+            self.push_by(stream, room.get(..read).unwrap_or_default(), wire)?;
+            Ok(read)
         })
     }
 
     /// Opens what is there, into `room`. `WouldBlock` when nothing is; 0 at the end.
     fn take(&self, stream: &Stream, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            let count = self.take_untaken(room);
-            if count > 0 || self.ended.get() || self.cut_off.get() {
+            let mut untaken = self.untaken.borrow_mut();
+            if !untaken.is_empty() {
+                let count = untaken.len().min(room.len());
+                let (now, _) = untaken.split_at(count);
+                room.get_mut(..count).unwrap_or_default().copy_from_slice(now);
+                untaken.drain(..count);
+                if untaken.is_empty() {
+                    *untaken = Vec::new();
+                }
                 return Ok(count);
             }
-            // What is opened fits into the room, but for one record that was begun before.
-            let most = room.len().clamp(HELLO, SCRATCH_BYTES);
-            let (mut filled, mut over) = (0, Vec::new());
-            let mut keep = |said: &[u8]| {
-                let fits = said.len().min(room.len() - filled);
-                let (now, later) = said.split_at(fits);
-                room.get_mut(filled..filled + fits).unwrap_or_default().copy_from_slice(now);
-                filled += fits;
-                over.extend_from_slice(later);
-            };
-            let heard = self.hear(stream, most, &mut keep);
-            self.untaken.borrow_mut().append(&mut over);
-            match heard {
-                _ if filled > 0 => return Ok(filled),
-                Ok(Heard::Nothing) => return Err(io::ErrorKind::WouldBlock.into()),
-                Ok(Heard::Some | Heard::End | Heard::CutOff) => {}
+            drop(untaken);
+            if self.ended.get() {
+                return Ok(0);
+            }
+            match self.open(stream, room) {
+                Ok(Some(0)) => {}
+                Ok(Some(count)) => return Ok(count),
+                Ok(None) => return Err(io::ErrorKind::WouldBlock.into()),
                 Err(Broke::Trouble(trouble)) => {
                     // The alert goes if there is room; nothing more will.
-                    self.flush_some(stream).unwrap_or_default();
+                    drop(stream.send_ready(&self.unsent.take()));
                     return Err(broken(trouble));
                 }
                 Err(Broke::Gone(error)) => return Err(error),
@@ -454,16 +426,30 @@ impl Secure {
         }
     }
 
-    fn take_untaken(&self, room: &mut [u8]) -> usize {
-        let mut untaken = self.untaken.borrow_mut();
-        let count = untaken.len().min(room.len());
-        room.get_mut(..count)
-            .unwrap_or_default()
-            .copy_from_slice(untaken.get(..count).unwrap_or_default());
-        untaken.drain(..count);
-        if untaken.is_empty() {
-            *untaken = Vec::new();
-        }
-        count
+    /// Opens what is there, into `room`, and what does not fit into `untaken`; how much went into `room`.
+    /// `None` when nothing is there. The end is remembered.
+    fn open(&self, stream: &Stream, room: &mut [u8]) -> Result<Option<usize>, Broke> {
+        SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
+            wire.resize(wire.len().max(GULP), 0);
+            // What is opened fits into the room, but for one record that was begun before.
+            let most = room.len().clamp(GULP_MIN, GULP);
+            let wire = wire.get_mut(..most).unwrap_or_default();
+            let count = match stream.receive_ready(wire) {
+                Ok(0) => {
+                    self.ended.set(true);
+                    self.cut_off.set(true);
+                    return Ok(Some(0));
+                }
+                Ok(count) => count,
+                Err(error) if is_nothing(&error) => return Ok(None),
+                Err(error) => return Err(Broke::Gone(error)),
+            };
+            let mut records = self.records.borrow_mut();
+            let (mut untaken, mut unsent) = (self.untaken.borrow_mut(), self.unsent.borrow_mut());
+            let octets = wire.get(..count).unwrap_or_default();
+            let opened = records.open(octets, room, &mut untaken, &mut unsent);
+            self.ended.set(records.progress() == Progress::Ended);
+            opened.map(Some).map_err(Broke::Trouble)
+        })
     }
 }

@@ -19,7 +19,7 @@ use super::shared::Local;
 use crate::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::metrics::tls::Failed;
 use crate::shard::{self, Instant, Received, Stream};
-use crate::tls::{Info, Offer, Progress, Session, Trouble, Use};
+use crate::tls::{Info, Offer, Progress, Records, Session, Trouble, Use};
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
@@ -217,26 +217,25 @@ impl Link {
         let broken = |trouble: Trouble| io::Error::new(io::ErrorKind::InvalidData, trouble);
         let mut records = session.into_records().map_err(broken)?;
         let mut octets = outgoing;
-        records.say_all(&last, &mut octets).map_err(broken)?;
+        let mut room = vec![0; Records::sealed_bytes(last.len())];
+        let sealed = records.seal_into(&last, &mut room).map_err(broken)?;
+        octets.extend_from_slice(room.get(..sealed).unwrap_or_default());
         records.close(&mut octets);
         self.stream.posted().await?;
         self.stream.post(octets);
         self.stream.posted().await?;
-        let mut said = !plain.is_empty();
-        let mut behind = Vec::new();
-        while !records.receive(&mut [], &mut Vec::new(), &mut |_| {}).map_err(broken)? {
-            let mut received = self.stream.receive().await?;
+        let (mut said, mut behind) = (plain, Vec::new());
+        while records.progress() != Progress::Ended {
+            let received = self.stream.receive().await?;
             if received.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let heard = records.receive(&mut received, &mut Vec::new(), &mut |_| said = true);
-            if heard.map_err(broken)? {
-                let count = records.behind().min(received.len());
-                behind
-                    .extend_from_slice(received.get(received.len() - count..).unwrap_or_default());
-            }
+            records.open(&received, &mut [], &mut said, &mut Vec::new()).map_err(broken)?;
+            let clear = received.len() - records.behind();
+            behind.extend_from_slice(received.get(clear..).unwrap_or_default());
         }
-        if said { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Received::from(behind)) }
+        let silent = said.is_empty();
+        if silent { Ok(Received::from(behind)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// Begins with TLS at once: the handshake of a connection that never was in clear.

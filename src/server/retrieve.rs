@@ -21,8 +21,6 @@ use crate::xferlog::Direction;
 const TURN_BYTES: u64 = 1024 * 1024;
 /// The same while many do.
 const TURN_BYTES_CROWDED: u64 = 256 * 1024;
-/// Octets sealed at once while many do.
-const HELD_BYTES_CROWDED: usize = 64 * 1024;
 /// Transfers of a shard that are many.
 const CROWD: usize = 16;
 /// File octets encoded at once: bounds what a transfer holds while its client reads slowly.
@@ -99,9 +97,6 @@ impl Source {
             self.file.prefetch(at, ahead).await.map_err(|error| fault::failed(&error))?;
             while at < end {
                 let count = usize::try_from(end - at).unwrap_or(usize::MAX);
-                // In TLS what the socket does not take is held until it does.
-                let held = crowded && self.link.is_secure();
-                let count = if held { count.min(HELD_BYTES_CROWDED) } else { count };
                 let sending = self.link.send_file(&self.file, at, count);
                 let moved = match pace.sending(&self.link, sending).await {
                     Some(Ok(0)) => return Err(News::Failed(Fault::Changed)),

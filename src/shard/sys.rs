@@ -72,26 +72,14 @@ pub(super) fn readable_now(fd: BorrowedFd<'_>, offset: u64) -> bool {
     count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
 }
 
-/// Reads what is in the page cache at `offset` into these places, one after the other. `WouldBlock` when it
-/// is not there, or when the file system does not know.
-pub(super) fn read_now(
-    fd: BorrowedFd<'_>,
-    places: &mut [io::IoSliceMut<'_>],
-    offset: u64,
-) -> io::Result<usize> {
+/// Reads what is in the page cache at `offset` into `room`. `WouldBlock` when it is not, or when the file
+/// system does not know.
+pub(super) fn read_now(fd: BorrowedFd<'_>, room: &mut [u8], offset: u64) -> io::Result<usize> {
+    let vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let count = libc::c_int::try_from(places.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: IoSliceMut is an iovec on Unix (std says so), over memory that is borrowed mutably and not
-    // otherwise used across the call.
-    let count = unsafe {
-        libc::preadv2(
-            fd.as_raw_fd(),
-            places.as_mut_ptr().cast::<libc::iovec>(),
-            count,
-            offset,
-            libc::RWF_NOWAIT,
-        )
-    };
+    // SAFETY: one vector over `room`, which lives and is not otherwise used across the call.
+    let count =
+        unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
     usize::try_from(count).map_err(|_| match io::Error::last_os_error() {
         error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => io::ErrorKind::WouldBlock.into(),
         error => error,

@@ -146,18 +146,13 @@ impl File {
     }
 
     /// Reads what is in memory, without waiting: by chance it is.
-    pub fn read_ready(&self, places: &mut [io::IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+    pub fn read_ready(&self, room: &mut [u8], offset: u64) -> io::Result<usize> {
         if world().rng.percent(20) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let octets = self.read_now(offset, places.iter().map(|place| place.len()).sum())?;
-        let mut rest = &octets[..];
-        for place in places {
-            let (now, later) = rest.split_at(rest.len().min(place.len()));
-            place[..now.len()].copy_from_slice(now);
-            rest = later;
-        }
-        Ok(octets.len())
+        let bytes = self.read_now(offset, room.len())?;
+        room[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
     }
 
     /// Starts writing `block[..len]` at `offset` at once and completes when all of it is written.

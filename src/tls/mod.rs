@@ -15,8 +15,6 @@ mod keeper;
 mod offer;
 mod own;
 mod records;
-#[cfg(test)]
-mod records_tests;
 mod session;
 #[cfg(test)]
 pub mod testing;
@@ -28,7 +26,7 @@ pub use keeper::{Keeper, Settings};
 pub use offer::{Binding, Offer, Use};
 pub use own::make as make_own;
 pub use records::Records;
-pub use session::{Progress, RECORD_BYTES, Session};
+pub use session::{Progress, Session};
 
 /// What a handshake agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]

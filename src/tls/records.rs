@@ -1,520 +1,459 @@
-//! tls::records – the octets of a data connection, once its handshake is done.
+//! tls::records – the record layer of an open connection, for bulk: each octet is moved once, while it is
+//! encrypted or decrypted.
 //!
-//! rustls makes the keys; here records are sealed where they lie, because a file is read into the very
-//! place it is sent from. rustls would copy every octet twice on that way. A record in memory:
+//! rustls copies what it seals twice and what it opens once. On a data connection the handshake is its part;
+//! then it gives its keys away ([`Session::into_records`], the same way that TLS in the kernel would take), and
+//! octets go from the caller's buffer to the wire's and back in one pass of the cipher.
 //!
-//! ```text
-//!  │ head │ up to 16,384 plain octets │ tail │ head │ …      head: 5, and 8 for the nonce of AES-GCM in TLS 1.2
-//!  └──────────────── stride ─────────────────┘               tail: 16 of the tag, and 1 for the type in TLS 1.3
-//! ```
-//! It is also all that a kernel would take over (TCP_ULP "tls"): keys, numbers of records, and who
-//! changes keys.
-//!
-//! Promises: no number of a record is used twice with one key; with TLS 1.3 keys are changed when the
-//! client asks for it and before AES-GCM grows weak, with TLS 1.2 the connection ends there; what is
-//! not application data, an alert or a change of keys ends the connection with the right alert.
-//! Not here: handshakes (`session`), sockets.
+//! Promises: a sequence number is used once; keys are renewed before their limit (RFC 8446 §5.5) or nothing
+//! more is sent; the end is said or it is none; a record that is wrong ends the connection with its alert;
+//! records without content, and key updates, have an end too.
+//! Not here: handshakes, what is not AES-GCM or ChaCha20-Poly1305 (RFC 8446 §9.1 has no other that we speak).
 
 use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
+use rustls::ConnectionTrafficSecrets;
 use rustls::kernel::KernelConnection;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
+use rustls::server::ServerConnectionData;
 
-use super::Trouble;
-use super::session::RECORD_BYTES;
+use super::{Progress, Session, Trouble};
 
-/// Type, version and length of a record (RFC 8446 §5.1).
+/// Octets of a record's header (RFC 8446 §5.1).
 const HEADER_BYTES: usize = 5;
-/// What an AEAD adds, for all three there are.
-const TAG_BYTES: usize = 16;
-/// Nonce in the record with AES-GCM in TLS 1.2 (RFC 5288 §3).
-const EXPLICIT_BYTES: usize = 8;
-/// A record is at most so much longer than its plain octets (RFC 8446 §5.2).
+/// Plain octets of one record at most (RFC 8446 §5.1).
+const RECORD_BYTES: usize = 16 * 1024;
+/// Octets that a record may have beyond that (RFC 8446 §5.2; RFC 5246 §6.2.3 allows 2048, AEAD ciphers need 24).
 const EXPANSION_BYTES_MAX: usize = 256;
-/// Records after which a key of AES-GCM is replaced (RFC 8446 §5.5: 2^24.5).
-const KEY_RECORDS_MAX: u64 = 1 << 24;
-/// Records without any content, and changes of keys, that may come between two with some.
-const EMPTY_MAX: u32 = 32;
+/// Octets of every tag.
+const TAG_BYTES: usize = 16;
+/// Octets of the part of a nonce that TLS 1.2 sends (RFC 5288 §3).
+const EXPLICIT_BYTES: usize = 8;
+/// Records under one key: RFC 8446 §5.5 has 2^24.5 for AES-GCM.
+const RECORDS_MAX: u64 = 1 << 24;
+/// Records without content, one behind the other, and key updates of one connection.
+const IDLE_RECORDS_MAX: u32 = 32;
 
-const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
-/// RFC 8446 §4.6.3: type, length 1, and whether the same is asked of us.
-const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
-
+const DATA: u8 = 23;
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const UNEXPECTED_MESSAGE: u8 = 10;
 const BAD_RECORD_MAC: u8 = 20;
 const RECORD_OVERFLOW: u8 = 22;
-const ILLEGAL_PARAMETER: u8 = 47;
-const INTERNAL_ERROR: u8 = 80;
+const DECODE_ERROR: u8 = 50;
 const USER_CANCELED: u8 = 90;
-const WARNING: u8 = 1;
-const FATAL: u8 = 2;
+/// A whole KeyUpdate (RFC 8446 §4.6.3): type, length 1, and whether one is asked for in return.
+const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 
-/// How records look.
+/// How a record looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// TLS 1.3.
-    Modern,
-    /// TLS 1.2 with AES-GCM.
-    Explicit,
-    /// TLS 1.2 with ChaCha20-Poly1305 (RFC 7905).
-    Implicit,
+enum Shape {
+    /// TLS 1.3: the type is sealed.
+    Thirteen,
+    /// TLS 1.2, AES-GCM: half of the nonce is in the record.
+    Twelve,
+    /// TLS 1.2, ChaCha20-Poly1305 (RFC 7905): none of it is.
+    TwelveChaCha,
 }
 
-/// One direction.
+impl Shape {
+    fn explicit(self) -> usize {
+        if self == Self::Twelve { EXPLICIT_BYTES } else { 0 }
+    }
+
+    /// Octets behind the content.
+    fn tail(self) -> usize {
+        TAG_BYTES + usize::from(self == Self::Thirteen)
+    }
+}
+
+/// The keys of one direction.
 struct Half {
     key: LessSafeKey,
-    iv: [u8; 12],
-    /// Number of the next record.
-    number: u64,
-    /// Number that must not be reached.
-    end: u64,
+    iv: [u8; NONCE_LEN],
+    sequence: u64,
+    /// Number of the first record under this key.
+    first: u64,
 }
 
 impl Half {
-    fn new((number, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, Trouble> {
-        let (algorithm, key, iv, end) = match &secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => {
-                (&AES_128_GCM, key, iv, KEY_RECORDS_MAX)
-            }
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => {
-                (&AES_256_GCM, key, iv, KEY_RECORDS_MAX)
-            }
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&CHACHA20_POLY1305, key, iv, u64::MAX)
-            }
+    fn new((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Result<(Self, bool), Trouble> {
+        let (algorithm, key, iv) = match &secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
             _ => return Err(Trouble::Internal),
         };
+        let chacha = algorithm == &CHACHA20_POLY1305;
         let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| Trouble::Internal)?;
         let iv = iv.as_ref().try_into().map_err(|_| Trouble::Internal)?;
-        Ok(Self { key: LessSafeKey::new(key), iv, number, end })
+        Ok((Self { key: LessSafeKey::new(key), iv, sequence, first: sequence }, chacha))
     }
 
-    /// The nonce of the next record (RFC 8446 §5.3; for TLS 1.2 rustls begins at the same place).
-    fn nonce(&self) -> [u8; 12] {
+    /// The nonce of the next record, whose number is used up.
+    fn next(&mut self) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
-        for (octet, number) in nonce.iter_mut().skip(4).zip(self.number.to_be_bytes()) {
-            *octet ^= number;
-        }
+        let number = self.sequence.to_be_bytes();
+        nonce
+            .iter_mut()
+            .skip(NONCE_LEN - number.len())
+            .zip(number)
+            .for_each(|(one, bit)| *one ^= bit);
+        self.sequence += 1;
         nonce
     }
 }
 
-/// Both directions of a data connection.
+/// An open connection whose records are made here.
 pub struct Records {
-    connection: KernelConnection<ServerConnectionData>,
-    form: Form,
-    outgoing: Half,
-    incoming: Half,
-    /// A record that has not come whole.
+    shape: Shape,
+    sending: Half,
+    receiving: Half,
+    keys: KernelConnection<ServerConnectionData>,
+    /// The begin of a record that is not whole.
     partial: Vec<u8>,
-    empty: u32,
-    /// Octets that came behind its end, in the last portion.
+    idle: u32,
+    /// Octets that came behind the client's end, with it.
     behind: usize,
-    /// The client said that it says nothing more.
-    ended: bool,
+    progress: Progress,
     closed: bool,
     trouble: Option<Trouble>,
 }
 
-impl Records {
-    /// Takes over after a handshake. `partial` is what came and was not used.
-    pub(super) fn new(
-        connection: UnbufferedServerConnection,
-        partial: Vec<u8>,
-        ended: bool,
-    ) -> Result<Self, Trouble> {
-        let (secrets, connection) =
-            connection.dangerous_into_kernel_connection().map_err(|_| Trouble::Internal)?;
-        let form = match (connection.protocol_version(), &secrets.tx.1) {
-            (ProtocolVersion::TLSv1_3, _) => Form::Modern,
-            (_, ConnectionTrafficSecrets::Chacha20Poly1305 { .. }) => Form::Implicit,
-            _ => Form::Explicit,
+/// What is in a record.
+struct Content {
+    kind: u8,
+    len: usize,
+}
+
+impl Session {
+    /// Takes the record layer out of an open connection; what it still had to say was taken before.
+    ///
+    /// # Errors
+    /// [`Trouble::Misbehaved`] before the handshake is done.
+    pub fn into_records(self) -> Result<Records, Trouble> {
+        let progress = self.progress();
+        let (connection, partial, closed) = self.into_parts();
+        let thirteen = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        let (secrets, keys) =
+            connection.dangerous_into_kernel_connection().map_err(|_| Trouble::Misbehaved)?;
+        let (sending, chacha) = Half::new(secrets.tx)?;
+        let (receiving, _) = Half::new(secrets.rx)?;
+        let shape = match (thirteen, chacha) {
+            (true, _) => Shape::Thirteen,
+            (false, false) => Shape::Twelve,
+            (false, true) => Shape::TwelveChaCha,
         };
-        Ok(Self {
-            connection,
-            form,
-            outgoing: Half::new(secrets.tx)?,
-            incoming: Half::new(secrets.rx)?,
+        Ok(Records {
+            shape,
+            sending,
+            receiving,
+            keys,
             partial,
-            empty: 0,
+            idle: 0,
             behind: 0,
-            ended,
-            closed: false,
+            progress,
+            closed,
             trouble: None,
         })
     }
+}
 
-    /// Octets before the plain ones of a record.
+impl Records {
+    /// How far it is: open, or ended by the client.
     #[must_use]
-    pub fn head(&self) -> usize {
-        match self.form {
-            Form::Explicit => HEADER_BYTES + EXPLICIT_BYTES,
-            Form::Modern | Form::Implicit => HEADER_BYTES,
-        }
+    pub fn progress(&self) -> Progress {
+        self.progress
     }
 
-    /// Octets behind them.
-    fn tail(&self) -> usize {
-        match self.form {
-            Form::Modern => 1 + TAG_BYTES,
-            Form::Explicit | Form::Implicit => TAG_BYTES,
-        }
-    }
-
-    /// Octets of a full record.
-    #[must_use]
-    pub fn stride(&self) -> usize {
-        self.head() + RECORD_BYTES + self.tail()
-    }
-
-    /// Plain octets of full records that fit into `room` octets.
-    #[must_use]
-    pub fn capacity(&self, room: usize) -> usize {
-        room / self.stride() * RECORD_BYTES
-    }
-
-    /// Copies plain octets to where [`Records::seal`] wants them; not more than [`Records::capacity`].
-    pub fn lay_out(&self, plain: &[u8], room: &mut [u8]) {
-        for (piece, place) in plain.chunks(RECORD_BYTES).zip(room.chunks_mut(self.stride())) {
-            if let Some(place) = place.get_mut(self.head()..self.head() + piece.len()) {
-                place.copy_from_slice(piece);
-            }
-        }
-    }
-
-    /// To be called before [`Records::seal`]: changes keys in good time; `out` gets what the client must
-    /// be told first.
-    ///
-    /// # Errors
-    /// [`Trouble::Internal`] when the keys are used up and TLS 1.2 has no others.
-    pub fn prepare(&mut self, records: usize, out: &mut Vec<u8>) -> Result<(), Trouble> {
-        let records = u64::try_from(records).unwrap_or(u64::MAX);
-        // One for what may have to be said at the end.
-        if self.outgoing.number.saturating_add(records).saturating_add(2) < self.outgoing.end {
-            return Ok(());
-        }
-        if self.form != Form::Modern {
-            return Err(Trouble::Internal);
-        }
-        self.update_outgoing(out)
-    }
-
-    /// Seals `plain` octets that lie in `room` piece by piece, in strides; how many octets they are now, from
-    /// the beginning of `room`.
-    ///
-    /// # Errors
-    /// [`Trouble::Internal`] when the keys are used up (see [`Records::prepare`]), or after the end.
-    pub fn seal(&mut self, room: &mut [u8], plain: usize) -> Result<usize, Trouble> {
-        if self.closed {
-            return Err(Trouble::Internal);
-        }
-        let mut left = plain;
-        let mut sealed = 0;
-        for place in room.chunks_mut(self.stride()) {
-            if left == 0 {
-                return Ok(sealed);
-            }
-            let count = left.min(RECORD_BYTES);
-            sealed += self.seal_one(APPLICATION_DATA, place, count)?;
-            left -= count;
-        }
-        if left == 0 { Ok(sealed) } else { Err(Trouble::Internal) }
-    }
-
-    /// Seals one record in place; how long it is.
-    fn seal_one(&mut self, kind: u8, place: &mut [u8], plain: usize) -> Result<usize, Trouble> {
-        let (form, head, tail) = (self.form, self.head(), self.tail());
-        let half = &mut self.outgoing;
-        let total = head + plain + tail;
-        let place = place.get_mut(..total).ok_or(Trouble::Internal)?;
-        if half.number >= half.end {
-            return Err(Trouble::Internal);
-        }
-        let nonce = half.nonce();
-        let length = u16::try_from(total - HEADER_BYTES).map_err(|_| Trouble::Internal)?;
-        let outer = if form == Form::Modern { APPLICATION_DATA } else { kind };
-        let header = header(outer, length);
-        let (front, rest) = place.split_at_mut(head);
-        front[..HEADER_BYTES].copy_from_slice(&header);
-        if form == Form::Explicit {
-            front[HEADER_BYTES..].copy_from_slice(&nonce[4..]);
-        }
-        let inner = if form == Form::Modern { plain + 1 } else { plain };
-        if form == Form::Modern {
-            rest[plain] = kind;
-        }
-        let (text, tag) = rest.split_at_mut(inner);
-        let about = about(form, half.number, kind, header, plain);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = half.key.seal_in_place_separate_tag(nonce, Aad::from(about.as_ref()), text);
-        tag.copy_from_slice(sealed.map_err(|_| Trouble::Internal)?.as_ref());
-        half.number += 1;
-        Ok(total)
-    }
-
-    /// Seals a message that is no application data to the end of `out`.
-    fn say(&mut self, kind: u8, message: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
-        let begin = out.len();
-        out.resize(begin + self.head() + message.len() + self.tail(), 0);
-        let place = out.get_mut(begin..).unwrap_or_default();
-        let head = self.head();
-        place[head..head + message.len()].copy_from_slice(message);
-        let said = self.seal_one(kind, place, message.len());
-        if said.is_err() {
-            out.truncate(begin);
-        }
-        said.map(drop)
-    }
-
-    /// Says that we will say nothing more, once (RFC 8446 §6.1).
-    pub fn close(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.closed, true) && self.trouble.is_none() {
-            // Without keys there is no way to say it: the client takes it for cut off, which is right.
-            self.say(ALERT, &[WARNING, CLOSE_NOTIFY], out).unwrap_or_default();
-        }
-    }
-
-    /// How many of the octets last received came behind the client's end: they are no TLS.
+    /// How many of the octets last opened came behind the client's end: they are no TLS.
     #[must_use]
     pub fn behind(&self) -> usize {
-        if self.ended { self.behind } else { 0 }
+        self.behind
     }
 
-    /// Seals all of `plain` to the end of `out`, where little is to be said.
-    ///
-    /// # Errors
-    /// As for [`Records::seal`].
-    pub fn say_all(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
-        let pieces = plain.chunks(RECORD_BYTES);
-        self.prepare(pieces.len(), out)?;
-        pieces.into_iter().try_for_each(|piece| self.say(APPLICATION_DATA, piece, out))
+    /// Octets that `plain` octets take when they are sealed, at most.
+    #[must_use]
+    pub fn sealed_bytes(plain: usize) -> usize {
+        Session::sealed_bytes(plain)
     }
 
-    /// Uses all of `octets`, as `Session::receive` does. True when the client said that it says nothing more.
+    /// Seals all of `plain` into `room`, which has [`Records::sealed_bytes`] octets; how many it takes.
     ///
     /// # Errors
-    /// What ended the connection; `out` has the alert that says so.
-    pub fn receive(
-        &mut self,
-        octets: &mut [u8],
-        out: &mut Vec<u8>,
-        plain: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, Trouble> {
+    /// [`Trouble::Misbehaved`] after the end; [`Trouble::Internal`] when the keys are used up.
+    pub fn seal_into(&mut self, plain: &[u8], room: &mut [u8]) -> Result<usize, Trouble> {
         if let Some(trouble) = self.trouble {
             return Err(trouble);
         }
-        let taken = self.take(octets, out, plain);
-        taken.map_err(|(trouble, alert)| {
-            self.trouble = Some(trouble);
-            self.partial = Vec::new();
-            if let Some(alert) = alert {
-                self.say(ALERT, &[FATAL, alert], out).unwrap_or_default();
+        if self.closed {
+            return Err(Trouble::Misbehaved);
+        }
+        let mut at = 0;
+        for part in plain.chunks(RECORD_BYTES) {
+            if self.sending.sequence - self.sending.first >= RECORDS_MAX {
+                at += self.renew(room.get_mut(at..).unwrap_or_default())?;
             }
-            trouble
-        })
+            at += self.seal(DATA, part, room.get_mut(at..).unwrap_or_default())?;
+        }
+        Ok(at)
     }
 
+    /// One record.
+    fn seal(&mut self, kind: u8, plain: &[u8], room: &mut [u8]) -> Result<usize, Trouble> {
+        let (explicit, tail) = (self.shape.explicit(), self.shape.tail());
+        let body = explicit + plain.len() + tail;
+        let number = self.sending.sequence;
+        let nonce = self.sending.next();
+        let (header, rest) = room.split_at_mut_checked(HEADER_BYTES).ok_or(Trouble::Internal)?;
+        let (body_room, _) = rest.split_at_mut_checked(body).ok_or(Trouble::Internal)?;
+        let outer = if self.shape == Shape::Thirteen { DATA } else { kind };
+        let [high, low] = u16::try_from(body).map_err(|_| Trouble::Internal)?.to_be_bytes();
+        header.copy_from_slice(&[outer, 3, 3, high, low]);
+        let (before, rest) = body_room.split_at_mut(explicit);
+        before.copy_from_slice(nonce.get(NONCE_LEN - explicit..).unwrap_or_default());
+        let (sealed, tag) = rest.split_at_mut(plain.len());
+        let inner: &[u8] = if self.shape == Shape::Thirteen { &[kind] } else { &[] };
+        let key = &self.sending.key;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let twelve = about(number, kind, plain.len())?;
+        let about = Aad::from(if self.shape == Shape::Thirteen { &*header } else { &twelve });
+        let done = key.seal_out_of_place_scatter(nonce, about, plain, sealed, inner, tag);
+        done.map_err(|_| Trouble::Internal)?;
+        Ok(HEADER_BYTES + body)
+    }
+
+    /// Says that new keys are used, and uses them. TLS 1.2 has no such thing.
+    fn renew(&mut self, room: &mut [u8]) -> Result<usize, Trouble> {
+        if self.shape != Shape::Thirteen {
+            return self.fail(Trouble::Internal);
+        }
+        let [a, b, c, d] = KEY_UPDATE;
+        let said = self.seal(HANDSHAKE, &[a, b, c, d, 0], room)?;
+        let secrets = self.keys.update_tx_secret().map_err(|_| Trouble::Internal)?;
+        self.sending = Half::new(secrets)?.0;
+        Ok(said)
+    }
+
+    /// Says that we will say nothing more, once.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.closed, true) && self.trouble.is_none() {
+            self.alert(WARNING, CLOSE_NOTIFY, out);
+        }
+    }
+
+    fn alert(&mut self, level: u8, description: u8, out: &mut Vec<u8>) {
+        let mut room = [0; 64];
+        if let Ok(count) = self.seal(ALERT, &[level, description], &mut room) {
+            out.extend_from_slice(room.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Uses all of `wire`. What the client said goes to `room`, and what does not fit there to the end of
+    /// `beside`; what it must be told to the end of `out`. How much went into `room`.
+    ///
+    /// # Errors
+    /// What ended the connection; `out` may hold the alert that says so.
+    pub fn open(
+        &mut self,
+        mut wire: &[u8],
+        room: &mut [u8],
+        beside: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Trouble> {
+        if let Some(trouble) = self.trouble {
+            return Err(trouble);
+        }
+        let mut filled = 0;
+        while !wire.is_empty() && self.progress != Progress::Ended {
+            let kept = self.partial.len();
+            let begun: &[u8] = if kept == 0 { wire } else { &self.partial };
+            let wanted = record_bytes(begun).unwrap_or(HEADER_BYTES);
+            if wanted > HEADER_BYTES + RECORD_BYTES + EXPANSION_BYTES_MAX {
+                self.alert(FATAL, RECORD_OVERFLOW, out);
+                return self.fail(Trouble::Misbehaved);
+            }
+            let Some((now, rest)) = wire.split_at_checked(wanted - kept) else {
+                self.partial.extend_from_slice(wire);
+                break;
+            };
+            wire = rest;
+            let room = room.get_mut(filled..).unwrap_or_default();
+            if kept == 0 {
+                filled += self.take(now, room, beside, out)?;
+            } else {
+                self.partial.extend_from_slice(now);
+                // It may be no more than the header that is whole now.
+                if record_bytes(&self.partial) == Some(self.partial.len()) {
+                    let record = std::mem::take(&mut self.partial);
+                    filled += self.take(&record, room, beside, out)?;
+                }
+            }
+            if self.progress == Progress::Ended {
+                self.behind = wire.len();
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Opens one whole record.
     fn take(
         &mut self,
-        octets: &mut [u8],
+        record: &[u8],
+        room: &mut [u8],
+        beside: &mut Vec<u8>,
         out: &mut Vec<u8>,
-        plain: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, Broken> {
-        let mut rest = octets;
-        while !self.ended {
-            if self.partial.is_empty() {
-                let Some(length) = length(rest)? else { break };
-                if rest.len() < length {
-                    break;
-                }
-                let (record, behind) = std::mem::take(&mut rest).split_at_mut(length);
-                rest = behind;
-                self.take_one(record, out, plain)?;
-                continue;
-            }
-            // Of the record that is kept as much as makes it whole, its header first.
-            let whole = length(&self.partial)?.unwrap_or(HEADER_BYTES);
-            let missing = whole.saturating_sub(self.partial.len());
-            let missing = missing.min(rest.len());
-            let (more, behind) = std::mem::take(&mut rest).split_at_mut(missing);
-            self.partial.extend_from_slice(more);
-            rest = behind;
-            if self.partial.len() < whole {
-                return Ok(false);
-            }
-            if length(&self.partial)? == Some(self.partial.len()) {
-                let mut record = std::mem::take(&mut self.partial);
-                self.take_one(&mut record, out, plain)?;
-            }
-        }
-        if !self.ended {
-            self.partial.extend_from_slice(rest);
-        }
-        // What comes behind the end is not looked at (RFC 8446 §6.1).
-        self.behind = rest.len();
-        Ok(self.ended)
-    }
-
-    /// One whole record.
-    fn take_one(
-        &mut self,
-        record: &mut [u8],
-        out: &mut Vec<u8>,
-        plain: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), Broken> {
-        let (kind, text) = self.open(record)?;
-        let meaningless = match (kind, &*text) {
-            (APPLICATION_DATA, text) => {
-                plain(text);
-                text.is_empty()
-            }
-            (ALERT, &[level, alert]) => {
-                self.alerted(level, alert)?;
-                true
-            }
-            (HANDSHAKE, &[a, b, c, d, asked])
-                if self.form == Form::Modern && [a, b, c, d] == KEY_UPDATE =>
-            {
-                self.updated(asked, out)?;
-                true
-            }
-            // Renegotiation of TLS 1.2 among others, which is not to be had.
-            _ => return Err((Trouble::Misbehaved, Some(UNEXPECTED_MESSAGE))),
-        };
-        self.empty = if meaningless { self.empty + 1 } else { 0 };
-        if self.empty > EMPTY_MAX {
-            return Err((Trouble::Misbehaved, Some(UNEXPECTED_MESSAGE)));
-        }
-        Ok(())
-    }
-
-    /// Opens a record in place: its type, and what it says.
-    fn open<'r>(&mut self, record: &'r mut [u8]) -> Result<(u8, &'r mut [u8]), Broken> {
-        let misplaced = (Trouble::Misbehaved, Some(UNEXPECTED_MESSAGE));
-        let bad = (Trouble::BadRecord, Some(BAD_RECORD_MAC));
-        let form = self.form;
-        let head = self.head();
-        let half = &mut self.incoming;
-        if half.number == u64::MAX {
-            return Err((Trouble::Internal, Some(INTERNAL_ERROR)));
-        }
-        let (front, sealed) = record.split_at_mut_checked(head).ok_or(bad)?;
-        let outer = front[0];
-        if outer == CHANGE_CIPHER_SPEC || form == Form::Modern && outer != APPLICATION_DATA {
-            return Err(misplaced);
-        }
-        let inner = sealed.len().checked_sub(TAG_BYTES).ok_or(bad)?;
-        let mut nonce = half.nonce();
-        if form == Form::Explicit {
-            nonce[4..].copy_from_slice(&front[HEADER_BYTES..]);
-        }
-        let header = [front[0], front[1], front[2], front[3], front[4]];
-        let about = about(form, half.number, outer, header, inner);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let opened = half.key.open_in_place(nonce, Aad::from(about.as_ref()), sealed);
-        let text = opened.map_err(|_| bad)?;
-        half.number += 1;
-        let (kind, end) = if form == Form::Modern {
-            // RFC 8446 §5.4: the type is the last octet that is not zero.
-            let at = text.iter().rposition(|&octet| octet != 0).ok_or(misplaced)?;
-            (text[at], at)
+    ) -> Result<usize, Trouble> {
+        let (header, body) = record.split_at(HEADER_BYTES);
+        let sealed = body.len().saturating_sub(self.shape.explicit() + TAG_BYTES);
+        let outer = header.first().copied().unwrap_or_default();
+        // Straight into the room when it is data and fits; the type comes out with the content.
+        let mut own = Vec::new();
+        let straight = outer == DATA && sealed <= room.len() && beside.is_empty();
+        let content = if straight {
+            self.unseal(header, body, room.get_mut(..sealed).unwrap_or_default())
         } else {
-            (outer, text.len())
+            own = vec![0; sealed];
+            self.unseal(header, body, &mut own)
         };
-        if end > RECORD_BYTES {
-            return Err((Trouble::Misbehaved, Some(RECORD_OVERFLOW)));
+        let Some(content) = content else {
+            self.alert(FATAL, BAD_RECORD_MAC, out);
+            return self.fail(Trouble::BadRecord);
+        };
+        if content.len > RECORD_BYTES {
+            self.alert(FATAL, RECORD_OVERFLOW, out);
+            return self.fail(Trouble::Misbehaved);
         }
-        Ok((kind, &mut text[..end]))
+        if content.kind != DATA {
+            let said = if straight { room.get(..content.len) } else { own.get(..content.len) };
+            let said = said.unwrap_or_default().to_vec();
+            return self.control(content.kind, &said, out).map(|()| 0);
+        }
+        if content.len == 0 {
+            self.idle += 1;
+            if self.idle > IDLE_RECORDS_MAX {
+                self.alert(FATAL, UNEXPECTED_MESSAGE, out);
+                return self.fail(Trouble::Misbehaved);
+            }
+            return Ok(0);
+        }
+        self.idle = 0;
+        if straight {
+            return Ok(content.len);
+        }
+        let fits = content.len.min(room.len());
+        let (now, later) = own.get(..content.len).unwrap_or_default().split_at(fits);
+        // The order is kept: nothing goes to the room once something is beside it.
+        if beside.is_empty() {
+            room.get_mut(..fits).unwrap_or_default().copy_from_slice(now);
+            beside.extend_from_slice(later);
+            return Ok(fits);
+        }
+        beside.extend_from_slice(now);
+        beside.extend_from_slice(later);
+        Ok(0)
     }
 
-    fn alerted(&mut self, level: u8, alert: u8) -> Result<(), Broken> {
-        match alert {
-            CLOSE_NOTIFY => {
-                self.ended = true;
+    /// Decrypts and verifies; `None` when it does not verify.
+    fn unseal(&mut self, header: &[u8], body: &[u8], room: &mut [u8]) -> Option<Content> {
+        let number = self.receiving.sequence;
+        let mut nonce = self.receiving.next();
+        let kind = *header.first()?;
+        let (explicit, body) = body.split_at_checked(self.shape.explicit())?;
+        let (sealed, tag) = body.split_at_checked(room.len())?;
+        if self.shape == Shape::Twelve {
+            nonce.get_mut(NONCE_LEN - EXPLICIT_BYTES..)?.copy_from_slice(explicit);
+        }
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let key = &self.receiving.key;
+        if self.shape != Shape::Thirteen {
+            let about = Aad::from(about(number, kind, room.len()).ok()?);
+            key.open_separate_gather(nonce, about, sealed, tag, room).ok()?;
+            return Some(Content { kind, len: room.len() });
+        }
+        // RFC 8446 §5.2: what is sealed looks like data from outside.
+        if kind != DATA {
+            return None;
+        }
+        key.open_separate_gather(nonce, Aad::from(header), sealed, tag, room).ok()?;
+        // §5.4: zeros behind the type are padding.
+        let end = room.iter().rposition(|octet| *octet != 0)?;
+        Some(Content { kind: *room.get(end)?, len: end })
+    }
+
+    /// What is no data: alerts and key updates.
+    fn control(&mut self, kind: u8, said: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
+        match (kind, said) {
+            (ALERT, [_, CLOSE_NOTIFY]) => {
+                self.progress = Progress::Ended;
+                self.partial = Vec::new();
                 Ok(())
             }
-            USER_CANCELED => Ok(()),
-            _ if self.form != Form::Modern && level == WARNING => Ok(()),
-            // RFC 8446 §6.2: every other alert is fatal, whatever level it names; none answers it.
-            alert => Err((Trouble::Alert(alert), None)),
+            (ALERT, [WARNING, USER_CANCELED]) => self.idled(out),
+            (ALERT, [level, number]) => {
+                // RFC 8446 §6: all others are fatal there; a warning of TLS 1.2 is none on this connection.
+                if *level == WARNING && self.shape != Shape::Thirteen {
+                    return self.idled(out);
+                }
+                self.fail(Trouble::Alert(*number))
+            }
+            (HANDSHAKE, [a, b, c, d, asked])
+                if [*a, *b, *c, *d] == KEY_UPDATE && self.shape == Shape::Thirteen =>
+            {
+                self.idled(out)?;
+                let secrets = self.keys.update_rx_secret().map_err(|_| Trouble::Internal)?;
+                self.receiving = Half::new(secrets)?.0;
+                if *asked == 1 && !self.closed {
+                    let mut room = [0; 64];
+                    let said = self.renew(&mut room)?;
+                    out.extend_from_slice(room.get(..said).unwrap_or_default());
+                }
+                Ok(())
+            }
+            (ALERT, _) => {
+                self.alert(FATAL, DECODE_ERROR, out);
+                self.fail(Trouble::Misbehaved)
+            }
+            // A second handshake among them (RFC 5246 §7.4.1.1): nobody gets one here.
+            _ => {
+                self.alert(FATAL, UNEXPECTED_MESSAGE, out);
+                self.fail(Trouble::Misbehaved)
+            }
         }
     }
 
-    /// The client changed its keys (RFC 8446 §4.6.3), and perhaps wants us to do so.
-    fn updated(&mut self, asked: u8, out: &mut Vec<u8>) -> Result<(), Broken> {
-        let internal = |_| (Trouble::Internal, Some(INTERNAL_ERROR));
-        if asked > 1 {
-            return Err((Trouble::Misbehaved, Some(ILLEGAL_PARAMETER)));
-        }
-        let secrets = self.connection.update_rx_secret().map_err(|_| Trouble::Internal);
-        self.incoming = secrets.and_then(Half::new).map_err(internal)?;
-        if asked == 1 && !self.closed {
-            self.update_outgoing(out).map_err(internal)?;
+    /// A record that moved nothing forward.
+    fn idled(&mut self, out: &mut Vec<u8>) -> Result<(), Trouble> {
+        self.idle += 1;
+        if self.idle > IDLE_RECORDS_MAX {
+            self.alert(FATAL, UNEXPECTED_MESSAGE, out);
+            return self.fail(Trouble::Misbehaved);
         }
         Ok(())
     }
 
-    /// Tells the client that we change our keys, and does so.
-    fn update_outgoing(&mut self, out: &mut Vec<u8>) -> Result<(), Trouble> {
-        let [kind, a, b, c] = KEY_UPDATE;
-        self.say(HANDSHAKE, &[kind, a, b, c, 0], out)?;
-        let secrets = self.connection.update_tx_secret().map_err(|_| Trouble::Internal)?;
-        self.outgoing = Half::new(secrets)?;
-        Ok(())
-    }
-
-    #[cfg(test)]
-    pub(super) fn tire(&mut self, records: u64) {
-        self.outgoing.end = self.outgoing.number + records;
+    fn fail<T>(&mut self, trouble: Trouble) -> Result<T, Trouble> {
+        self.trouble = Some(trouble);
+        self.partial = Vec::new();
+        Err(trouble)
     }
 }
 
-/// Why a connection is no more, and the alert that says so.
-type Broken = (Trouble, Option<u8>);
-
-fn header(kind: u8, length: u16) -> [u8; HEADER_BYTES] {
-    let [high, low] = length.to_be_bytes();
-    // RFC 8446 §5.1: 0x0303 in both versions.
-    [kind, 3, 3, high, low]
+/// Octets of the record that `wire` begins with; `None` when not even its header is whole.
+fn record_bytes(wire: &[u8]) -> Option<usize> {
+    let &[_, _, _, high, low] = wire.first_chunk::<HEADER_BYTES>()?;
+    Some(HEADER_BYTES + usize::from(u16::from_be_bytes([high, low])))
 }
 
-/// Length of the record that begins here, its header included; `None` while that is not here.
-fn length(octets: &[u8]) -> Result<Option<usize>, Broken> {
-    let Some(&[_, _, _, high, low]) = octets.first_chunk() else { return Ok(None) };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > RECORD_BYTES + EXPANSION_BYTES_MAX {
-        return Err((Trouble::Misbehaved, Some(RECORD_OVERFLOW)));
-    }
-    Ok(Some(HEADER_BYTES + length))
-}
-
-/// What is authenticated beside a record: its header (RFC 8446 §5.2), or its number and what the header
-/// would be without a cipher (RFC 5246 §6.2.3.3).
-fn about(form: Form, number: u64, kind: u8, header: [u8; HEADER_BYTES], plain: usize) -> About {
-    let mut octets = [0; 13];
-    if form == Form::Modern {
-        octets[..HEADER_BYTES].copy_from_slice(&header);
-        return About { octets, count: HEADER_BYTES };
-    }
-    let [.., high, low] = plain.to_be_bytes();
-    octets[..8].copy_from_slice(&number.to_be_bytes());
-    octets[8..].copy_from_slice(&[kind, 3, 3, high, low]);
-    About { octets, count: 13 }
-}
-
-struct About {
-    octets: [u8; 13],
-    count: usize,
-}
-
-impl AsRef<[u8]> for About {
-    fn as_ref(&self) -> &[u8] {
-        &self.octets[..self.count]
-    }
+/// What a record of TLS 1.2 is about (RFC 5246 §6.2.3.3).
+fn about(number: u64, kind: u8, len: usize) -> Result<[u8; 13], Trouble> {
+    let mut about = [0; 13];
+    let (first, rest) = about.split_at_mut(8);
+    first.copy_from_slice(&number.to_be_bytes());
+    let [high, low] = u16::try_from(len).map_err(|_| Trouble::Misbehaved)?.to_be_bytes();
+    rest.copy_from_slice(&[kind, 3, 3, high, low]);
+    Ok(about)
 }

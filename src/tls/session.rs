@@ -12,13 +12,13 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
-use super::{Info, Offer, Records, Trouble};
+use super::{Info, Offer, Trouble};
 use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
 
 /// Octets of a record's header (RFC 8446 §5.1).
 const HEADER_BYTES: usize = 5;
 /// Plain octets of one record at most (RFC 8446 §5.1).
-pub const RECORD_BYTES: usize = 16 * 1024;
+pub(super) const RECORD_BYTES: usize = 16 * 1024;
 /// What a record adds: header, content type or explicit nonce, tag; rounded up.
 pub(super) const OVERHEAD_BYTES: usize = 40;
 /// Room beside records for what must go first (a key update).
@@ -373,15 +373,9 @@ impl Session {
         })
     }
 
-    /// Gives the keys away: records are made and read elsewhere from now on.
-    ///
-    /// # Errors
-    /// What ended the connection; [`Trouble::Internal`] before the handshake is done.
-    pub fn into_records(self) -> Result<Records, Trouble> {
-        match self.trouble {
-            Some(trouble) => Err(trouble),
-            None => Records::new(self.connection, self.partial, self.progress == Progress::Ended),
-        }
+    /// Its connection, what it keeps, and whether its end was said.
+    pub(super) fn into_parts(self) -> (UnbufferedServerConnection, Vec<u8>, bool) {
+        (self.connection, self.partial, self.closed)
     }
 
     /// The offer it was begun with.

@@ -153,14 +153,14 @@ impl Client {
         std::io::Write::write_all(&mut self.0.writer(), plain).unwrap();
     }
 
-    /// Changes its keys, and asks the server to do the same.
-    pub fn refresh_keys(&mut self) {
-        self.0.refresh_traffic_keys().unwrap();
-    }
-
     /// Says that it will say no more.
     pub fn close(&mut self) {
         self.0.send_close_notify();
+    }
+
+    /// Changes its keys, and asks for ours to be changed (TLS 1.3).
+    pub fn renew(&mut self) {
+        self.0.refresh_traffic_keys().unwrap();
     }
 
     /// Is the handshake going on?
