@@ -25,6 +25,8 @@ const PORTION: usize = 64 * 1024;
 const GULP: usize = 128 * 1024;
 /// The least, however little room there is.
 const GULP_MIN: usize = 4096;
+/// Octets received at once in a handshake.
+const HELLO: usize = 8 * 1024;
 /// Looks at what the client says while it is spoken to, before it is spoken to again.
 const LISTENS_MAX: usize = 4;
 
@@ -243,7 +245,8 @@ fn shake(
 ) -> Result<bool, Unsecured> {
     SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
         wire.resize(wire.len().max(GULP), 0);
-        let count = match stream.receive_ready(wire) {
+        // Little at a time: what a client uploads may follow its handshake at once, and is none of it.
+        let count = match stream.receive_ready(wire.get_mut(..HELLO).unwrap_or_default()) {
             Ok(0) => return Err(Unsecured::Gone),
             Ok(count) => count,
             Err(error) if is_nothing(&error) => return Ok(false),
