@@ -1,7 +1,8 @@
 //! loadtest – drives FTP and SMTP servers and compares them.
 //!
-//! Map: `client` is the generator, `compare` runs servers side by side, `sys` holds the kernel
-//! calls. Shares no code with the server it measures.
+//! Map: `engine` drives sessions over io_uring, `options` and `run` are what every generator has in
+//! common, `client` is the older generator, `compare` runs servers side by side, `sys` holds the
+//! kernel calls. Shares no code with the server it measures.
 //!
 //! Promises: loopback only; bounded in time; exit status 0 done, 1 failed, 2 wrong usage.
 
@@ -10,6 +11,9 @@
 
 mod client;
 mod compare;
+mod engine;
+mod options;
+mod run;
 mod sys;
 
 use std::process::ExitCode;
