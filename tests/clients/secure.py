@@ -122,7 +122,7 @@ class FTP_TLS(ftplib.FTP_TLS):
 
     reuse = True
     data_source = None
-    last_data = None
+    resumed = version = None  # of the last data connection
 
     def ntransfercmd(self, cmd, rest=None):
         if self.data_source is not None:
@@ -131,7 +131,7 @@ class FTP_TLS(ftplib.FTP_TLS):
         if self._prot_p:
             session = self.sock.session if self.reuse else None
             connection = self.context.wrap_socket(connection, server_hostname=self.host, session=session)
-            self.last_data = connection
+            self.resumed, self.version = connection.session_reused, connection.version()
         return connection, size
 
 

@@ -30,7 +30,7 @@ class Policy:
             for number in range(IN_A_ROW):
                 path = names[number % len(names)]
                 self.assertEqual(self.fetch(ftp, f"/pub/many/{path.name}"), path.read_bytes())
-                self.assertTrue(ftp.last_data.session_reused, f"connection {number} of {version!r}")
+                self.assertTrue(ftp.resumed, f"connection {number} of {version!r}")
 
     def test_at_once(self):
         whole = (self.pub / "big.bin").read_bytes()
@@ -44,7 +44,7 @@ class Policy:
                     for _ in range(2):
                         if self.fetch(ftp, "/pub/big.bin") != whole:
                             raise AssertionError("other contents")
-                        if not ftp.last_data.session_reused:
+                        if not ftp.resumed:
                             raise AssertionError("not resumed")
                 except Exception as error:  # noqa: BLE001 - shown below
                     problems.append(error)
@@ -82,7 +82,7 @@ class Policy:
             if self.unresumed:
                 for _ in range(3):
                     self.assertEqual(self.fetch(ftp, "/pub/one"), (self.pub / "one").read_bytes())
-                    self.assertFalse(ftp.last_data.session_reused)
+                    self.assertFalse(ftp.resumed)
             else:
                 with self.assertRaisesRegex(ftplib.Error, "^(522|425)"):
                     self.fetch(ftp, "/pub/one")

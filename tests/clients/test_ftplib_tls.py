@@ -24,8 +24,8 @@ class FtplibTls(SecureCase):
         ftp.set_pasv(passive)
         whole = (self.pub / "big.bin").read_bytes()
         self.assertEqual(self.fetch(ftp, "/pub/big.bin"), whole)
-        self.assertEqual(ftp.last_data.session_reused, reuse)
-        self.assertEqual(ftp.last_data.version(), ftp.sock.version())
+        self.assertEqual(ftp.resumed, reuse)
+        self.assertEqual(ftp.version, ftp.sock.version())
         self.assertEqual(self.fetch(ftp, "/pub/big.bin", rest=4_000_000), whole[4_000_000:])
         self.assertEqual(self.fetch(ftp, "/pub/empty"), b"")
         ftp.cwd(self.remote)
@@ -43,7 +43,7 @@ class FtplibTls(SecureCase):
         ftp.dir(lines.append)
         self.assertEqual(len(lines), 3)
         self.assertEqual(sorted(n for n, f in ftp.mlsd() if f["type"] == "file"), ["none", "part", "up"])
-        self.assertEqual(ftp.last_data.session_reused, reuse)
+        self.assertEqual(ftp.resumed, reuse)
         self.assertRegex(ftp.quit(), "^221")
 
     def test_1_2(self):

@@ -37,7 +37,7 @@ class SwaksTls(SecureMailCase):
         self.assertIn("TLSv1.3", self.swaks("smtp", "--tls-protocol", "tlsv1_3"))
 
     def test_implicit(self):
-        self.swaks("smtps")
+        self.swaks("smtps", *self.login("LOGIN"), by=LOGGED_IN)
 
     def test_plain(self):
         self.swaks("submission", *self.login("PLAIN"), by=LOGGED_IN)
@@ -102,7 +102,7 @@ class MsmtpTls(SecureMailCase):
         self.msmtp("smtp", "--auth=off")
 
     def test_implicit(self):
-        self.msmtp("smtps", "--auth=off")
+        self.msmtp("smtps", *self.login("scram-sha-256"), by=LOGGED_IN)
 
     def test_eight_bits(self):
         self.msmtp("smtp", "--auth=off", content=letter(EIGHT_BITS, sender=self.sender))
@@ -155,10 +155,10 @@ class CurlMailTls(SecureMailCase):
         self.curl("smtp", "--tlsv1.3")
 
     def test_implicit_1_2(self):
-        self.curl("smtps", "--tlsv1.2", "--tls-max", "1.2")
+        self.curl("smtps", "--tlsv1.2", "--tls-max", "1.2", *self.login("PLAIN"), by=LOGGED_IN)
 
     def test_implicit_1_3(self):
-        self.curl("smtps", "--tlsv1.3")
+        self.curl("smtps", "--tlsv1.3", *self.login("LOGIN"), by=LOGGED_IN)
 
     def test_plain(self):
         self.curl("submission", *self.login("PLAIN"), by=LOGGED_IN)
@@ -168,9 +168,6 @@ class CurlMailTls(SecureMailCase):
 
     def test_login(self):
         self.curl("submission", *self.login("LOGIN"), by=LOGGED_IN)
-
-    def test_implicit_with_plain(self):
-        self.curl("smtps", *self.login("PLAIN"), by=LOGGED_IN)
 
     def test_a_large_message(self):
         content = letter(b"curl sends this line again and again\r\n" * 100_000, sender=self.sender)
