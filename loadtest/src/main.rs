@@ -13,6 +13,7 @@ mod client;
 mod compare;
 mod engine;
 mod options;
+mod page;
 mod run;
 mod sys;
 
@@ -33,39 +34,21 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Runs sluicegate and its peers side by side and writes a report
-    #[command(subcommand)]
-    Compare(Protocol),
-}
-
-#[derive(Subcommand, Debug)]
-enum Protocol {
-    /// sluicegate, vsftpd, Pure-FTPd, ProFTPD: CPU per unit of work, memory, throughput
     ///
     /// Starts every server on random loopback ports with a fair, written configuration, on one
     /// journalled ext4 image, with cubic congestion control; interleaves the runs; writes
-    /// comparison.md and comparison.json. Needs root. Everything changed on the machine
-    /// (congestion control, mounts, the user ftp, processes) is put back at the end, on errors and
+    /// comparison.md, comparison.html and comparison.json. Needs root. Everything changed on the
+    /// machine (congestion control, mounts, users, processes) is put back at the end, on errors and
     /// on Ctrl-C too. A missing server is skipped by name. Run it on a quiet machine.
-    Ftp(compare::Options),
-    /// sluicegate, Postfix: messages per second and CPU per message, durable on both sides
-    ///
-    /// Starts each on random loopback ports with a fair, written configuration, on one journalled
-    /// ext4 image, with cubic congestion control; the generator is smtp-source; interleaves the
-    /// runs; writes comparison-smtp.md and comparison-smtp.json. Needs root and control groups.
-    /// Everything changed on the machine is put back at the end. Run it on a quiet machine.
-    Smtp(compare::mail::Options),
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
-    let Command::Compare(protocol) = Arguments::parse().command;
-    let (name, outcome) = match protocol {
-        Protocol::Ftp(options) => ("ftp", compare::run(options)),
-        Protocol::Smtp(options) => ("smtp", compare::mail::run(options)),
-    };
-    match outcome {
+    let Command::Compare(options) = Arguments::parse().command;
+    match compare::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("loadtest: compare {name}: {why}");
+            eprintln!("loadtest: compare: {why}");
             ExitCode::FAILURE
         }
     }

@@ -18,7 +18,6 @@ pub struct Environment {
     pub congestion: &'static str,
     pub former_congestion: String,
     pub file_system: &'static str,
-    pub durability: &'static str,
     pub load_before: String,
     pub load_after: String,
     pub command: String,
@@ -38,10 +37,7 @@ impl Environment {
             memory_mib: field(&memory, "MemTotal:") / 1024,
             congestion: "cubic, for every server and the generator",
             former_congestion: unknown(),
-            file_system: "journalled ext4 (noatime) in a loop-mounted image, one tree for all \
-                          servers; uploads emptied and written out before every start",
-            durability: "uploads are not synced by any server (sluicegate: durable_uploads = \
-                         false; the peers never sync)",
+            file_system: "journalled ext4 (noatime) in a loop-mounted image, one for all servers",
             load_before: load(),
             load_after: unknown(),
             command: command(),
@@ -51,6 +47,22 @@ impl Environment {
     /// Reads what is known only afterwards.
     pub fn finish(&mut self) {
         self.load_after = load();
+    }
+
+    /// Names and values for a person.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("command", self.command.clone()),
+            ("kernel", self.kernel.clone()),
+            ("processor", format!("{} × {}", self.cpus, self.cpu)),
+            ("memory", format!("{} MiB", self.memory_mib)),
+            (
+                "congestion control",
+                format!("{} (restored to {})", self.congestion, self.former_congestion),
+            ),
+            ("file system", self.file_system.to_owned()),
+            ("load averages", format!("{} before, {} after", self.load_before, self.load_after)),
+        ]
     }
 }
 

@@ -1,171 +1,154 @@
-//! compare::figures – the rows of work, the figures they yield, and what sluicegate is to reach.
+//! compare::figures – what a row of work yields: figures with their units and what is to be reached.
 //!
-//! Promises: the table of figures is the only place that knows units, order and targets.
-//! Not here: how they are measured (`rows`), how they are printed (`report`).
+//! Promises: a figure says by itself how it is printed, which direction is good and what its aim is,
+//! so a new row brings everything the reports need.
+//! Not here: how anything is measured (`ftp`, `mail`), how it is printed (`markdown`, `html`).
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-/// A kind of work; `--rows` chooses among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Row {
-    /// RETR of 2 GiB in files of 256 MiB, 8 sessions
-    RetrLarge,
-    /// RETR of 16 KiB files, 32 sessions, EPSV each
-    RetrSmall,
-    /// STOR of 8 MiB files, 8 sessions
-    StorLarge,
-    /// STOR of 64 KiB files, a new name each, 16 sessions
-    StorSmall,
-    /// Connect, login and quit, 16 at once
-    Login,
-    /// LIST of 2,000 entries, 4 sessions
-    List,
-    /// Logged-in idle sessions: memory
-    Idle,
-    /// 10,000 idle sessions at once (sluicegate only)
-    #[value(name = "idle-10k")]
-    #[serde(rename = "idle-10k")]
-    Idle10k,
+/// A kind of work and what it yields.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Work {
+    /// As `--rows` names it.
+    pub name: &'static str,
+    /// The work in words.
+    pub work: &'static str,
+    /// What is read.
+    pub figures: &'static [Figure],
 }
 
-impl std::fmt::Display for Row {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = clap::ValueEnum::to_possible_value(self);
-        formatter.write_str(value.as_ref().map_or("", |value| value.get_name()))
+/// One printed figure of a row.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Figure {
+    /// Names it within its row.
+    pub key: &'static str,
+    pub unit: &'static str,
+    pub decimals: usize,
+    pub better: Better,
+    pub aim: Aim,
+    /// A figure that is not for the first glance (left out of the README).
+    pub detail: bool,
+}
+
+/// The good direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    Less,
+    More,
+}
+
+/// What sluicegate is to reach.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aim {
+    /// Shown for information.
+    None,
+    /// At most this many times the reference (the best peer, or the one the section names).
+    Below(f64),
+    /// At least this many times the reference.
+    Above(f64),
+    /// As `Above`, or our own figure with this key, whichever is lower.
+    AboveOr(f64, &'static str),
+    /// At most this, whatever the peers do.
+    AtMost(f64),
+    /// At least this, whatever the peers do.
+    AtLeast(f64),
+}
+
+impl Figure {
+    const fn new(key: &'static str, unit: &'static str, decimals: usize, better: Better) -> Self {
+        Self { key, unit, decimals, better, aim: Aim::None, detail: false }
+    }
+
+    /// Of which less is better.
+    pub const fn less(key: &'static str, unit: &'static str, decimals: usize) -> Self {
+        Self::new(key, unit, decimals, Better::Less)
+    }
+
+    /// Of which more is better.
+    pub const fn more(key: &'static str, unit: &'static str, decimals: usize) -> Self {
+        Self::new(key, unit, decimals, Better::More)
+    }
+
+    /// With an aim.
+    pub const fn aim(self, aim: Aim) -> Self {
+        Self { aim, ..self }
+    }
+
+    /// Not for the first glance.
+    pub const fn detail(self) -> Self {
+        Self { detail: true, ..self }
+    }
+
+    /// The server's memory right after the work, its sessions still open.
+    pub const fn memory() -> Self {
+        Self::less("memory", "MiB after it, PSS of the server", 1).detail()
     }
 }
 
-const PER_FILE: &str = "CPU µs per file";
-const EACH: &str = "KiB each, kernel included";
-const EACH_SYSTEM: &str = "KiB each, system-wide (needs a quiet machine)";
-
-impl Row {
-    /// The work as the table names it.
-    fn work(self) -> &'static str {
-        match self {
-            Self::RetrLarge => "RETR 2 GiB, 8 sessions",
-            Self::RetrSmall => "RETR 16 KiB files, 32 sessions, EPSV each",
-            Self::StorLarge => "STOR 8 MiB, 8 sessions, not durable",
-            Self::StorSmall => "STOR 64 KiB, a new name each, 16 sessions, not durable",
-            Self::Login => "connect + login + quit, 16 at once",
-            Self::List => "LIST of 2,000 entries, 4 sessions",
-            Self::Idle => "idle logged-in sessions",
-            Self::Idle10k => "10,000 idle sessions held",
+impl std::fmt::Display for Aim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::None => f.write_str("–"),
+            Self::Below(bound) if bound < 0.2 => write!(f, "≤ {bound} (1/{:.0})", 1.0 / bound),
+            Self::Below(bound) => write!(f, "≤ {bound}"),
+            Self::Above(bound) => write!(f, "≥ {bound}"),
+            Self::AboveOr(bound, what) => write!(f, "≥ {bound}, or what the {what} does"),
+            Self::AtMost(bound) => write!(f, "≤ {bound}, absolute"),
+            Self::AtLeast(bound) => write!(f, "≥ {bound}, absolute"),
         }
     }
 }
 
-/// One printed figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Figure {
-    RetrLargeCpu,
-    RetrLargeRate,
-    RetrSmallCpu,
-    RetrSmallRate,
-    StorLargeCpu,
-    StorLargeRate,
-    StorSmallCpu,
-    StorSmallRate,
-    LoginCpu,
-    LoginRate,
-    ListCpu,
-    ListRate,
-    IdleAttributed,
-    IdleSystem,
-    HeldMemory,
-    HeldServerMemory,
-    HeldRateBefore,
-    HeldRate,
-}
-
-/// What a figure says and what is good.
-pub struct Meaning {
-    pub row: Row,
-    pub work: &'static str,
-    pub unit: &'static str,
-    pub target: Target,
-    pub decimals: usize,
-}
-
-/// What sluicegate is to reach.
-#[derive(Clone, Copy, Debug)]
-pub enum Target {
-    /// Shown for information.
-    None,
-    /// At most this many times the lowest peer figure; the text names a stretch target.
-    Below(f64, &'static str),
-    /// At least this many times the highest peer figure.
-    Above(f64),
-    /// At most this figure, whatever the peers do; the ratio is shown beside it.
-    AtMost(f64, &'static str),
-    /// At least this figure, whatever the peers do.
-    AtLeast(f64),
-}
-
-/// Every figure in the order of the report.
-pub const ALL: [Figure; 18] = [
-    Figure::RetrLargeCpu,
-    Figure::RetrLargeRate,
-    Figure::RetrSmallCpu,
-    Figure::RetrSmallRate,
-    Figure::StorLargeCpu,
-    Figure::StorLargeRate,
-    Figure::StorSmallCpu,
-    Figure::StorSmallRate,
-    Figure::LoginCpu,
-    Figure::LoginRate,
-    Figure::ListCpu,
-    Figure::ListRate,
-    Figure::IdleAttributed,
-    Figure::IdleSystem,
-    Figure::HeldMemory,
-    Figure::HeldServerMemory,
-    Figure::HeldRateBefore,
-    Figure::HeldRate,
-];
-
-impl Figure {
-    /// Its meaning.
-    pub fn meaning(self) -> Meaning {
-        use Target::{Above, AtLeast, AtMost, Below, None};
-        let (row, unit, decimals, target) = match self {
-            Self::RetrLargeCpu => (Row::RetrLarge, "CPU s per GB", 3, Below(1.1, ", stretch 1.0")),
-            Self::RetrLargeRate => (Row::RetrLarge, "GB/s", 2, Above(0.9)),
-            Self::RetrSmallCpu => (Row::RetrSmall, PER_FILE, 0, Below(0.5, ", stretch 40 µs")),
-            Self::RetrSmallRate => (Row::RetrSmall, "files/s", 0, None),
-            Self::StorLargeCpu => (Row::StorLarge, "CPU s per GB", 3, Below(0.6, "")),
-            Self::StorLargeRate => (Row::StorLarge, "GB/s", 2, None),
-            Self::StorSmallCpu => (Row::StorSmall, PER_FILE, 0, Below(0.7, "")),
-            Self::StorSmallRate => (Row::StorSmall, "files/s", 0, None),
-            Self::LoginCpu => (Row::Login, "CPU µs", 0, Below(0.1, "")),
-            Self::LoginRate => (Row::Login, "logins/s", 0, None),
-            Self::ListCpu => (Row::List, "CPU µs", 0, Below(0.25, "")),
-            Self::ListRate => (Row::List, "listings/s", 0, None),
-            Self::IdleAttributed => (Row::Idle, EACH, 1, AtMost(8.0, ", stretch 4")),
-            Self::IdleSystem => (Row::Idle, EACH_SYSTEM, 1, None),
-            Self::HeldMemory => (Row::Idle10k, "MiB, kernel included", 1, AtMost(100.0, "")),
-            Self::HeldServerMemory => (Row::Idle10k, "MiB, PSS of the server", 1, None),
-            Self::HeldRateBefore => (Row::Idle10k, "RETR GB/s before, 8 sessions", 2, None),
-            Self::HeldRate => (Row::Idle10k, "RETR, held ÷ before", 2, AtLeast(0.9)),
-        };
-        Meaning { row, work: row.work(), unit, target, decimals }
+impl Aim {
+    /// Whether `own` reaches it; `None` if that cannot be said. `bound` looks up an own figure.
+    pub fn reached(
+        self,
+        own: f64,
+        reference: Option<f64>,
+        bound: impl Fn(&str) -> Option<f64>,
+    ) -> Option<bool> {
+        let times = |factor: f64| reference.map(|reference| reference * factor);
+        match self {
+            Self::None => None,
+            Self::Below(factor) => times(factor).map(|most| own <= most),
+            Self::Above(factor) => times(factor).map(|least| own >= least),
+            Self::AboveOr(factor, key) => {
+                let other = bound(key);
+                let least = match (times(factor), other) {
+                    (Some(times), Some(other)) => Some(times.min(other)),
+                    (times, other) => times.or(other),
+                };
+                least.map(|least| own >= least)
+            }
+            Self::AtMost(most) => Some(own <= most),
+            Self::AtLeast(least) => Some(own >= least),
+        }
     }
 
-    /// Whether more is better.
-    pub fn more_is_better(self) -> bool {
-        matches!(
-            self,
-            Self::RetrLargeRate
-                | Self::RetrSmallRate
-                | Self::StorLargeRate
-                | Self::StorSmallRate
-                | Self::LoginRate
-                | Self::ListRate
-                | Self::HeldRateBefore
-                | Self::HeldRate
-        )
+    /// Whether the aim is about the figure alone, so that a ratio would not show it.
+    pub fn is_absolute(self) -> bool {
+        matches!(self, Self::AtMost(_) | Self::AtLeast(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aims_are_relative_or_absolute() {
+        let none = |_: &str| None;
+        assert_eq!(Aim::Below(0.5).reached(4.0, Some(10.0), none), Some(true));
+        assert_eq!(Aim::Below(0.5).reached(6.0, Some(10.0), none), Some(false));
+        assert_eq!(Aim::Below(0.5).reached(6.0, None, none), None);
+        assert_eq!(Aim::Above(2.0).reached(19.0, Some(10.0), none), Some(false));
+        assert_eq!(Aim::AtMost(8.0).reached(6.0, None, none), Some(true));
+        assert_eq!(Aim::AtLeast(8.0).reached(6.0, Some(1.0), none), Some(false));
+        let disk = |key: &str| (key == "disk").then_some(15.0);
+        assert_eq!(Aim::AboveOr(2.0, "disk").reached(16.0, Some(10.0), disk), Some(true));
+        assert_eq!(Aim::AboveOr(2.0, "disk").reached(14.0, Some(10.0), disk), Some(false));
+        assert_eq!(Aim::AboveOr(2.0, "other").reached(16.0, Some(10.0), disk), Some(false));
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! - congestion control (`net.ipv4.tcp_congestion_control`), `cubic` for the whole run;
 //! - a work folder with a loop-mounted, journalled ext4 image, in a mount namespace of our own;
-//! - the user `ftp`, which the peers need for anonymous access, if the machine has none.
+//! - the user `ftp`, which the peers need for anonymous access, and those of the mail servers, if the
+//!   machine has none.
 //!
 //! Promises: each change is a guard whose drop undoes it, on errors and on Ctrl-C too. What a
 //! killed run left behind (`kill -9`) is put right by the next one, which finds it in a state file
-//! (congestion control, work folder, user, control groups); mounts die with their namespace.
+//! (congestion control, work folder, users, control groups); mounts die with their namespace.
 //! Not here: what the tree holds (`tree`).
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -69,7 +71,8 @@ fn left_behind() -> Result<Option<String>, String> {
     let Ok(text) = fs::read_to_string(STATE) else {
         return Ok(None);
     };
-    let mut parts = text.trim().splitn(3, ' ');
+    let mut lines = text.lines();
+    let mut parts = lines.next().unwrap_or_default().splitn(3, ' ');
     let (Some(pid), Some(former), Some(parent)) = (parts.next(), parts.next(), parts.next()) else {
         return Ok(None);
     };
@@ -82,6 +85,11 @@ fn left_behind() -> Result<Option<String>, String> {
     let user = run("getent", &["passwd", "ftp"]).unwrap_or_default();
     if user.split(':').nth(5).is_some_and(|home| Path::new(home).starts_with(&work)) {
         run("userdel", &["ftp"])?;
+    }
+    for (undo, name) in lines.filter_map(|line| line.split_once(' ')) {
+        if let Err(error) = run(undo, &[name]) {
+            eprintln!("{error}");
+        }
     }
     let _ = fs::remove_dir_all(work);
     for root in super::cpu::ROOTS {
@@ -196,6 +204,52 @@ impl Drop for FtpUser {
             && let Err(error) = run("userdel", &["ftp"])
         {
             eprintln!("{error}");
+        }
+    }
+}
+
+/// Users and a group that a server insists on; removed again if they were made here.
+pub struct Users {
+    made: Vec<(&'static str, &'static str)>,
+}
+
+impl Users {
+    /// Makes what is missing.
+    pub fn make(users: &[&'static str], group: Option<&'static str>) -> Result<Self, String> {
+        let mut guard = Self { made: Vec::new() };
+        for user in users {
+            if run("getent", &["passwd", user]).is_err() {
+                let plain = ["--system", "--no-create-home", "--home-dir", "/nonexistent"];
+                let shell = ["--user-group", "--shell", "/usr/sbin/nologin", user];
+                run("useradd", &[&plain[..], &shell[..]].concat())?;
+                guard.made("userdel", user);
+            }
+        }
+        if let Some(group) = group
+            && run("getent", &["group", group]).is_err()
+        {
+            run("groupadd", &["--system", group])?;
+            guard.made("groupdel", group);
+        }
+        Ok(guard)
+    }
+
+    /// Remembers it, also for the run after one that was killed.
+    fn made(&mut self, undo: &'static str, name: &'static str) {
+        self.made.push((undo, name));
+        let state = fs::OpenOptions::new().append(true).open(STATE);
+        if let Err(error) = state.and_then(|mut state| writeln!(state, "{undo} {name}")) {
+            eprintln!("{STATE}: {error}");
+        }
+    }
+}
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        for (program, name) in self.made.drain(..).rev() {
+            if let Err(error) = run(program, &[name]) {
+                eprintln!("{error}");
+            }
         }
     }
 }

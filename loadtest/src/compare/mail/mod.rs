@@ -1,144 +1,111 @@
-//! compare::mail – sluicegate and Postfix as they take mail, on one machine, in one run.
+//! compare::mail – sluicegate, Postfix and OpenSMTPD as they take mail.
 //!
-//! ```text
-//! room (congestion control, journalled ext4) → for run, for row, for server: start → warm up → send → settle → read → stop
-//! → comparison-smtp.md, comparison-smtp.json
-//! ```
-//! The generator is Postfix's own `smtp-source`, for both. Both servers are durable before their 250
-//! and discard the message afterwards; what that costs them is measured until it is done.
+//! The generator is Postfix's own `smtp-source`, for all. All have a message on stable storage before
+//! their 250; what they do with it afterwards is measured until it is done.
 //!
-//! Reading order: `rows` (the work), `servers` (who, with which configuration), `report`.
+//! Reading order: `rows` (the work; `sending` and `memory` hold the rows themselves), `servers` (who),
+//! `config` (their configurations), `bulk` and `idle` (the generators for memory).
 //!
 //! Promises: as `compare`: loopback, bounded, everything on the machine undone, nothing skipped in silence.
 
+mod bulk;
+pub mod config;
 mod idle;
-mod report;
-mod rows;
-mod servers;
-mod slow;
+mod memory;
+pub mod rows;
+mod sending;
+pub mod servers;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use clap::Args;
-
-use self::report::Report;
-use self::rows::Row;
-use self::servers::{Peers, Server};
-use super::environment::Environment;
-use super::{cpu, room, stop_if_interrupted};
+use self::rows::{Bench, Row};
+use self::servers::{Programs, Running};
+use super::interleave::interleave;
+use super::report::{Entrant, Section};
+use super::{Options, cpu, room};
 use crate::sys;
 
-/// Options of `loadtest compare smtp`.
-#[derive(Args, Debug)]
-pub struct Options {
-    /// Rows of work to do, in this order
-    #[arg(long, value_delimiter = ',', default_values_t = default_rows(), hide_default_value = true)]
-    rows: Vec<Row>,
-    /// Repetitions; the report shows the median with the least and the greatest
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
-    runs: u32,
-    /// Servers to compare [default: both]
-    #[arg(long, value_delimiter = ',')]
-    servers: Vec<Server>,
-    /// The sluicegate program [default: beside this program, then PATH]
-    #[arg(long, value_name = "PATH")]
-    sluicegate: Option<PathBuf>,
-    /// Folder of peers unpacked by `loadtest/unpack-mail-peers` [default: an installed Postfix]
-    #[arg(long, value_name = "DIR")]
-    peers: Option<PathBuf>,
-    /// Folder for comparison-smtp.md and comparison-smtp.json
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    out: PathBuf,
-    /// Folder for the file-system image (8 GiB, sparse), removed at the end
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
-    work: PathBuf,
-    /// Seconds that one measurement sends
-    #[arg(long, default_value_t = 6.0, value_parser = seconds)]
-    seconds: f64,
-    /// Idle sessions held with sluicegate
-    #[arg(long, default_value_t = 10_000)]
-    idle: usize,
+/// The empty section of the report.
+pub fn section() -> Section {
+    let mut section = Section::new("smtp", "SMTP", Some("Postfix"));
+    section.notes = NOTES.map(str::to_owned).to_vec();
+    section
 }
 
-fn default_rows() -> Vec<Row> {
-    <Row as clap::ValueEnum>::value_variants().to_vec()
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
-    if (0.1..=600.0).contains(&seconds) {
-        Ok(seconds)
-    } else {
-        Err("not between 0.1 and 600".into())
-    }
-}
-
-/// Runs the comparison; what went wrong, if it could not be made at all.
-pub fn run(mut options: Options) -> Result<(), String> {
-    if options.servers.is_empty() {
-        options.servers = vec![Server::Sluicegate, Server::Postfix];
-    }
-    super::prepare_process_alone()?;
+/// Does all rows on the mounted file system.
+pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result<(), String> {
     if cpu::Group::make().is_none() {
-        return Err(
-            "needs control groups (v1 cpuacct or v2): the generator runs beside the servers".into(),
+        section.skip(
+            "mail: skipped, it needs control groups (v1 cpuacct or v2): the generator runs beside \
+             the servers"
+                .into(),
         );
+        return Ok(());
     }
-    let peers = Peers::find(options.peers.as_deref())?;
-    let sluicegate = servers::sluicegate(options.sluicegate.as_deref())?;
-    let mut report = Report::new(Environment::read(), options.runs, options.seconds);
-    let outcome = compare(&options, &peers, &sluicegate, &mut report);
-    report.finish(outcome.is_ok());
-    report.write(&options.out)?;
-    outcome
-}
-
-fn compare(
-    options: &Options,
-    peers: &Peers,
-    sluicegate: &Path,
-    report: &mut Report,
-) -> Result<(), String> {
-    let congestion = room::Congestion::set("cubic", &options.work)?;
-    report.former_congestion(congestion.former());
-    let work = room::WorkFolder::make(&options.work)?;
-    let mount = room::Mount::make_ext4(work.path())?;
-    let users = servers::Users::make()?;
-    report.disk_rate(rows::durable_rate(mount.path())?);
-    for run in 0..options.runs {
-        for &row in &options.rows {
-            let count = options.servers.len();
-            for turn in 0..count {
-                let server = options.servers[(turn + run as usize) % count];
-                if report.has_failed(row, server) || !row.concerns(server) {
-                    continue;
-                }
-                let begin = Instant::now();
-                let bench = rows::Bench {
-                    server,
-                    peers,
-                    sluicegate,
-                    folder: mount.path(),
-                    seconds: options.seconds,
-                    idle: options.idle,
-                };
-                let outcome = bench.measure(row);
-                stop_if_interrupted()?;
-                let took = begin.elapsed().as_secs_f64();
-                eprintln!(
-                    "run {}/{} {row} {}: {} [{took:.1} s]",
-                    run + 1,
-                    options.runs,
-                    server.name(),
-                    report::line(&outcome)
-                );
-                report.add(row, server, outcome);
+    let programs = Programs::find(options.sluicegate.as_deref(), options.peers.as_deref());
+    if !programs.generator().is_file() {
+        section.skip(format!("mail: skipped, no generator: smtp-source {}", servers::REMEDY));
+        return Ok(());
+    }
+    let mut chosen = Vec::new();
+    for server in servers::ALL {
+        let unasked = options.servers.is_empty() && server.by_default();
+        if !unasked && !options.servers.iter().any(|name| name == server.id()) {
+            continue;
+        }
+        match programs.of(server) {
+            Some(program) => {
+                section.entrants.push(Entrant {
+                    name: server.name(),
+                    version: programs.version(server, &program),
+                    program,
+                    durability: server.durability(),
+                    method: "",
+                    config: String::new(),
+                });
+                chosen.push(server);
+            }
+            None => {
+                section.skip(format!("{}: not found, skipped {}", server.name(), servers::REMEDY));
             }
         }
     }
-    drop(users);
-    Ok(())
+    let rows: Vec<Box<dyn Row>> =
+        rows::all().into_iter().filter(|row| options.wants_row(row.work().name)).collect();
+    if chosen.is_empty() || rows.is_empty() {
+        return Ok(());
+    }
+    section.expect(rows.iter().map(|row| row.work()));
+    let _users = chosen
+        .iter()
+        .map(|server| room::Users::make(server.users(), server.group()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let disk = rows::durable_rate(mount)?;
+    eprintln!("the disk's own sequential durable rate: {disk:.0} MB/s");
+    section.notes.push(format!(
+        "Each measurement sends for about {} s. The disk's own sequential durable rate (1 MiB at a \
+         time, O_DSYNC, blocks written before): {disk:.0} MB/s.",
+        options.seconds
+    ));
+    let (seconds, idle) = (options.seconds, options.idle);
+    for (server, entrant) in chosen.iter().zip(&mut section.entrants) {
+        let bench =
+            Bench { server: *server, programs: &programs, folder: mount, seconds, idle, disk };
+        // One that does not start fails in its rows, by name.
+        if let Ok(running) = Running::start(&bench) {
+            entrant.method = running.meter.method();
+            entrant.config.clone_from(&running.config);
+        }
+    }
+    interleave(options.runs, section, |row, server| {
+        let (row, server) = (&rows[row], chosen[server]);
+        let bench = Bench { server, programs: &programs, folder: mount, seconds, idle, disk };
+        row.concerns(server).then(|| {
+            rows::settle_disk();
+            row.measure(&bench)
+        })
+    })
 }
 
 /// Whether somebody asked us to stop while we waited.
@@ -155,3 +122,14 @@ fn patience(limit: std::time::Duration, mut done: impl FnMut() -> bool) -> Resul
     }
     Ok(())
 }
+
+const NOTES: [&str; 3] = [
+    "The generator is smtp-source, on the same processors; -d (many messages in a session) but in \
+     the row of new connections; no pipelining.",
+    "CPU is that of the server's control group until everything accepted is settled; kernel threads \
+     (loop device, journal) are counted for nobody.",
+    "OpenSMTPD 6.8.0 calls no fsync before its 250. To be compared at all, its queue folder is marked \
+     for synchronous updates (chattr +S); the server opensmtpd-unsynced (only by name) is without. It \
+     cannot discard mail, so its deliveries are paused: what it accepted stays in its queue, and \
+     delivering is not in its figures.",
+];

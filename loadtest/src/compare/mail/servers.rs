@@ -1,10 +1,9 @@
-//! compare::mail::servers – sluicegate and a private Postfix, each with a written, fair configuration.
+//! compare::mail::servers – which servers take part, where their programs are, from start to end.
 //!
-//! Both take mail for one domain, are durable before 250, and discard the message after that. Postfix
-//! has its limits on clients lifted, as many processes as it wants, and its own log; nothing of an
-//! installed Postfix is touched: configuration, queue and data are in the work folder.
+//! All take mail for one domain and are durable before 250. Nothing of an installed server is touched:
+//! configuration, queue and data are in the work folder.
 //!
-//! Promises: what is written here is what the report prints. Not here: the work (`rows`).
+//! Not here: configurations (`config`), the work (`rows`).
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,26 +12,36 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-use serde::Serialize;
-
 use super::super::cpu::Meter;
-use super::super::{room, running};
-use super::patience;
+use super::super::ftp::servers::Server as FtpServer;
+use super::super::running;
+use super::rows::Bench;
+use super::{config, patience};
 use crate::sys;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// Notes about what became of a message are written by sluicegate within a second.
 const NOTES: Duration = Duration::from_millis(1200);
+/// OpenSMTPD, whose deliveries are paused, has nothing to do but to write its log.
+const REST: Duration = Duration::from_millis(200);
+/// How to get what is missing.
+pub const REMEDY: &str = "(loadtest/unpack-mail-peers DIR and --peers DIR)";
 
 /// A server that can take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     Sluicegate,
     Postfix,
+    /// With its queue on synchronous storage.
+    Opensmtpd,
+    /// As its package is, without durability.
+    OpensmtpdUnsynced,
 }
+
+/// All of them, in the order of the report.
+pub const ALL: [Server; 4] =
+    [Server::Sluicegate, Server::Postfix, Server::Opensmtpd, Server::OpensmtpdUnsynced];
 
 impl Server {
     /// As written in the report.
@@ -40,97 +49,130 @@ impl Server {
         match self {
             Self::Sluicegate => "sluicegate",
             Self::Postfix => "Postfix",
+            Self::Opensmtpd => "OpenSMTPD",
+            Self::OpensmtpdUnsynced => "OpenSMTPD, not durable",
         }
     }
-}
 
-/// Where Postfix and its generator are.
-pub struct Peers {
-    /// Folder with `master`, `smtpd`, …
-    pub daemons: PathBuf,
-    /// Folder with `smtp-source`.
-    pub commands: PathBuf,
-    /// Its libraries, when it is unpacked and not installed.
-    pub libraries: Option<PathBuf>,
-}
+    /// For `--servers`, and of its folder.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Sluicegate => "sluicegate",
+            Self::Postfix => "postfix",
+            Self::Opensmtpd => "opensmtpd",
+            Self::OpensmtpdUnsynced => "opensmtpd-unsynced",
+        }
+    }
 
-impl Peers {
-    /// Below `folder`, or installed.
-    pub fn find(folder: Option<&Path>) -> Result<Self, String> {
-        let root = folder.unwrap_or(Path::new("/"));
-        let libraries = root.join("usr/lib/postfix");
-        let found = Self {
-            daemons: libraries.join("sbin"),
-            commands: root.join("usr/sbin"),
-            libraries: folder.map(|_| libraries),
-        };
-        for program in [found.daemons.join("master"), found.commands.join("smtp-source")] {
-            if !program.is_file() {
-                return Err(format!(
-                    "{}: not there (loadtest/unpack-mail-peers DIR and --peers DIR, or install postfix)",
-                    program.display()
-                ));
+    /// Whether it takes part unasked.
+    pub fn by_default(self) -> bool {
+        self != Self::OpensmtpdUnsynced
+    }
+
+    /// What is on stable storage at 250.
+    pub fn durability(self) -> &'static str {
+        match self {
+            Self::Sluicegate => {
+                "durable before 250: group commit, O_DIRECT and RWF_DSYNC; discarded after it"
             }
+            Self::Postfix => "durable before 250: fsync of the queue file; discarded after it",
+            Self::Opensmtpd => {
+                "durable before 250 by its file system only (chattr +S on its queue; it calls no \
+                 fsync); not delivered"
+            }
+            Self::OpensmtpdUnsynced => "NOT durable before 250 (it calls no fsync); not delivered",
         }
-        Ok(found)
     }
 
-    /// A command of theirs.
+    /// Users that it insists on.
+    pub fn users(self) -> &'static [&'static str] {
+        match self {
+            Self::Sluicegate => &[],
+            Self::Postfix => &["postfix"],
+            Self::Opensmtpd | Self::OpensmtpdUnsynced => &["opensmtpd", "opensmtpq"],
+        }
+    }
+
+    /// A group that it insists on beyond theirs.
+    pub fn group(self) -> Option<&'static str> {
+        (self == Self::Postfix).then_some("postdrop")
+    }
+}
+
+/// Where the programs are.
+pub struct Programs {
+    sluicegate: Option<PathBuf>,
+    /// Folder that holds `usr/sbin` and `usr/lib/postfix` of the peers.
+    root: PathBuf,
+    unpacked: bool,
+}
+
+impl Programs {
+    /// Those below `peers`, or the installed ones if there are none.
+    pub fn find(sluicegate: Option<&Path>, peers: Option<&Path>) -> Self {
+        let unpacked = peers.filter(|peers| peers.join("usr/sbin/smtp-source").is_file());
+        Self {
+            sluicegate: FtpServer::Sluicegate.find(sluicegate, None),
+            root: unpacked.unwrap_or(Path::new("/")).to_owned(),
+            unpacked: unpacked.is_some(),
+        }
+    }
+
+    /// The program of a server, if it is there.
+    pub fn of(&self, server: Server) -> Option<PathBuf> {
+        let program = match server {
+            Server::Sluicegate => return self.sluicegate.clone(),
+            Server::Postfix => self.libraries().join("sbin/master"),
+            Server::Opensmtpd | Server::OpensmtpdUnsynced => self.root.join("usr/sbin/smtpd"),
+        };
+        program.is_file().then_some(program)
+    }
+
+    /// The generator of all rows that send.
+    pub fn generator(&self) -> PathBuf {
+        self.commands().join("smtp-source")
+    }
+
+    /// Folder of Postfix's commands.
+    pub fn commands(&self) -> PathBuf {
+        self.root.join("usr/sbin")
+    }
+
+    /// Folder of Postfix's libraries; its daemons are in `sbin` below.
+    pub fn libraries(&self) -> PathBuf {
+        self.root.join("usr/lib/postfix")
+    }
+
+    /// A command of the peers.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        if let Some(libraries) = &self.libraries {
-            command.env("LD_LIBRARY_PATH", libraries);
+        if self.unpacked {
+            command.env("LD_LIBRARY_PATH", self.libraries());
         }
         command
     }
-}
 
-/// The program under test.
-pub fn sluicegate(given: Option<&Path>) -> Result<PathBuf, String> {
-    let found = super::super::servers::Server::Sluicegate.find(given, None);
-    found
-        .ok_or_else(|| "sluicegate: not found (cargo build --release, or --sluicegate PATH)".into())
-}
-
-/// The user and group that Postfix insists on; removed again if they were made here.
-pub struct Users {
-    made: bool,
-}
-
-impl Users {
-    /// Makes what is missing.
-    pub fn make() -> Result<Self, String> {
-        if room::run("getent", &["passwd", "postfix"]).is_ok() {
-            if room::run("getent", &["group", "postdrop"]).is_err() {
-                room::run("groupadd", &["--system", "postdrop"])?;
+    /// The version as the program tells it.
+    pub fn version(&self, server: Server, program: &Path) -> String {
+        let mut command = match server {
+            Server::Sluicegate => return FtpServer::Sluicegate.version(program, None),
+            Server::Postfix => {
+                let mut command = self.command(&self.commands().join("postconf"));
+                // Without a configuration of its own it would want the installed one.
+                command.args(["-d", "-h", "mail_version"]);
+                command
             }
-            return Ok(Self { made: false });
-        }
-        room::run(
-            "useradd",
-            &[
-                "--system",
-                "--no-create-home",
-                "--user-group",
-                "--shell",
-                "/usr/sbin/nologin",
-                "postfix",
-            ],
-        )?;
-        room::run("groupadd", &["--force", "--system", "postdrop"])?;
-        Ok(Self { made: true })
-    }
-}
-
-impl Drop for Users {
-    fn drop(&mut self) {
-        if self.made {
-            for (program, name) in [("userdel", "postfix"), ("groupdel", "postdrop")] {
-                if let Err(error) = room::run(program, &[name]) {
-                    eprintln!("{error}");
-                }
+            Server::Opensmtpd | Server::OpensmtpdUnsynced => {
+                let mut command = self.command(program);
+                command.arg("-h");
+                command
             }
-        }
+        };
+        let Ok(output) = command.output() else { return "unknown".into() };
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit()));
+        line.map_or("unknown".into(), |line| line.trim().to_owned())
     }
 }
 
@@ -150,14 +192,17 @@ pub struct Running {
 
 impl Running {
     /// Starts `server` with an empty queue in `folder` and waits until it greets.
-    pub fn start(server: Server, bench: &super::rows::Bench<'_>) -> Result<Self, String> {
-        let folder = bench.folder.join(server.name());
+    pub fn start(bench: &Bench<'_>) -> Result<Self, String> {
+        let server = bench.server;
+        let folder = bench.folder.join(server.id());
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (port, _) = running::free_ports()?;
         let (mut command, config) = match server {
-            Server::Sluicegate => sluicegate_command(bench.sluicegate, &folder)?,
-            Server::Postfix => postfix_command(bench.peers, &folder, port)?,
+            Server::Sluicegate => config::sluicegate(bench.programs, &folder)?,
+            Server::Postfix => config::postfix(bench.programs, &folder, port)?,
+            Server::Opensmtpd => config::opensmtpd(bench.programs, &folder, port, true)?,
+            Server::OpensmtpdUnsynced => config::opensmtpd(bench.programs, &folder, port, false)?,
         };
         let meter = Meter::new();
         let said = folder.join("said");
@@ -205,6 +250,7 @@ impl Running {
     pub fn settle(&self) -> Result<(), String> {
         match self.server {
             Server::Sluicegate => std::thread::sleep(NOTES),
+            Server::Opensmtpd | Server::OpensmtpdUnsynced => std::thread::sleep(REST),
             Server::Postfix => {
                 let queues = ["maildrop", "incoming", "active", "deferred"]
                     .map(|name| self.folder.join("queue").join(name));
@@ -225,124 +271,3 @@ fn is_empty(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.into_iter().all(|entry| entry.path().is_dir() && is_empty(&entry.path()))
 }
-
-fn sluicegate_command(program: &Path, folder: &Path) -> Result<(Command, String), String> {
-    let text = format!(
-        "[server]\n\
-         data_dir = \"{}\"\n\
-         metrics_listen = \"\"\n\
-         \n\
-         [smtp]\n\
-         listen = [\"127.0.0.1:0\"]\n\
-         domains = [\"bench.test\"]\n\
-         max_message_bytes = 104857600\n\
-         \n\
-         [[smtp.route]]\n\
-         recipient = \"*\"\n\
-         to = \"discard\"\n\
-         \n\
-         [mail]\n\
-         unknown_local_part = \"accept\"\n",
-        room::text(&folder.join("data"))?
-    );
-    let file = folder.join("sluicegate.toml");
-    fs::write(&file, &text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut command = Command::new(program);
-    command.arg("serve").arg("--config").arg(&file);
-    Ok((command, text))
-}
-
-fn postfix_command(peers: &Peers, folder: &Path, port: u16) -> Result<(Command, String), String> {
-    let here = room::text(folder)?;
-    let shared = room::text(peers.libraries.as_deref().unwrap_or(Path::new("/usr/lib/postfix")))?;
-    let (daemons, commands) = (room::text(&peers.daemons)?, room::text(&peers.commands)?);
-    let main = format!(
-        "compatibility_level = 3.6\n\
-         queue_directory = {here}/queue\n\
-         data_directory = {here}/data\n\
-         daemon_directory = {daemons}\n\
-         command_directory = {commands}\n\
-         shlib_directory = {shared}\n\
-         meta_directory = {here}/etc\n\
-         mail_owner = postfix\n\
-         setgid_group = postdrop\n\
-         myhostname = bench.test\n\
-         mydestination =\n\
-         relay_domains = bench.test\n\
-         default_transport = discard\n\
-         relay_transport = discard\n\
-         inet_interfaces = 127.0.0.1\n\
-         inet_protocols = ipv4\n\
-         mynetworks = 127.0.0.0/8\n\
-         default_process_limit = 250\n\
-         smtpd_client_connection_count_limit = 0\n\
-         smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n\
-         message_size_limit = 104857600\n\
-         mailbox_size_limit = 0\n\
-         maillog_file = {here}/log\n\
-         maillog_file_prefixes = /\n\
-         import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LANG=C LD_LIBRARY_PATH\n"
-    );
-    let master = MASTER.replace("PORT", &port.to_string());
-    for name in ["etc", "queue", "data"] {
-        fs::create_dir(folder.join(name)).map_err(|error| format!("{here}/{name}: {error}"))?;
-    }
-    for (name, text) in [("main.cf", &main), ("master.cf", &master)] {
-        fs::write(folder.join("etc").join(name), text)
-            .map_err(|error| format!("{name}: {error}"))?;
-    }
-    room::run("chown", &["postfix", &format!("{here}/data")])?;
-    make_queue(folder)?;
-    let mut command = peers.command(&peers.daemons.join("master"));
-    command.args(["-c", &format!("{here}/etc"), "-d"]).env("MAIL_CONFIG", format!("{here}/etc"));
-    Ok((command, format!("{main}\n{master}")))
-}
-
-/// The folders that `postfix check` would make, with its owners and modes.
-fn make_queue(folder: &Path) -> Result<(), String> {
-    let owned = [
-        "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private",
-        "saved", "trace",
-    ];
-    for name in owned.iter().chain(&["maildrop", "public", "pid"]) {
-        let path = folder.join("queue").join(name);
-        fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let path = room::text(&path)?.to_owned();
-        match *name {
-            "pid" => {}
-            "maildrop" => {
-                room::run("chown", &["postfix:postdrop", &path])?;
-                room::run("chmod", &["730", &path])?;
-            }
-            "public" => {
-                room::run("chown", &["postfix:postdrop", &path])?;
-                room::run("chmod", &["710", &path])?;
-            }
-            _ => {
-                room::run("chown", &["postfix", &path])?;
-                room::run("chmod", &["700", &path])?;
-            }
-        }
-    }
-    Ok(())
-}
-
-const MASTER: &str = "\
-PORT      inet  n       -       n       -       -       smtpd
-pickup    unix  n       -       n       60      1       pickup
-cleanup   unix  n       -       n       -       0       cleanup
-qmgr      unix  n       -       n       300     1       qmgr
-rewrite   unix  -       -       n       -       -       trivial-rewrite
-bounce    unix  -       -       n       -       0       bounce
-defer     unix  -       -       n       -       0       bounce
-trace     unix  -       -       n       -       0       bounce
-verify    unix  -       -       n       -       1       verify
-flush     unix  n       -       n       1000?   0       flush
-proxymap  unix  -       -       n       -       -       proxymap
-error     unix  -       -       n       -       -       error
-retry     unix  -       -       n       -       -       error
-discard   unix  -       -       n       -       -       discard
-anvil     unix  -       -       n       -       1       anvil
-scache    unix  -       -       n       -       1       scache
-postlog   unix-dgram n  -       n       -       1       postlogd
-";

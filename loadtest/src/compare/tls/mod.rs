@@ -9,10 +9,10 @@ mod client;
 pub mod rows;
 pub mod servers;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::rows::{Bench, Row};
-use self::servers::{Ground, Pair};
+use self::servers::{Ground, Pair, Server};
 use super::ftp::tree::Tree;
 use super::interleave::interleave;
 use super::mail::servers::{Programs, Server as MailServer};
@@ -57,30 +57,7 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
         mail: &mail,
         pin: options.pin.then_some(0),
     };
-    let mut servers = Vec::new();
-    for server in servers::ALL {
-        if !options.wants_server(server.id()) {
-            continue;
-        }
-        match ground.find(server, options.sluicegate.as_deref()) {
-            Some(program) => {
-                section.entrants.push(Entrant {
-                    name: server.name(),
-                    version: ground.version(server, &program),
-                    program: program.clone(),
-                    durability: server.durability(),
-                    method: "",
-                    config: String::new(),
-                });
-                servers.push((server, program));
-            }
-            None => section.skip(format!(
-                "{}: not found, skipped ({})",
-                server.name(),
-                server.remedy()
-            )),
-        }
-    }
+    let servers = find(options, &ground, section);
     if servers.is_empty() {
         return Ok(());
     }
@@ -91,4 +68,31 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
         let bench = Bench { server: *server, program, ground: &ground, share, seconds };
         rows[row].concerns(*server).then(|| rows[row].measure(&bench))
     })
+}
+
+/// Those that are wanted and there, each started once to see that it can be and as what.
+fn find(options: &Options, ground: &Ground<'_>, section: &mut Section) -> Vec<(Server, PathBuf)> {
+    let mut found = Vec::new();
+    for server in servers::ALL.into_iter().filter(|server| options.wants_server(server.id())) {
+        let name = server.name();
+        let Some(program) = ground.find(server, options.sluicegate.as_deref()) else {
+            section.skip(format!("{name}: not found, skipped ({})", server.remedy()));
+            continue;
+        };
+        match ground.start(server, &program) {
+            Ok(running) => {
+                section.entrants.push(Entrant {
+                    name,
+                    version: ground.version(server, &program),
+                    program: program.clone(),
+                    durability: server.durability(),
+                    method: running.meter.method(),
+                    config: running.config.clone(),
+                });
+                found.push((server, program));
+            }
+            Err(why) => section.skip(format!("{name}: left out: {why}")),
+        }
+    }
+    found
 }

@@ -328,8 +328,7 @@ impl Row for Mail {
         let deliver = |session: &mut Session, _: u64, _: &mut [u8]| session.deliver(&content);
         let end = |seconds: f64| Until::Time(Instant::now() + Duration::from_secs_f64(seconds));
         everybody(&mut sessions, end(bench.seconds / 4.0), deliver)?;
-        let cost =
-            cost(&running, || everybody(&mut sessions, end(bench.seconds), deliver))?;
+        let cost = cost(&running, || everybody(&mut sessions, end(bench.seconds), deliver))?;
         quit(sessions)?;
         Ok(cost.sample([("rate", cost.rate()), ("cpu", cost.cpu_us())]))
     }

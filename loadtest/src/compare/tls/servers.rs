@@ -203,8 +203,7 @@ impl Ground<'_> {
         let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let pid = child.id().cast_signed();
-        let mut running =
-            Running { address, implicit: address, mail: address, meter, config, pid };
+        let mut running = Running { address, implicit: address, mail: address, meter, config, pid };
         running.wait_until_ready(server, &said).map_err(|why| {
             format!("{why}; it said: {:?}", fs::read_to_string(&said).unwrap_or_default().trim())
         })?;
@@ -314,7 +313,8 @@ impl Ground<'_> {
     /// `-rev`: it gives lines back and prints nothing. Tickets as many as sluicegate's.
     fn openssl_command(&self, program: &Path, port: u16) -> Result<(Command, String), String> {
         let (certificate, key) = (room::text(&self.pair.certificate)?, room::text(&self.pair.key)?);
-        let line = format!("s_server -accept 127.0.0.1:{port} -cert {certificate} -key {key} -rev -quiet");
+        let line =
+            format!("s_server -accept 127.0.0.1:{port} -cert {certificate} -key {key} -rev -quiet");
         let mut command = Command::new(program);
         command.args(line.split(' '));
         Ok((command, format!("openssl {line}")))

@@ -1,4 +1,4 @@
-//! compare::tree – the files that every server serves, and the folder it stores into.
+//! compare::ftp::tree – the files that every server serves, and the folder it stores into.
 //!
 //! One tree for all servers, because one runs at a time: the same inodes and the same page cache
 //! for each of them.
@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::room;
+use super::super::room;
 use crate::client::pattern;
 
 pub const LARGE_BYTES: u64 = 256 << 20;

@@ -1,4 +1,4 @@
-//! compare::servers – which servers take part, where their programs are, and their configuration.
+//! compare::ftp::servers – which servers take part, where their programs are, and their configuration.
 //!
 //! Every configuration says the same: anonymous access, passive mode, uploads into `/incoming`, no
 //! limit per address, no TLS, no name look-ups, no transfer log, sendfile left on, uploads not
@@ -10,20 +10,20 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use serde::Serialize;
-
-use super::room;
+use super::super::room;
 
 /// A server that can take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     Sluicegate,
     Vsftpd,
     PureFtpd,
     Proftpd,
 }
+
+/// All of them, in the order of the report.
+pub const ALL: [Server; 4] =
+    [Server::Sluicegate, Server::Vsftpd, Server::PureFtpd, Server::Proftpd];
 
 /// Where a server is to live for one start.
 pub struct Place<'a> {
@@ -60,7 +60,17 @@ impl Server {
         }
     }
 
-    /// Name of the program.
+    /// What is on stable storage at 226.
+    pub fn durability(self) -> &'static str {
+        match self {
+            Self::Sluicegate => {
+                "uploads not synced (durable_uploads = false, to be like the peers)"
+            }
+            _ => "uploads not synced (it never does)",
+        }
+    }
+
+    /// Name of the program, and of the server for `--servers`.
     pub fn program(self) -> &'static str {
         match self {
             Self::Sluicegate => "sluicegate",

@@ -1,4 +1,4 @@
-//! compare::verify – proves that a server moves the right bytes, before anything is measured.
+//! compare::ftp::verify – proves that a server moves the right bytes, before anything is measured.
 //!
 //! Promises: compares every byte of the large file, of small files and of uploads with the pattern
 //! they were made from, and every name of the listing. A server that fails is left out.

@@ -1,4 +1,4 @@
-//! compare::mail::slow – the server's resident memory while 200 clients send 20 MB each at once.
+//! compare::mail::bulk – the server's resident memory while 200 clients send 20 MB each at once.
 //!
 //! All of them together send faster than a disk takes it; who has to wait are they. The generator is
 //! written here because `smtp-source` holds each message in memory.
