@@ -17,7 +17,7 @@ use sluicegate::ftp::Session;
 use sluicegate::ftp::command::{self, Command, Problem};
 use sluicegate::ftp::convert::CodePage;
 use sluicegate::ftp::listing;
-use sluicegate::ftp::session::Settings;
+use sluicegate::ftp::session::{Settings, Tls};
 use sluicegate::ftp::step::{
     Account, Answer, Ask, Entry, EntryKind, Facts, ListForm, News, Next, UnixTime,
 };
@@ -221,6 +221,7 @@ fn play(settings: &Rc<Settings>, mut input: &[u8]) -> Vec<u8> {
             }
             Next::Transfer(_) => running = true,
             Next::Unlisten => {}
+            Next::Secure | Next::Unsecure => unreachable!("nobody speaks TLS"),
             Next::Abort => unreachable!("nobody aborts"),
             Next::Close => {
                 sent.extend(out.take());
@@ -258,6 +259,7 @@ fn dialogue(criterion: &mut Criterion) {
         idle_seconds_max: 7_200,
         idle_seconds: 300,
         code_page: CodePage::default(),
+        tls: Tls::Off,
     });
     let script = script();
     let sent = String::from_utf8(play(&settings, script.as_bytes())).unwrap();

@@ -107,6 +107,41 @@ pub enum Command<'a> {
     Mfmt(UnixTime, &'a [u8]),
     /// CLNT
     Clnt,
+    /// AUTH, PBSZ, PROT, CCC
+    Security(Security),
+}
+
+/// What is asked of the protection of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// AUTH
+    Auth(Mechanism),
+    /// PBSZ
+    Pbsz,
+    /// PROT
+    Prot(Level),
+    /// CCC
+    Ccc,
+}
+
+/// What AUTH begins (RFC 4217 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// TLS, TLS-C: data connections stay clear until PROT P.
+    Tls,
+    /// SSL, TLS-P, of the drafts before RFC 4217: data connections are private at once.
+    TlsPrivate,
+}
+
+/// Level of PROT (RFC 2228 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// C.
+    Clear,
+    /// P.
+    Private,
+    /// S and E, which TLS does not have (RFC 4217 §9).
+    Other,
 }
 
 /// What SITE is asked for.
@@ -234,14 +269,14 @@ impl<'a> Request<'a> {
             Verb::Size => Command::Size(text?),
             Verb::Mfmt => timed(text?).map(|(time, path)| Command::Mfmt(time, path))?,
             Verb::Clnt => text.map(|_| Command::Clnt)?,
+            Verb::Auth => Command::Security(Security::Auth(mechanism(text?)?)),
+            Verb::Pbsz => Command::Security(buffer(text?)?),
+            Verb::Prot => Command::Security(Security::Prot(level(text?)?)),
+            Verb::Ccc => Command::Security(Security::Ccc),
             Verb::Smnt
             | Verb::Lang
             | Verb::Host
-            | Verb::Auth
             | Verb::Adat
-            | Verb::Pbsz
-            | Verb::Prot
-            | Verb::Ccc
             | Verb::Mic
             | Verb::Conf
             | Verb::Enc => {
@@ -284,6 +319,30 @@ fn structure(text: &[u8]) -> Result<Structure, Problem> {
 fn mode(text: &[u8]) -> Result<Command<'_>, Problem> {
     match text.trim_ascii().to_ascii_uppercase().as_slice() {
         b"S" | b"STREAM" => Ok(Command::Mode),
+        _ => Err(Problem::Parameter),
+    }
+}
+
+/// AUTH: names are case-insensitive (RFC 2228 §3).
+fn mechanism(text: &[u8]) -> Result<Mechanism, Problem> {
+    match text.trim_ascii().to_ascii_uppercase().as_slice() {
+        b"TLS" | b"TLS-C" => Ok(Mechanism::Tls),
+        b"SSL" | b"TLS-P" => Ok(Mechanism::TlsPrivate),
+        _ => Err(Problem::Parameter),
+    }
+}
+
+/// PBSZ: what does not fit 32 bits is 501 (RFC 2228 §3). Any other size means 0 with TLS.
+fn buffer(text: &[u8]) -> Result<Security, Problem> {
+    let octets = decimal(text.trim_ascii()).filter(|octets| u32::try_from(*octets).is_ok());
+    octets.map(|_| Security::Pbsz).ok_or(Problem::Syntax)
+}
+
+fn level(text: &[u8]) -> Result<Level, Problem> {
+    match text.trim_ascii().to_ascii_uppercase().as_slice() {
+        b"C" => Ok(Level::Clear),
+        b"P" => Ok(Level::Private),
+        b"S" | b"E" => Ok(Level::Other),
         _ => Err(Problem::Parameter),
     }
 }
@@ -434,6 +493,34 @@ mod tests {
         assert_eq!(parse(b"ALLO 10 R 5"), Ok(Command::Allo(10)));
         assert_eq!(parse(b"ALLO 10 R"), Err(Problem::Syntax));
         assert_eq!(parse(b"ALLO ten"), Err(Problem::Syntax));
+    }
+
+    #[test]
+    fn security_commands() {
+        for (text, expected) in [
+            (&b"AUTH tls"[..], Ok(Security::Auth(Mechanism::Tls))),
+            (b"AUTH TLS-C", Ok(Security::Auth(Mechanism::Tls))),
+            (b"AUTH SSL", Ok(Security::Auth(Mechanism::TlsPrivate))),
+            (b"AUTH TLS-P", Ok(Security::Auth(Mechanism::TlsPrivate))),
+            (b"AUTH GSSAPI", Err(Problem::Parameter)),
+            (b"AUTH", Err(Problem::Syntax)),
+            (b"PBSZ 0", Ok(Security::Pbsz)),
+            (b"PBSZ 4294967295", Ok(Security::Pbsz)),
+            (b"PBSZ 4294967296", Err(Problem::Syntax)),
+            (b"PBSZ -1", Err(Problem::Syntax)),
+            (b"PBSZ", Err(Problem::Syntax)),
+            (b"PROT c", Ok(Security::Prot(Level::Clear))),
+            (b"PROT P", Ok(Security::Prot(Level::Private))),
+            (b"PROT S", Ok(Security::Prot(Level::Other))),
+            (b"PROT E", Ok(Security::Prot(Level::Other))),
+            (b"PROT X", Err(Problem::Parameter)),
+            (b"PROT", Err(Problem::Syntax)),
+            (b"CCC", Ok(Security::Ccc)),
+            (b"ADAT x", Err(Problem::Absent)),
+        ] {
+            let expected = expected.map(Command::Security);
+            assert_eq!(parse(text), expected, "{}", text.escape_ascii());
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! ftp – RFC 959 and its extensions as a value: 1123 §4.1, 2389, 2428, 2577, 2640, 3659.
+//! ftp – RFC 959 and its extensions as a value: 1123 §4.1, 2228, 2389, 2428, 2577, 2640, 3659, 4217.
 //!
 //! Octets of the control connection enter at [`Session::advance`], answers at [`Session::resume`],
 //! news of the data connection at [`Session::transfer`]. Replies leave in the outbox, everything
@@ -8,7 +8,8 @@
 //!             ┌────────── resume ──────────┐   ┌─── news: done, failed, broken, aborted ───┐
 //!             ▼                            │   ▼                                           │
 //!  octets ─▶ Ready ── Ask, Listen ──▶ Asking   Ready ── Transfer ──▶ Transferring ── Abort ┘
-//!             └── QUIT, 421 ──▶ Closing                 (STAT, ABOR at once; the rest waits)
+//!             ├── AUTH: Secure ─▶ secured ─▶ Ready      (STAT, ABOR at once; the rest waits)
+//!             └── QUIT, 421 ──▶ Closing
 //! ```
 //!
 //! In reading order: [`step`] (the words between core and driver), [`session`] (the dialogue),

@@ -3,7 +3,7 @@
 //! Octets enter at `advance`, what came of a step at `resume`, what became of a transfer at
 //! `transfer`. Replies leave in the outbox, everything else as one [`Next`]; at most one step is
 //! pending. `(state, command)` is decided in `Session::command`; the handlers sit by subject:
-//! `login`, `parameters`, `channel`, `files`, `transfer`, `texts`.
+//! `login`, `security`, `parameters`, `channel`, `files`, `transfer`, `texts`.
 //!
 //! Promises: one reply per command, in order; lines that arrive during a transfer wait for its end,
 //! but for STAT and ABOR; nothing the client sent is shown before login.
@@ -14,6 +14,7 @@ mod deferred;
 mod files;
 mod login;
 mod parameters;
+mod security;
 mod texts;
 mod transfer;
 
@@ -25,6 +26,8 @@ use self::deferred::Deferred;
 use self::files::Question;
 use self::login::Login;
 use self::parameters::Parameters;
+use self::security::Security;
+pub use self::security::Tls;
 use self::transfer::Running;
 use super::command::{self, Command, Problem, Request};
 use super::path::VirtualPath;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub idle_seconds: u32,
     /// Code page of TYPE E.
     pub code_page: super::convert::CodePage,
+    /// What is done about TLS.
+    pub tls: Tls,
 }
 
 /// Which limit runs while the session waits. The driver owns the clock.
@@ -106,6 +111,7 @@ pub struct Session {
     peer: SocketAddr,
     reader: Reader,
     login: Login,
+    security: Security,
     parameters: Parameters,
     data: Data,
     /// EPSV ALL was given (RFC 2428 §4); outlives failed and aborted transfers.
@@ -140,6 +146,7 @@ impl Session {
             peer: canonical(peer),
             reader: Reader::new(),
             login: Login::default(),
+            security: Security::default(),
             parameters: Parameters::default(),
             data: Data::Unset,
             epsv_only: false,
@@ -189,7 +196,7 @@ impl Session {
                 },
             };
             if let Some(next) = next {
-                return next;
+                return self.guarded(next, !input.is_empty(), out);
             }
         }
     }
@@ -277,8 +284,8 @@ impl Session {
         if request.verb != Verb::Pass {
             self.login.forget_name();
         }
-        if request.verb.gate() == Gate::Login && self.account().is_none() {
-            return self.say(reply::LOGIN_NEEDED, out);
+        if let Some(answer) = self.gated(request.verb) {
+            return self.say(answer, out);
         }
         let command = match request.command() {
             Ok(command) => command,
@@ -330,6 +337,16 @@ impl Session {
             Command::OptsMlst(names) => self.select_facts(names, out),
             Command::OptsUtf8 => self.say(reply::OPTION_UTF8, out),
             Command::Clnt => self.say(reply::CLIENT, out),
+            Command::Security(command) => self.secure(command, out),
+        }
+    }
+
+    /// Why this verb may not be used now, whatever its argument.
+    fn gated(&self, verb: Verb) -> Option<reply::Reply> {
+        match verb.gate() {
+            Gate::Login if self.account().is_none() => Some(reply::LOGIN_NEEDED),
+            Gate::Secure if self.settings.tls == Tls::Off => Some(reply::NOT_IMPLEMENTED),
+            Gate::Login | Gate::Secure | Gate::Open | Gate::Absent => None,
         }
     }
 

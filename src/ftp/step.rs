@@ -33,6 +33,13 @@ pub enum Next {
     /// Stop the running transfer, undo what is half done, then report
     /// [`News::Aborted`] (or, when it ended in the meantime, how it ended).
     Abort,
+    /// Make sure that nothing more was received in clear, flush the outbox (234 is its last reply),
+    /// be the server of a TLS handshake on the control connection, then
+    /// [`super::Session::secured`]. Where any of that fails the connection is dropped.
+    Secure,
+    /// Flush the outbox, end TLS on the control connection in both directions and go on in clear.
+    /// Where that fails the connection is dropped. Nothing to resume.
+    Unsecure,
     /// Flush and close.
     Close,
 }
@@ -182,6 +189,8 @@ pub struct Transfer {
     pub representation: Representation,
     /// Where the data connection comes from.
     pub channel: Channel,
+    /// PROT P: the data connection is TLS, and this side the TLS server (RFC 4217 §7).
+    pub private: bool,
 }
 
 /// What a transfer moves.
@@ -289,8 +298,14 @@ pub enum News {
     },
     /// Broken off by this side: disk, file, limit. The data connection is closed.
     Failed(Fault),
-    /// The data connection broke or stalled, and is closed.
+    /// The data connection broke or stalled, and is closed; with TLS also one that ended without
+    /// its close_notify.
     Broken,
+    /// No TLS came about on the data connection, which is closed.
+    NotSecured,
+    /// TLS came about, but nothing shows that it is the client of the control connection who
+    /// speaks; the data connection is closed.
+    NotResumed,
     /// Stopped because of [`Next::Abort`]; the data connection is closed.
     Aborted,
 }

@@ -15,6 +15,7 @@
 //! Each plays whole and octet by octet; both must give the text of the file. With
 //! `UPDATE_TRANSCRIPTS=1` the files are written anew; read the difference before keeping it.
 
+mod injection;
 mod items;
 mod random;
 mod script;

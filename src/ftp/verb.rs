@@ -12,6 +12,8 @@ pub enum Gate {
     Open,
     /// After login.
     Login,
+    /// Before login too, where TLS is offered; else 502.
+    Secure,
     /// Known, but not implemented: 502.
     Absent,
 }
@@ -107,11 +109,11 @@ verbs! {
     Clnt b"CLNT" Open "CLNT <SP> name"
     Lang b"LANG" Absent "LANG [<SP> tag]"
     Host b"HOST" Absent "HOST <SP> name"
-    Auth b"AUTH" Absent "AUTH <SP> mechanism"
+    Auth b"AUTH" Secure "AUTH <SP> TLS | SSL"
     Adat b"ADAT" Absent "ADAT <SP> data"
-    Pbsz b"PBSZ" Absent "PBSZ <SP> octets"
-    Prot b"PROT" Absent "PROT <SP> C | P"
-    Ccc b"CCC" Absent "CCC"
+    Pbsz b"PBSZ" Secure "PBSZ <SP> octets"
+    Prot b"PROT" Secure "PROT <SP> C | P"
+    Ccc b"CCC" Secure "CCC"
     Mic b"MIC" Absent "MIC <SP> data"
     Conf b"CONF" Absent "CONF <SP> data"
     Enc b"ENC" Absent "ENC <SP> data"

@@ -186,6 +186,8 @@ impl Control {
                 Next::Unlisten => self.passive = None,
                 Next::Transfer(transfer) => self.start(transfer),
                 Next::Abort => self.abort(),
+                // Not offered yet (`shared.rs`).
+                Next::Secure | Next::Unsecure => return,
                 Next::Close => {
                     self.running = None;
                     return Box::pin(farewell(&self.stream, self.out.take())).await;
@@ -400,7 +402,7 @@ impl Control {
                     News::Broken | News::Aborted => {
                         counters.transferred(self.verb, Ending::Aborted);
                     }
-                    News::Failed(_) | News::NoConnection => {
+                    News::Failed(_) | News::NoConnection | News::NotSecured | News::NotResumed => {
                         counters.transferred(self.verb, Ending::Failed);
                     }
                     News::Refused(_) | News::Opened { .. } => {}

@@ -23,7 +23,7 @@ use super::notice::{Notice, Phase};
 use super::quota::Quota;
 use super::size::Sizes;
 use crate::config::{self, Anonymous, Config};
-use crate::ftp::session::Settings;
+use crate::ftp::session::{Settings, Tls};
 use crate::mail::route::Router;
 use crate::metrics::{Counters, Metrics};
 use crate::shard::{self, Root};
@@ -278,6 +278,7 @@ fn settings(config: &Config, ftp: &config::Ftp) -> Settings {
         idle_seconds_max: ftp.idle_seconds.max(7200),
         idle_seconds: ftp.idle_seconds,
         code_page: ftp.ebcdic,
+        tls: Tls::Off,
     }
 }
 

@@ -91,7 +91,7 @@ impl Running {
 
 /// Begins a transfer; nothing happens until it is polled.
 pub(super) fn start(ground: Ground, transfer: Transfer) -> Running {
-    let Transfer { job, representation, channel } = transfer;
+    let Transfer { job, representation, channel, .. } = transfer;
     Running::Opening(match job {
         Job::Retrieve { path, offset_bytes } => {
             Box::pin(retrieve::open(ground, channel, representation, path, offset_bytes))

@@ -31,6 +31,7 @@ mod place;
 pub mod preflight;
 pub mod privileges;
 pub mod probe;
+mod pulse;
 mod ring;
 mod start;
 mod sys;
@@ -161,6 +162,7 @@ impl Core {
         if self.beating.replace(true) {
             return;
         }
+        self.board.pulse.begin();
         let core = Rc::clone(self);
         glommio::spawn_local(async move {
             while core.board.load() > 0 || !core.timers.is_empty() {
@@ -169,6 +171,7 @@ impl Core {
                 core.ring.with(ring::Ring::nudge);
             }
             core.beating.set(false);
+            core.board.pulse.end();
         })
         .detach();
     }

@@ -22,7 +22,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::accept::Listeners;
 use super::bridge::drive;
-use super::pacemaker::{self, Pulse};
+use super::pacemaker;
+use super::pulse::Pulse;
 use super::ring::{Keep, Ring, RingHandle};
 use super::workers::Queue;
 use super::{Core, now};

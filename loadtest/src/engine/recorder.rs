@@ -41,9 +41,9 @@ pub struct Second {
     pub done: u64,
     /// Operations that failed in it.
     pub failed: u64,
-    /// Payload received in it, as it came.
+    /// Octets received in it, of dialogues and data, as they came.
     pub received: u64,
-    /// Payload sent in it.
+    /// Octets sent in it.
     pub sent: u64,
     /// Most operations that were due and had no session, at once.
     pub backlog: u64,

@@ -85,7 +85,8 @@ pub enum Receive {
     Small,
     /// For data: up to 256 KiB at a time, given to the session.
     Bulk,
-    /// For data nobody looks at: dropped in the kernel (`MSG_TRUNC`), only counted.
+    /// For data nobody looks at: dropped in the kernel (`MSG_TRUNC`), only counted. After the first
+    /// octets in pieces of 1 MiB and what is left at the stream's end: not for a stream that pauses.
     Drop,
     /// Nothing until `receive` says otherwise.
     Off,
@@ -111,6 +112,15 @@ impl Payload {
             Self::Static(octets) => octets,
         }
     }
+}
+
+/// Payload an operation moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Octets received.
+    pub received: u64,
+    /// Octets sent.
+    pub sent: u64,
 }
 
 /// What a session asks for.
@@ -139,8 +149,8 @@ pub enum Action {
     Timer(u8, Nanoseconds),
     /// Record a phase.
     Phase(usize, Nanoseconds),
-    /// The open operation succeeded.
-    Done { kind: usize, received: u64, sent: u64 },
+    /// The open operation succeeded, at that time.
+    Done { kind: usize, moved: Moved, ended: Nanoseconds },
     /// The open operation failed: where, and what kind of failure.
     Failed { at: &'static str, what: Cow<'static, str> },
     /// The session is idle, as [`Event::Hold`] asked.
@@ -241,7 +251,12 @@ impl Io {
 
     /// The operation succeeded and moved so many octets of payload.
     pub fn done(&mut self, kind: usize, received: u64, sent: u64) {
-        self.actions.push(Action::Done { kind, received, sent });
+        self.done_at(kind, Moved { received, sent }, self.now);
+    }
+
+    /// As `done`, for an operation that ended earlier and whose work was checked since.
+    pub fn done_at(&mut self, kind: usize, moved: Moved, ended: Nanoseconds) {
+        self.actions.push(Action::Done { kind, moved, ended });
     }
 
     /// The operation failed: `failed("login", "530")`. `what` must come from a small set: it

@@ -1,17 +1,16 @@
-//! ftp::session::login – USER, PASS, REIN (RFC 959 §4.1.1).
+//! ftp::session::login – USER and PASS (RFC 959 §4.1.1).
 //!
 //! ```text
-//!  Nobody ──USER──▶ Named ──PASS, right──▶ Known ──USER──▶ Named …   REIN: ▶ Nobody
+//!  Nobody ──USER──▶ Named ──PASS, right──▶ Known ──USER──▶ Named …   REIN, AUTH: ▶ Nobody
 //!                     └── PASS, wrong ──▶ Nobody
 //! ```
 //!
 //! Promises: USER is answered alike for everybody (RFC 2577 §7); wrong passwords are counted over
-//! the whole connection, REIN or not.
+//! the whole connection, REIN or not; no name is taken in clear where TLS is required.
 
-use super::{Parameters, Question, Session, State};
+use super::{Question, Session};
 use crate::ftp::path::VirtualPath;
 use crate::ftp::reply;
-use crate::ftp::session::channel::Data;
 use crate::ftp::step::{Account, Answer, Ask, Fault, Next, Secret};
 use crate::wire::outbox::Outbox;
 
@@ -47,6 +46,11 @@ impl Login {
         }
     }
 
+    /// Nobody is logged in any more.
+    pub(super) fn forget(&mut self) {
+        self.stage = Stage::Nobody;
+    }
+
     /// True once a login succeeded: from then on the idle limit runs, even after REIN.
     pub(super) fn has_succeeded(&self) -> bool {
         self.succeeded
@@ -57,6 +61,10 @@ impl Session {
     /// RFC 959 §4.1.1: USER begins the login again, transfer parameters unchanged.
     /// RFC 2577 §7: always 331, whether the user exists or not.
     pub(super) fn user(&mut self, name: &[u8], out: &mut Outbox) -> Option<Next> {
+        if self.needs_tls() {
+            // RFC 4217 §11.1; before the client says its password.
+            return self.say(reply::TLS_NEEDED, out);
+        }
         self.login.stage = Stage::Named(name.to_vec());
         // The text depends on the server, never on the name.
         let anonymous = self.settings.anonymous;
@@ -105,19 +113,5 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// RFC 959 §4.1.1: everything but the connection returns to its defaults. A running transfer has
-    /// ended by now, since this line waited for it.
-    pub(super) fn reinitialize(&mut self, out: &mut Outbox) -> Option<Next> {
-        self.login.stage = Stage::Nobody;
-        self.parameters = Parameters::default();
-        self.directory = VirtualPath::root();
-        self.epsv_only = false;
-        self.umask = None;
-        self.idle_seconds = self.settings.idle_seconds;
-        debug_assert!(matches!(self.state, State::Ready));
-        reply::REINITIALIZED.send(out);
-        self.replace_data(Data::Unset)
     }
 }

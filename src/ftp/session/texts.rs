@@ -3,7 +3,7 @@
 //! Promises: FEAT shows what is on, and nothing else (RFC 2389 §3.2).
 
 use super::channel::Data;
-use super::{Session, State};
+use super::{Session, State, Tls};
 use crate::ftp::command::Request;
 use crate::ftp::listing::FACT_NAMES;
 use crate::ftp::reply;
@@ -23,6 +23,10 @@ impl Session {
         reply::indented(&[b"Connected from ", peer.as_bytes()], out);
         if let Some(account) = self.account() {
             reply::indented(&[b"Logged in as ", &account.name], out);
+        }
+        if self.security.secured {
+            let data: &[u8] = if self.security.private { b"TLS" } else { b"clear" };
+            reply::indented(&[b"Control connection: TLS; data connections: ", data], out);
         }
         let kind: &[u8] = match self.parameters.representation.kind {
             Kind::Ascii => b"A N",
@@ -58,11 +62,8 @@ impl Session {
     pub(super) fn help(&self, topic: Option<&[u8]>, out: &mut Outbox) -> Option<Next> {
         let Some(topic) = topic else {
             reply::HELP.begin(&[], out);
-            let offered: Vec<&[u8]> = VERBS
-                .iter()
-                .filter(|verb| verb.gate() != Gate::Absent)
-                .map(|verb| verb.name())
-                .collect();
+            let offered: Vec<&[u8]> =
+                VERBS.iter().filter(|verb| self.offers(**verb)).map(|verb| verb.name()).collect();
             for row in offered.chunks(HELP_COLUMNS) {
                 reply::indented(&[&row.join(&b' ')], out);
             }
@@ -72,11 +73,19 @@ impl Session {
         match Request::read(topic.trim_ascii()).map(|request| request.verb) {
             None => self.say(reply::HELP_UNKNOWN, out),
             Some(Verb::Site) => self.help_site(out),
-            Some(verb) if verb.gate() == Gate::Absent => self.say(reply::NOT_IMPLEMENTED, out),
+            Some(verb) if !self.offers(verb) => self.say(reply::NOT_IMPLEMENTED, out),
             Some(verb) => {
                 reply::HELP_ONE.fill(&[verb.syntax().as_bytes()], out);
                 None
             }
+        }
+    }
+
+    fn offers(&self, verb: Verb) -> bool {
+        match verb.gate() {
+            Gate::Open | Gate::Login => true,
+            Gate::Secure => self.settings.tls != Tls::Off,
+            Gate::Absent => false,
         }
     }
 
@@ -101,6 +110,10 @@ impl Session {
     /// FEAT (RFC 2389 §3.2): one space, one feature a line.
     pub(super) fn features(&self, out: &mut Outbox) -> Option<Next> {
         reply::FEATURES.begin(&[], out);
+        if self.settings.tls != Tls::Off {
+            // RFC 4217 §6: "AUTH TLS"; its synonyms need no mention.
+            reply::indented(&[b"AUTH TLS"], out);
+        }
         for feature in ["CLNT", "EPRT", "EPSV", "MDTM", "MFMT"] {
             reply::indented(&[feature.as_bytes()], out);
         }
@@ -114,6 +127,10 @@ impl Session {
             facts.push(b';');
         }
         reply::indented(&[&facts], out);
+        if self.settings.tls != Tls::Off {
+            reply::indented(&[b"PBSZ"], out);
+            reply::indented(&[b"PROT"], out);
+        }
         for feature in ["REST STREAM", "SIZE", "TVFS", "UTF8"] {
             reply::indented(&[feature.as_bytes()], out);
         }

@@ -11,6 +11,8 @@
 //! | `Done` | 226 | |
 //! | `Failed` | 451 452 550 552 553, by command | |
 //! | `Broken` | 426 | |
+//! | `NotSecured` | 425 | |
+//! | `NotResumed` | 522 | |
 //! | `Aborted` | 426, then 226 for the ABOR | |
 //!
 //! Promises: at most one 1yz; 226 after `Done` only; never two 226 without a 426 between them.
@@ -45,7 +47,8 @@ impl Session {
             return;
         };
         let (errand, aborting) = (running.errand, running.aborting);
-        let broken = matches!(news, News::Broken | News::Failed(_));
+        let broken =
+            matches!(news, News::Broken | News::Failed(_) | News::NotSecured | News::NotResumed);
         match news {
             News::Opened { name, size_bytes } => {
                 if !std::mem::replace(&mut running.opened, true) {
@@ -64,6 +67,9 @@ impl Session {
             News::Done { .. } => reply::COMPLETE.send(out),
             News::Failed(fault) => failure(errand, fault).send(out),
             News::Broken => reply::BROKEN.send(out),
+            News::NotSecured => reply::NOT_SECURED.send(out),
+            // RFC 4217 §11.4: the protection of the data connection "is not sufficient".
+            News::NotResumed => reply::NOT_RESUMED.send(out),
             News::Aborted => {
                 self.data = Data::Unset;
                 reply::TRANSFER_ABORTED.send(out);
@@ -275,6 +281,9 @@ impl Session {
     }
 
     fn begin(&mut self, errand: Errand, job: Job, out: &mut Outbox) -> Option<Next> {
+        if self.needs_private() {
+            return self.say(reply::NOT_PRIVATE, out);
+        }
         let Some(channel) = self.channel() else { return self.say(reply::NO_ADDRESS, out) };
         let chosen = self.parameters.representation;
         let representation = match &job {
@@ -296,7 +305,8 @@ impl Session {
         }
         let running = Running { errand, opened: false, aborting, bytes: 0 };
         self.state = State::Transferring(running);
-        Some(Next::Transfer(Transfer { job, representation, channel }))
+        let private = self.security.private;
+        Some(Next::Transfer(Transfer { job, representation, channel, private }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! ftp::tests::items – every item of the acceptance list has a transcript, or a reason why not.
 //!
 //! Items are named by the standard they come from: `959-T-…` are the rows of the reply table of
-//! RFC 959 §5.4, `1123` is §4.1 of RFC 1123, `FEAT` RFC 2389, `I18N` RFC 2640, `SEC` RFC 2577 and
+//! RFC 959 §5.4, `1123` is §4.1 of RFC 1123, `FEAT` RFC 2389, `I18N` RFC 2640, `TLS` RFC 2228 and 4217, `SEC` RFC 2577 and
 //! what attacks taught, `DRAFT` what no RFC has and every client uses.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,8 @@ I18N-01 I18N-02 I18N-03 I18N-04
 3659-01 3659-02 3659-03 3659-04 3659-05 3659-06 3659-07 3659-08
 3659-09 3659-10 3659-11 3659-12 3659-13 3659-14 3659-15 3659-16
 SEC-01 SEC-02 SEC-03 SEC-04 SEC-05 SEC-06 SEC-07
+TLS-01 TLS-02 TLS-04 TLS-05 TLS-06 TLS-07 TLS-08 TLS-09 TLS-10 TLS-11 TLS-13 TLS-14
+TLS-15 TLS-16
 DRAFT-MFMT DRAFT-MDTM DRAFT-CLNT
 ";
 

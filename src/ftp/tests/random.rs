@@ -8,7 +8,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::script::{account, settings};
-use crate::ftp::session::Session;
+use crate::ftp::session::{Session, Settings, Tls};
 use crate::ftp::step::{Answer, Ask, Entry, EntryKind, Fault, News, Next, UnixTime};
 use crate::limits;
 use crate::wire::outbox::Outbox;
@@ -27,16 +27,19 @@ pub(super) struct Auto {
     pub(super) said: Vec<u8>,
     pub(super) transferring: bool,
     pub(super) closed: bool,
+    /// Handshakes there were, and returns to clear.
+    pub(super) changes: usize,
 }
 
 impl Auto {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tls: Tls) -> Self {
         let mut out = Outbox::default();
         let local = "192.0.2.1:21".parse().unwrap();
         let peer = "198.51.100.7:50000".parse().unwrap();
-        let session = Session::new(Rc::new(settings()), local, peer, &mut out);
+        let settings = Settings { tls, ..settings() };
+        let session = Session::new(Rc::new(settings), local, peer, &mut out);
         let said = out.take();
-        Self { session, out, said, transferring: false, closed: false }
+        Self { session, out, said, transferring: false, closed: false, changes: 0 }
     }
 
     /// Gives input; returns what the session would not take yet.
@@ -62,6 +65,17 @@ impl Auto {
                     self.session.resume(Answer::Listening(bound), &mut self.out);
                 }
                 Next::Unlisten => {}
+                Next::Secure => {
+                    assert!(input.is_empty() && self.session.held_bytes() == 0);
+                    self.said.extend(self.out.take());
+                    self.changes += 1;
+                    self.session.secured();
+                }
+                Next::Unsecure => {
+                    assert!(input.is_empty() && self.session.held_bytes() == 0);
+                    self.said.extend(self.out.take());
+                    self.changes += 1;
+                }
                 Next::Transfer(_) => {
                     self.transferring = true;
                     let opened = News::Opened { name: Some(b"new".to_vec()), size_bytes: None };
@@ -133,7 +147,7 @@ fn answer(ask: &Ask) -> Answer {
 
 /// Runs portions; a transfer ends when nothing more can be given.
 pub(super) fn run(portions: &[&[u8]]) -> Outcome {
-    let mut auto = Auto::new();
+    let mut auto = Auto::new(Tls::Off);
     let mut left = Vec::new();
     for portion in portions {
         left.extend_from_slice(portion);
@@ -172,7 +186,7 @@ pub(super) fn codes(said: &[u8]) -> Vec<u16> {
     codes
 }
 
-fn lines() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn lines() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
         "USER ann",
         "PASS x",
@@ -280,7 +294,7 @@ proptest! {
 
 #[test]
 fn a_flood_during_a_transfer_is_bounded_and_answered_in_order() {
-    let mut auto = Auto::new();
+    let mut auto = Auto::new(Tls::Off);
     auto.give(b"USER ann\r\nPASS x\r\nRETR a\r\n");
     auto.said.clear();
     let flood = b"NOOP\r\n".repeat(10_000);
@@ -299,7 +313,7 @@ fn a_flood_during_a_transfer_is_bounded_and_answered_in_order() {
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Session>() <= 640, "{}", size_of::<Session>());
-    let mut auto = Auto::new();
+    let mut auto = Auto::new(Tls::Off);
     auto.give(b"USER ann\r\nPASS x\r\nCWD /d\r\nNOO");
     auto.give(b"P\r\n");
     assert_eq!(auto.session.held_bytes(), 0);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::ftp::calendar::{parse_time_val, push_time_val};
 use crate::ftp::convert::CodePage;
 use crate::ftp::listing;
-use crate::ftp::session::{Session, Settings, Timer};
+use crate::ftp::session::{Session, Settings, Timer, Tls};
 use crate::ftp::step::{
     Account, Answer, Ask, Channel, Entry, EntryKind, Fault, Job, Kind, ListForm, ListOptions, News,
     Next, Representation, Structure, Transfer, UnixTime,
@@ -42,6 +42,7 @@ pub(super) fn settings() -> Settings {
         idle_seconds_max: 3600,
         idle_seconds: 300,
         code_page: CodePage::Cp1047,
+        tls: Tls::Off,
     }
 }
 
@@ -61,6 +62,18 @@ struct SetUp {
     local: SocketAddr,
     peer: SocketAddr,
     rights: Option<String>,
+    /// Of the first session only: how it is secured before the login that is not shown.
+    secured: Secured,
+}
+
+/// What is done about TLS before a transcript begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secured {
+    Not,
+    /// AUTH TLS, PBSZ and PROT P.
+    Private,
+    /// On a listener for TLS.
+    Implicit,
 }
 
 impl Default for SetUp {
@@ -70,6 +83,7 @@ impl Default for SetUp {
             local: "192.0.2.1:21".parse().unwrap(),
             peer: "198.51.100.7:50000".parse().unwrap(),
             rights: None,
+            secured: Secured::Not,
         }
     }
 }
@@ -83,6 +97,20 @@ impl transcript::SetUp for SetUp {
             "banner" => self.settings.banner = value.replace("\\n", "\n"),
             "passive-address" => self.settings.passive_address = Some(value.parse().unwrap()),
             "failures" => self.settings.login_failures_max = value.parse().unwrap(),
+            "tls" => {
+                self.settings.tls = match value {
+                    "optional" => Tls::Optional,
+                    "required" => Tls::Required,
+                    _ => panic!("= {name} {value}"),
+                }
+            }
+            "secured" => {
+                self.secured = match value {
+                    "private" => Secured::Private,
+                    "implicit" => Secured::Implicit,
+                    _ => panic!("= {name} {value}"),
+                }
+            }
             "login" => self.rights = Some(value.to_owned()),
             _ => panic!("= {name} {value}"),
         }
@@ -107,7 +135,10 @@ impl Stage for Player {
     fn new(set_up: &SetUp, log: &mut String) -> Self {
         let mut out = Outbox::default();
         let settings = Rc::new(set_up.settings.clone());
-        let session = Session::new(settings, set_up.local, set_up.peer, &mut out);
+        let mut session = Session::new(settings, set_up.local, set_up.peer, &mut out);
+        if set_up.secured == Secured::Implicit {
+            session = session.implicit();
+        }
         let mut player = Self {
             session,
             out,
@@ -116,16 +147,14 @@ impl Stage for Player {
             asked: false,
             closed: false,
         };
+        if set_up.secured == Secured::Private {
+            player.quietly(b"AUTH TLS\r\n", "secured");
+            player.quietly(b"PBSZ 0\r\nPROT P\r\n", "");
+        }
         if let Some(rights) = &set_up.rights {
             // Logged in from the start: that dialogue is shown elsewhere.
-            let mut quiet = String::new();
-            player.buffer.extend_from_slice(b"USER ann\r\nPASS x\r\n");
-            player.pump(&mut quiet);
-            player.answered(&format!("logged-in {rights}"));
-            player.pump(&mut quiet);
-            player.said.clear();
-            player.out.take();
-        } else {
+            player.quietly(b"USER ann\r\nPASS x\r\n", &format!("logged-in {rights}"));
+        } else if set_up.secured != Secured::Private {
             player.pump(log);
             player.flush(log);
         }
@@ -164,6 +193,19 @@ impl Stage for Player {
 }
 
 impl Player {
+    /// Lines and an answer that are shown elsewhere.
+    fn quietly(&mut self, lines: &[u8], words: &str) {
+        let mut quiet = String::new();
+        self.buffer.extend_from_slice(lines);
+        self.pump(&mut quiet);
+        if !words.is_empty() {
+            self.answered(words);
+            self.pump(&mut quiet);
+        }
+        self.said.clear();
+        self.out.take();
+    }
+
     /// What a driver does until it has to wait.
     fn pump(&mut self, log: &mut String) {
         while !self.asked && !self.closed {
@@ -181,7 +223,7 @@ impl Player {
             }
             self.flush(log);
             writeln!(log, "> {}", step(&next)).unwrap();
-            self.asked = matches!(next, Next::Ask(_) | Next::Listen(_));
+            self.asked = matches!(next, Next::Ask(_) | Next::Listen(_) | Next::Secure);
             self.closed = next == Next::Close;
         }
     }
@@ -189,6 +231,10 @@ impl Player {
     fn answered(&mut self, words: &str) {
         let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
         match word {
+            "secured" => {
+                self.asked = false;
+                self.session.secured();
+            }
             "progress" => self.session.progress(rest.parse().unwrap()),
             "timeout" => self.session.timeout(&mut self.out),
             "drain" => self.session.drain(&mut self.out),
@@ -232,6 +278,8 @@ fn news(word: &str, rest: &str) -> News {
         "failed" => News::Failed(fault(rest)),
         "broken" => News::Broken,
         "aborted" => News::Aborted,
+        "not-secured" => News::NotSecured,
+        "not-resumed" => News::NotResumed,
         _ => panic!("< {word}"),
     }
 }
@@ -287,6 +335,8 @@ fn step(next: &Next) -> String {
         Next::Unlisten => "unlisten".into(),
         Next::Transfer(transfer) => transferred(transfer),
         Next::Abort => "abort".into(),
+        Next::Secure => "secure".into(),
+        Next::Unsecure => "unsecure".into(),
         Next::Close => "close".into(),
     }
 }
@@ -348,7 +398,8 @@ fn transferred(transfer: &Transfer) -> String {
         Channel::Passive(None) => "passive from any".into(),
         Channel::Active(address) => format!("active to {address}"),
     };
-    format!("{job}, {}, {channel}", represented(transfer.representation))
+    let private = if transfer.private { ", private" } else { "" };
+    format!("{job}, {}, {channel}{private}", represented(transfer.representation))
 }
 
 fn flags(options: &ListOptions) -> String {

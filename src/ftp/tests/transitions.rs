@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use super::random::{Auto, codes};
 use super::script::folder;
+use crate::ftp::session::Tls;
 use crate::ftp::verb::VERBS;
 
-const STATES: [(&str, &str); 6] = [
+const STATES: [(&str, &str); 7] = [
     ("before login", ""),
+    ("secured", "AUTH TLS\r\n"),
     ("awaiting password", "USER ann\r\n"),
     ("logged in", "USER ann\r\nPASS x\r\n"),
     ("after RNFR", "USER ann\r\nPASS x\r\nRNFR a\r\n"),
@@ -27,15 +29,19 @@ fn sample(verb: &str) -> String {
         "OPTS" => "UTF8 ON",
         "SITE" => "UMASK",
         "MFMT" => "20240102030405 a",
+        "AUTH" => "TLS",
+        "PBSZ" => "0",
+        "PROT" => "P",
         "CDUP" | "XCUP" | "REIN" | "QUIT" | "PASV" | "STOU" | "ABOR" | "PWD" | "XPWD" | "LIST"
-        | "NLST" | "SYST" | "STAT" | "HELP" | "NOOP" | "FEAT" | "EPSV" | "MLST" | "MLSD" => "",
+        | "NLST" | "SYST" | "STAT" | "HELP" | "NOOP" | "FEAT" | "EPSV" | "MLST" | "MLSD"
+        | "CCC" => "",
         _ => "a",
     };
     format!("{verb} {argument}").trim_end().to_owned() + "\r\n"
 }
 
 fn cell(before: &str, line: &str) -> String {
-    let mut auto = Auto::new();
+    let mut auto = Auto::new(Tls::Optional);
     auto.give(before.as_bytes());
     let running = auto.transferring;
     auto.said.clear();

@@ -15,6 +15,7 @@
 //! Promises: nobody is told before the disk said yes; a failed batch is not tried again in its place.
 //! Not here: making and recycling segments (`keeper`).
 
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -121,8 +122,9 @@ async fn work(inner: &Rc<Inner>) -> bool {
 fn unable(inner: &Inner) -> Option<bool> {
     let mut state = inner.state.borrow_mut();
     let trouble = state.trouble?;
+    let queue = std::mem::take(&mut state.queue);
     let (kept, told): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut state.queue).into_iter().partition(Entry::is_kept);
+        without_copies(queue, &mut BTreeSet::new()).partition(Entry::is_kept);
     state.queue.extend(kept);
     state.urgent = 0;
     state.due = shard::now().after(PAUSE);
@@ -142,6 +144,33 @@ fn refuse(inner: &Inner, entry: &Entry, trouble: Trouble) {
         inner.large.unlink_detached(entry.id.to_string().as_bytes());
     }
     entry.tell(Err(trouble));
+}
+
+/// Leaves out the notes repeated behind a message carried on that is itself not written: the record
+/// they were noted for stays, and they with it. `failed` gathers the names of those messages.
+fn without_copies(
+    entries: impl IntoIterator<Item = Entry>,
+    failed: &mut BTreeSet<QueueId>,
+) -> impl Iterator<Item = Entry> {
+    entries.into_iter().filter(|entry| {
+        if entry.carried && !entry.is_kept() {
+            failed.insert(entry.id);
+        }
+        !(entry.carried && entry.is_kept() && failed.contains(&entry.id))
+    })
+}
+
+/// The same in what is queued behind a batch that failed: up to the next time the message is carried on.
+fn forget_copies(queue: &mut VecDeque<Entry>, mut failed: BTreeSet<QueueId>) {
+    if failed.is_empty() {
+        return;
+    }
+    queue.retain(|entry| {
+        if entry.carried && !entry.is_kept() {
+            failed.remove(&entry.id);
+        }
+        !(entry.carried && failed.contains(&entry.id))
+    });
 }
 
 fn release_carried(state: &mut State, id: QueueId) {
@@ -366,7 +395,10 @@ fn fail(inner: &Inner, batch: Batch, error: &io::Error) {
     let cut = Cut { generation: segment.generation(), from };
     let large = large.map(|entry| entry.id).collect();
     state.cuts.push((cut, large));
-    let (kept, told): (Vec<_>, Vec<_>) = entries.into_iter().partition(Entry::is_kept);
+    let mut failed = BTreeSet::new();
+    let (kept, told): (Vec<_>, Vec<_>) =
+        without_copies(entries, &mut failed).partition(Entry::is_kept);
+    forget_copies(&mut state.queue, failed);
     for entry in kept.into_iter().rev() {
         // Cuts are made anew from the list above.
         if entry.kind != Some(Kind::Cancelled) {

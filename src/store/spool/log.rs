@@ -296,7 +296,8 @@ impl Carrying {
         let outcome = inner.enqueue(entry).ok_or(Trouble::Broken)?;
         self.queued = true;
         for note in notes {
-            inner.push(Entry::new(Some(Kind::Note), self.id, note));
+            let copy = Entry::new(Some(Kind::Note), self.id, note);
+            inner.push(Entry { carried: true, ..copy });
         }
         outcome.known().await
     }

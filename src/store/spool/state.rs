@@ -128,7 +128,7 @@ pub(super) struct Entry {
     pub(super) body: Bytes,
     /// Size and CRC-32C of its own file, for [`Kind::Pointer`].
     pub(super) large: Option<(u64, u32)>,
-    /// A message that is in the log already.
+    /// A message that is in the log already, or a note repeated behind it.
     pub(super) carried: bool,
     pub(super) outcome: Option<Rc<Outcome>>,
     /// Keeps the memory of the body charged.

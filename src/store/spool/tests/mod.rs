@@ -28,7 +28,9 @@ fn settings() -> Settings {
 }
 
 async fn open_one(shard: usize, shards: usize) -> Result<(Spool, Vec<Found>), Problem> {
-    let root = Root::open(Path::new(PLACE), Links::Deny).unwrap();
+    // On a disk that fails this may be what fails.
+    let root = Root::open(Path::new(PLACE), Links::Deny)
+        .map_err(|error| Problem::new(PLACE, error, "run it again"))?;
     Spool::open(&root, shard, shards, settings()).await
 }
 

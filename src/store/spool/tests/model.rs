@@ -299,7 +299,8 @@ impl Client {
         let mut model = self.model.borrow_mut();
         model.carried += u64::from(done);
         let message = model.messages.get_mut(&id).unwrap();
-        if done && message.base <= base {
+        // Of a message settled meanwhile nothing was written, and the settlement may yet be lost.
+        if done && message.base <= base && message.settled == Settled::No {
             message.base = base;
         }
     }
