@@ -380,3 +380,38 @@ fn message() -> Vec<u8> {
     content.extend_from_slice(b".\r\n");
     content
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_shared_by_all_and_no_number_comes_twice() {
+        let mut seen = vec![Vec::new(); 5];
+        let step = |seen: &mut Vec<u64>, number: u64, _: &mut [u8]| {
+            seen.push(number);
+            Ok(())
+        };
+        assert_eq!(everybody(&mut seen, Until::Count(1000), step), Ok(1000));
+        let mut all = seen.concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..1000));
+    }
+
+    #[test]
+    fn the_first_error_ends_everybody() {
+        let step = |(): &mut (), number: u64, _: &mut [u8]| {
+            if number == 40 { Err(io::Error::other("no more")) } else { Ok(()) }
+        };
+        let far = Until::Time(Instant::now() + Duration::from_secs(3600));
+        assert_eq!(everybody(&mut [(); 3], far, step), Err("no more".into()));
+    }
+
+    #[test]
+    fn a_message_ends_as_data_does_and_nowhere_before() {
+        let text = String::from_utf8(message()).unwrap();
+        assert!(text.len() > MESSAGE_BYTES && text.len() < MESSAGE_BYTES + 200);
+        assert!(text.lines().filter(|line| line.starts_with('.')).eq(["."]));
+        assert!(text.ends_with("\r\n.\r\n"));
+    }
+}
