@@ -7,12 +7,16 @@
     reason = "a bench may stop at what it does not expect"
 )]
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use criterion::{Criterion, Throughput};
+use common::Path;
+use criterion::Throughput;
 use sluicegate::ftp::Session;
 use sluicegate::ftp::command::{self, Command, Problem};
 use sluicegate::ftp::convert::CodePage;
@@ -24,17 +28,20 @@ use sluicegate::ftp::step::{
 use sluicegate::smtp::command::{self as smtp, Why};
 use sluicegate::smtp::session as smtp_session;
 use sluicegate::smtp::step as smtp_step;
+use sluicegate::store::spool::QueueId;
+use sluicegate::store::spool::format::{Kind, Record, SegmentHeader, encode_header};
 use sluicegate::wire::data::BareNewlines;
 use sluicegate::wire::outbox::Outbox;
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    parse(&mut criterion);
-    parse_smtp(&mut criterion);
-    list(&mut criterion);
-    dialogue(&mut criterion);
-    mail(&mut criterion);
-    criterion.final_summary();
+    let mut paths = vec![parse(), parse_smtp()];
+    paths.extend(list());
+    paths.extend(reply());
+    paths.extend(dialogue());
+    paths.extend(dialogue_smtp());
+    paths.push(mail());
+    paths.extend(keep());
+    common::main(paths);
 }
 
 /// What mirrors, browsers and the curious send; the last four are refused.
@@ -57,11 +64,11 @@ const LINES: [&[u8]; 20] = [
     b"RETR disk image.iso",
     b"stor",
     b"TYPE A C",
-    b"AUTH TLS",
+    b"SMNT /other",
     b"GET / HTTP/1.1",
 ];
 
-fn parse(criterion: &mut Criterion) {
+fn parse() -> Path {
     let understood = LINES.iter().filter(|line| command::parse(line).is_ok()).count();
     assert_eq!(understood, LINES.len() - 4);
     assert_eq!(command::parse(LINES[14]), Ok(Command::Rest(1 << 30)));
@@ -70,16 +77,11 @@ fn parse(criterion: &mut Criterion) {
     let expected = [Problem::Syntax, Problem::Parameter, Problem::Absent, Problem::Unknown];
     assert_eq!(refused, expected.map(Some));
 
-    let mut group = criterion.benchmark_group("parse");
-    group.throughput(Throughput::Elements(LINES.len() as u64));
-    group.bench_function("20 lines", |bencher| {
-        bencher.iter(|| {
-            for line in LINES {
-                let _command = black_box(command::parse(black_box(line)));
-            }
-        });
-    });
-    group.finish();
+    Path::new("parse", "20 lines", Throughput::Elements(LINES.len() as u64), || {
+        for line in LINES {
+            let _command = black_box(command::parse(black_box(line)));
+        }
+    })
 }
 
 /// What senders send; the last three are refused.
@@ -98,23 +100,18 @@ const SMTP_LINES: [&[u8]; 12] = [
     b"GET / HTTP/1.1",
 ];
 
-fn parse_smtp(criterion: &mut Criterion) {
+fn parse_smtp() -> Path {
     let syntax = smtp::Syntax { extended: true, ..smtp::Syntax::default() };
     let refused = SMTP_LINES.map(|line| smtp::parse(line, syntax).err().map(|bad| bad.why));
     let expected = [Why::BadAddress, Why::UnknownParameter, Why::Foreign];
     assert_eq!(refused[9..], expected.map(Some));
     assert!(refused[..9].iter().all(Option::is_none), "{refused:?}");
 
-    let mut group = criterion.benchmark_group("parse SMTP");
-    group.throughput(Throughput::Elements(SMTP_LINES.len() as u64));
-    group.bench_function("12 lines", |bencher| {
-        bencher.iter(|| {
-            for line in SMTP_LINES {
-                drop(black_box(smtp::parse(black_box(line), syntax)));
-            }
-        });
-    });
-    group.finish();
+    Path::new("parse SMTP", "12 lines", Throughput::Elements(SMTP_LINES.len() as u64), move || {
+        for line in SMTP_LINES {
+            drop(black_box(smtp::parse(black_box(line), syntax)));
+        }
+    })
 }
 
 /// Entries of the listings.
@@ -140,13 +137,8 @@ fn entries() -> Vec<Entry> {
     (0..ENTRIES).map(entry).collect()
 }
 
-fn list(criterion: &mut Criterion) {
-    let entries = entries();
-    let form = |form: ListForm, out: &mut Vec<u8>| {
-        for entry in &entries {
-            listing::line(form, entry, b"", NOW, out);
-        }
-    };
+fn list() -> Vec<Path> {
+    let entries: Rc<[Entry]> = entries().into();
     let forms = [
         (
             "LIST",
@@ -159,11 +151,10 @@ fn list(criterion: &mut Criterion) {
             "type=file;size=1000000;modify=20260902103318;perm=r;unique=fd00.100000;UNIX.mode=0644; package-0000.tar.gz\r\n",
         ),
     ];
-    let mut group = criterion.benchmark_group("listing of 2,000 entries");
-    group.throughput(Throughput::Elements(ENTRIES));
-    for (name, kind, first) in forms {
+    let path = |(name, form, first): (&str, ListForm, &str)| {
+        let entries = Rc::clone(&entries);
         let mut out = Vec::new();
-        form(kind, &mut out);
+        lines(&entries, form, &mut out);
         assert!(
             out.starts_with(first.as_bytes()),
             "{name}: {:?}",
@@ -171,15 +162,62 @@ fn list(criterion: &mut Criterion) {
         );
         // Every name and every number here has the same width.
         assert_eq!(out.len(), first.len() * entries.len(), "{name}");
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                out.clear();
-                form(black_box(kind), &mut out);
-                black_box(out.len())
-            });
-        });
+        Path::new("listing of 2,000 entries", name, Throughput::Elements(ENTRIES), move || {
+            out.clear();
+            lines(&entries, black_box(form), &mut out);
+            black_box(out.len());
+        })
+    };
+    forms.map(path).into()
+}
+
+fn lines(entries: &[Entry], form: ListForm, out: &mut Vec<u8>) {
+    for entry in entries {
+        listing::line(form, entry, b"", NOW, out);
     }
-    group.finish();
+}
+
+/// From the table to the octets that are sent: a plain line, lines with places to fill, one of several lines.
+fn reply() -> Vec<Path> {
+    use sluicegate::{ftp::reply as ftp, smtp::reply as smtp};
+    let say = |out: &mut Outbox| {
+        ftp::TYPE_IMAGE.send(out);
+        ftp::VALUE.fill(&[b"16384"], out);
+        ftp::EXTENDED_PASSIVE.fill(&[b"|||40001|"], out);
+        ftp::OPENING_SIZE.fill(&[b"16384"], out);
+        ftp::COMPLETE.send(out);
+        ftp::FEATURES.begin(&[], out);
+        ftp::indented(&[b"MLST type*;size*;modify*;"], out);
+        ftp::FEATURES_END.send(out);
+    };
+    let say_smtp = |out: &mut Outbox| {
+        smtp::SENDER.send(out);
+        smtp::RECIPIENT.send(out);
+        smtp::SEND_DATA.send(out);
+        smtp::QUEUED.fill(&[b"0123456789ABC"], out);
+    };
+    let mut out = Outbox::default();
+    say(&mut out);
+    let expected = "200 Type is I.\r\n213 16384\r\n229 Entering Extended Passive Mode (|||40001|)\r\n\
+        150 Opening data connection (16384 bytes).\r\n226 Transfer complete.\r\n\
+        211-Extensions:\r\n MLST type*;size*;modify*;\r\n211 End\r\n";
+    assert_eq!(String::from_utf8(out.take()).unwrap(), expected);
+    say_smtp(&mut out);
+    let expected = "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n\
+        250 2.0.0 Ok: queued as 0123456789ABC\r\n";
+    assert_eq!(String::from_utf8(out.take()).unwrap(), expected);
+    vec![
+        Path::new("reply", "6 of FTP", Throughput::Elements(6), move || {
+            let mut out = Outbox::default();
+            say(black_box(&mut out));
+            drop(black_box(out.take()));
+        }),
+        Path::new("reply", "4 of SMTP", Throughput::Elements(4), move || {
+            let mut out = Outbox::default();
+            say_smtp(black_box(&mut out));
+            drop(black_box(out.take()));
+        }),
+    ]
 }
 
 /// Files fetched in one session.
@@ -249,7 +287,21 @@ fn answer(ask: &Ask) -> Answer {
     }
 }
 
-fn dialogue(criterion: &mut Criterion) {
+/// The codes of the final and preliminary replies, in order.
+fn codes(sent: &[u8]) -> Vec<&str> {
+    std::str::from_utf8(sent)
+        .unwrap()
+        .lines()
+        .filter(|line| line.as_bytes().get(3) == Some(&b' '))
+        .map(|line| &line[..3])
+        .filter(|code| code.bytes().all(|b| b.is_ascii_digit()))
+        .collect()
+}
+
+/// How often a command is repeated where it is looked at alone.
+const REPEATED: usize = 64;
+
+fn dialogue() -> Vec<Path> {
     let settings = Rc::new(Settings {
         hostname: "edge.example.org".to_owned(),
         banner: String::new(),
@@ -262,28 +314,34 @@ fn dialogue(criterion: &mut Criterion) {
         tls: Tls::Off,
     });
     let script = script();
-    let sent = String::from_utf8(play(&settings, script.as_bytes())).unwrap();
-    // The first digits of final and preliminary replies, in order.
-    let codes: Vec<&str> = sent
-        .lines()
-        .filter(|line| line.as_bytes().get(3) == Some(&b' '))
-        .map(|line| &line[..3])
-        .filter(|code| code.bytes().all(|b| b.is_ascii_digit()))
-        .collect();
+    let sent = play(&settings, script.as_bytes());
     let mut expected = vec!["220", "331", "230", "215", "211", "257", "200", "250"];
     for _ in 0..FILES {
         expected.extend(["213", "229", "150", "226"]);
     }
     expected.push("221");
-    assert_eq!(codes, expected, "{sent}");
+    assert_eq!(codes(&sent), expected, "{}", String::from_utf8_lossy(&sent));
 
-    let commands = script.lines().count();
-    let mut group = criterion.benchmark_group("dialogue");
-    group.throughput(Throughput::Elements(commands as u64));
-    group.bench_function("login, 4 RETR, QUIT", |bencher| {
-        bencher.iter(|| black_box(play(&settings, black_box(script.as_bytes()))));
-    });
-    group.finish();
+    let commands = Throughput::Elements(script.lines().count() as u64);
+    let whole = Rc::clone(&settings);
+    let mut paths = vec![Path::new("dialogue", "login, 4 RETR, QUIT", commands, move || {
+        drop(black_box(play(&whole, black_box(script.as_bytes()))));
+    })];
+    for (line, code) in [("NOOP", "200"), ("CWD pub", "250"), ("SIZE file", "213"), ("EPSV", "229")]
+    {
+        let settings = Rc::clone(&settings);
+        let script = format!(
+            "USER anonymous\r\nPASS x@example.org\r\n{}QUIT\r\n",
+            format!("{line}\r\n").repeat(REPEATED)
+        );
+        let sent = play(&settings, script.as_bytes());
+        assert_eq!(codes(&sent).iter().filter(|one| **one == code).count(), REPEATED, "{line}");
+        let name = format!("{REPEATED} {}", line.split(' ').next().unwrap());
+        paths.push(Path::new("dialogue", name, Throughput::Elements(REPEATED as u64), move || {
+            drop(black_box(play(&settings, black_box(script.as_bytes()))));
+        }));
+    }
+    paths
 }
 
 /// Messages of one session.
@@ -344,8 +402,8 @@ fn post(settings: &Rc<smtp_session::Settings>, mut input: &[u8]) -> (Vec<u8>, us
     }
 }
 
-fn mail(criterion: &mut Criterion) {
-    let settings = Rc::new(smtp_session::Settings {
+fn smtp_settings() -> Rc<smtp_session::Settings> {
+    Rc::new(smtp_session::Settings {
         hostname: "edge.example.org".to_owned(),
         banner: String::new(),
         message_bytes_max: 50 << 20,
@@ -358,24 +416,86 @@ fn mail(criterion: &mut Criterion) {
         hops_max: 100,
         errors_max: 20,
         idle_seconds: 300,
-    });
+    })
+}
+
+/// Commands that carry no message, each many times in one session.
+fn dialogue_smtp() -> Vec<Path> {
+    let settings = smtp_settings();
+    let mail = "MAIL FROM:<sam@example.edu> SIZE=4096\r\n";
+    let cases = [
+        ("NOOP", "", "NOOP\r\n".to_owned(), 2),
+        ("MAIL, RSET", "", format!("{mail}RSET\r\n"), 2 + REPEATED),
+        ("RCPT", mail, "RCPT TO:<ann@example.org>\r\n".to_owned(), 3),
+    ];
+    let path = |(name, before, repeated, more): (&str, &str, String, usize)| {
+        let settings = Rc::clone(&settings);
+        let script =
+            format!("EHLO client.example\r\n{before}{}RSET\r\nQUIT\r\n", repeated.repeat(REPEATED));
+        let (sent, messages, _) = post(&settings, script.as_bytes());
+        let done = codes(&sent).iter().filter(|code| **code == "250").count();
+        // Besides the repeated ones: EHLO, the last RSET, and what stands before or comes in pairs.
+        assert_eq!((done, messages), (REPEATED + more, 0), "{}", String::from_utf8_lossy(&sent));
+        let name = format!("{REPEATED} {name}");
+        Path::new("dialogue SMTP", name, Throughput::Elements(REPEATED as u64), move || {
+            drop(black_box(post(&settings, black_box(script.as_bytes()))));
+        })
+    };
+    cases.map(path).into()
+}
+
+fn mail() -> Path {
+    let settings = smtp_settings();
     let script = letters();
     let (sent, messages, octets) = post(&settings, &script);
     assert_eq!((messages, octets), (MESSAGES, MESSAGES * MESSAGE_BYTES));
-    let sent = String::from_utf8(sent).unwrap();
-    let last = sent.lines().filter(|line| line.as_bytes().get(3) == Some(&b' '));
-    let codes: Vec<&str> = last.map(|line| &line[..3]).collect();
     let mut expected = vec!["220", "250"];
     for _ in 0..MESSAGES {
         expected.extend(["250", "250", "354", "250"]);
     }
     expected.push("221");
-    assert_eq!(codes, expected, "{sent}");
+    assert_eq!(codes(&sent), expected, "{}", String::from_utf8_lossy(&sent));
 
-    let mut group = criterion.benchmark_group("mail");
-    group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.bench_function("16 messages of 4 KiB, pipelined", |bencher| {
-        bencher.iter(|| black_box(post(&settings, black_box(&script))));
-    });
-    group.finish();
+    let messages = Throughput::Elements(MESSAGES as u64);
+    Path::new("mail", "16 messages of 4 KiB, pipelined", messages, move || {
+        drop(black_box(post(&settings, black_box(&script))));
+    })
+}
+
+/// A message as the spool keeps it, and back: its header with a checksum over everything.
+fn keep() -> Vec<Path> {
+    const ROOM: u64 = 1 << 20;
+    let segment =
+        SegmentHeader { shard: 0, number: 1, generation: 7, salt: 42, bytes: ROOM, last_id: 3 };
+    let (meta, body) = ([b'm'; 300], [b'x'; MESSAGE_BYTES]);
+    let whole = move |header: &[u8]| [header, &meta, &body].concat();
+    let record = move |position| Record {
+        kind: Kind::Message,
+        id: QueueId(4),
+        position,
+        batch: 4096,
+        meta: &[],
+        body: &[],
+    };
+    let header = move |position| {
+        encode_header(&segment, &Record { meta: &meta, body: &body, ..record(position) })
+    };
+    let octets = whole(&header(4096));
+    let read = Record::parse(&segment, &octets, 4096).unwrap();
+    assert_eq!(
+        (read.kind, read.id, read.meta, read.body),
+        (Kind::Message, QueueId(4), &meta[..], &body[..])
+    );
+    let mut damaged = octets.clone();
+    damaged[400] ^= 1;
+    assert_eq!(Record::parse(&segment, &damaged, 4096), None);
+    let bytes = Throughput::Bytes(octets.len() as u64);
+    vec![
+        Path::new("spool record of 4 KiB", "write", bytes.clone(), move || {
+            black_box(header(black_box(4096)));
+        }),
+        Path::new("spool record of 4 KiB", "read", bytes, move || {
+            black_box(Record::parse(&segment, black_box(&octets), 4096).is_some());
+        }),
+    ]
 }

@@ -3,9 +3,14 @@
 //! Every bench asserts its answer before it measures. What the numbers mean: `benches/README.md`.
 #![allow(clippy::unwrap_used, reason = "a bench may stop at what it does not expect")]
 
-use std::hint::black_box;
+#[path = "common/mod.rs"]
+mod common;
 
-use criterion::{Criterion, Throughput};
+use std::hint::black_box;
+use std::rc::Rc;
+
+use common::Path;
+use criterion::Throughput;
 use memchr::memmem;
 use sluicegate::wire::data::{BareNewlines, Decoder, Found, Kernel};
 
@@ -16,9 +21,7 @@ mod naive;
 const BODY: usize = 64 << 10;
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    decode(&mut criterion);
-    criterion.final_summary();
+    common::main(inputs().into_iter().flat_map(decode).collect());
 }
 
 struct Input {
@@ -122,47 +125,50 @@ fn run(input: &Input, portion: usize, kernel: Kernel, mut keep: impl FnMut(&[u8]
     unreachable!("the body has an end")
 }
 
-fn decode(criterion: &mut Criterion) {
-    let inputs = inputs();
-    for input in &inputs {
-        let normalize = input.bare == BareNewlines::Normalize;
-        let expected = naive::decode(&input.octets, normalize).unwrap();
-        assert_eq!(expected.end, BODY, "{} ends elsewhere", input.name);
-        assert_eq!(expected.longest_line(), longest(input), "{}", input.name);
-        assert_eq!(expected.bare_newline, bare_newline(input), "{}", input.name);
+/// One input, by every kernel this machine has, and by what it is compared with.
+fn decode(input: Input) -> Vec<Path> {
+    let normalize = input.bare == BareNewlines::Normalize;
+    let expected = naive::decode(&input.octets, normalize).unwrap();
+    assert_eq!(expected.end, BODY, "{} ends elsewhere", input.name);
+    assert_eq!(expected.longest_line(), longest(&input), "{}", input.name);
+    assert_eq!(expected.bare_newline, bare_newline(&input), "{}", input.name);
 
-        let mut group = criterion.benchmark_group(format!("{}/{:?}", input.name, input.bare));
-        group.throughput(Throughput::Bytes(BODY as u64));
-        for kernel in Kernel::available() {
-            for portion in [BODY, 4 << 10] {
-                let mut octets = Vec::new();
-                run(input, portion, kernel, |more| octets.extend_from_slice(more));
-                assert!(octets == expected.octets, "{} {kernel:?} {portion}", input.name);
-                if portion < BODY && kernel != Kernel::best() {
-                    continue;
-                }
-                group.bench_function(
-                    format!("{}, {} KiB", kernel.name(), portion >> 10),
-                    |bencher| {
-                        bencher.iter(|| {
-                            run(black_box(input), portion, kernel, |more| {
-                                black_box(more);
-                            })
-                        });
-                    },
-                );
+    let group = format!("{}/{:?}", input.name, input.bare);
+    let input = Rc::new(input);
+    let path = |name: String, hot: bool, run: Box<dyn FnMut()>| {
+        let path = Path::new(&group, name, Throughput::Bytes(BODY as u64), run);
+        Path { hot, ..path }
+    };
+    let mut paths = Vec::new();
+    for kernel in Kernel::available() {
+        for portion in [BODY, 4 << 10] {
+            let mut octets = Vec::new();
+            run(&input, portion, kernel, |more| octets.extend_from_slice(more));
+            assert!(octets == expected.octets, "{} {kernel:?} {portion}", input.name);
+            if portion < BODY && kernel != Kernel::best() {
+                continue;
             }
+            let input = Rc::clone(&input);
+            let measured = move || {
+                let given = run(black_box(&input), portion, kernel, |more| {
+                    black_box(more);
+                });
+                black_box(given);
+            };
+            let name = format!("{}, {} KiB", kernel.name(), portion >> 10);
+            // Valgrind knows AVX2; the portable kernel is what other processors have.
+            paths.push(path(name, portion == BODY, Box::new(measured)));
         }
-        group.bench_function("memmem", |bencher| {
-            // Finds ends and nothing else; not that of an empty body.
-            let finder = memmem::Finder::new(b"\r\n.\r\n");
-            bencher.iter(|| assert_eq!(finder.find(black_box(&input.octets)), Some(BODY - 5)));
-        });
-        group.bench_function("naive", |bencher| {
-            bencher.iter(|| naive::decode(black_box(&input.octets), normalize));
-        });
-        group.finish();
     }
+    // Finds ends and nothing else; not that of an empty body.
+    let (finder, text) = (memmem::Finder::new(b"\r\n.\r\n"), Rc::clone(&input));
+    let measured = move || assert_eq!(finder.find(black_box(&text.octets)), Some(BODY - 5));
+    paths.push(path("memmem".to_owned(), false, Box::new(measured)));
+    let measured = move || {
+        drop(black_box(naive::decode(black_box(&input.octets), normalize)));
+    };
+    paths.push(path("naive".to_owned(), false, Box::new(measured)));
+    paths
 }
 
 fn longest(input: &Input) -> u64 {

@@ -19,6 +19,7 @@ use crate::shard::preflight;
 use crate::store::accounts::Accounts;
 
 mod mail;
+mod tuning;
 
 pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
     let config = load(origin)?;
@@ -43,6 +44,7 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         findings.extend(smtp.listen.iter().map(|address| port("smtp", "[smtp] listen", *address)));
         findings.extend(mail::mail(&config, smtp));
     }
+    findings.extend(tuning::tuning(&config));
     if config.ftp.is_none() && config.smtp.is_none() {
         findings.push(Finding::fail(
             "neither [ftp] nor [smtp]: nothing would be served",

@@ -28,8 +28,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::ring::Keep;
 use super::{Stream, core, now, sleep_until};
 
-/// Connections the kernel holds for us until they are accepted (`net.core.somaxconn` caps it).
-const BACKLOG: i32 = 4096;
+/// Connections the kernel holds for us until they are accepted: as many as `net.core.somaxconn` allows.
+const BACKLOG: i32 = 65_535;
 /// Pause after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A shard keeps a connection unless another has less by more than this part of its own load: up to
