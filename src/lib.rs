@@ -36,4 +36,6 @@ pub mod shard;
 #[path = "sim/mod.rs"]
 pub mod shard;
 #[cfg(feature = "server")]
+pub mod tls;
+#[cfg(feature = "server")]
 pub mod xferlog;

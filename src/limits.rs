@@ -18,6 +18,20 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Longest name of one directory entry, octets (NAME_MAX).
 pub const NAME_BYTES_MAX: usize = 255;
 
+// ---------------------------------------------------------------- TLS
+
+/// Octets a client may send until its handshake is done: a ClientHello with post-quantum shares and a
+/// large ticket has 4 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 32 * 1024;
+/// Time a handshake may take, seconds.
+pub const TLS_HANDSHAKE_SECONDS_MAX: u64 = 30;
+/// Longest file of certificates, and longest file with a private key, octets.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Most certificates of one chain.
+pub const CERTIFICATE_CHAIN_MAX: usize = 16;
+/// Most `[[tls.sni]]` tables.
+pub const SNI_MAX: usize = 10_000;
+
 // ---------------------------------------------------------------- files of the operator
 
 /// Longest configuration file, octets.

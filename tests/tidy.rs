@@ -4,7 +4,8 @@
 //! 2. Only `src/shard/` names glommio, io_uring, nix or libc; only it and `src/wire/scan.rs` hold `unsafe`.
 //! 3. Every file opens with `//!` and says what it is.
 //! 4. Files and functions do not grow past a limit; the few that are longer may only shrink.
-//! 5. Replies stand in one table for each protocol, `src/ftp/reply.rs` and `src/smtp/reply.rs`.
+//! 5. Only `src/tls/` names rustls, aws-lc-rs, rcgen and x509-parser.
+//! 6. Replies stand in one table for each protocol, `src/ftp/reply.rs` and `src/smtp/reply.rs`.
 //!
 //! The sources are read as text with comments and literals blanked out: no compiler is needed and
 //! a finding has a line. Paths beginning with `crate::`, `super::` or `sluicegate::` are understood.
@@ -44,11 +45,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "mail", "problem", "log", "xferlog", "metrics", "shard",
-            "config", "store", "tls",
+            "wire", "ftp", "smtp", "mail", "problem", "owner", "log", "xferlog", "metrics",
+            "shard", "config", "store", "tls",
         ],
     ),
-    ("tls", &["problem"]),
+    // One folder names rustls and what it stands on.
+    ("tls", &["problem", "owner"]),
     ("sim", &["problem", "shard"]),
     ("cli", &["*"]),
     ("main", &["*"]),
@@ -59,6 +61,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 const KERNEL_CRATES: [&str; 4] = ["glommio", "io_uring", "nix", "libc"];
 /// Files outside `src/shard/` that may hold `unsafe`.
 const UNSAFE_ALLOWED: [&str; 1] = ["src/wire/scan.rs"];
+
+/// Crates that only `src/tls/` may name.
+const TLS_CRATES: [&str; 4] = ["rustls", "aws_lc_rs", "rcgen", "x509_parser"];
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -102,6 +107,19 @@ fn only_the_shard_names_the_kernel() {
         for (line, word, next) in source.words() {
             if KERNEL_CRATES.contains(&word) && next.starts_with("::") {
                 faults.push(format!("{}:{line}: {word} is named outside src/shard/", source.name));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn only_tls_names_rustls() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.top() != "tls") {
+        for (line, word, next) in source.words() {
+            if TLS_CRATES.contains(&word) && next.starts_with("::") {
+                faults.push(format!("{}:{line}: {word} is named outside src/tls/", source.name));
             }
         }
     }

@@ -15,10 +15,11 @@ use crate::config::{Anonymous, Config, Ftp, Origin};
 use crate::owner::Owner;
 use crate::problem::{Finding, Level};
 use crate::server::Failure;
-use crate::shard::preflight;
+use crate::shard::{self, preflight};
 use crate::store::accounts::Accounts;
 
 mod mail;
+mod tls;
 mod tuning;
 
 pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
@@ -37,13 +38,21 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
     }
     if let Some(ftp) = &config.ftp {
         findings.extend(ftp.listen.iter().map(|address| port("ftp", "[ftp] listen", *address)));
+        let tls = ftp.listen_tls.iter();
+        findings.extend(tls.map(|address| port("ftps", "[ftp] listen_tls", *address)));
         findings.extend(root(&config, ftp));
         findings.extend(passive(ftp));
     }
     if let Some(smtp) = &config.smtp {
         findings.extend(smtp.listen.iter().map(|address| port("smtp", "[smtp] listen", *address)));
+        let tls = smtp.listen_tls.iter();
+        findings.extend(tls.map(|address| port("smtps", "[smtp] listen_tls", *address)));
+        let users = smtp.listen_submission.iter();
+        let key = "[smtp] listen_submission";
+        findings.extend(users.map(|address| port("submission", key, *address)));
         findings.extend(mail::mail(&config, smtp));
     }
+    findings.extend(tls::tls(&config, shard::wall().0));
     findings.extend(tuning::tuning(&config));
     if config.ftp.is_none() && config.smtp.is_none() {
         findings.push(Finding::fail(

@@ -51,7 +51,7 @@ uploads_readable = true
 unknown_local_part = "accept"
 "#;
 
-pub(super) const SECTIONS: [Section; 5] = [
+pub(super) const SECTIONS: [Section; 6] = [
     section("server", &["What concerns every protocol."], SERVER),
     section("log", &["The log goes to standard error."], LOG),
     section("ftp", &["FTP. Without this section FTP is off."], FTP),
@@ -62,6 +62,14 @@ pub(super) const SECTIONS: [Section; 5] = [
         tables: &[ROUTE],
     },
     section("mail", &["Mailboxes, and who has one."], MAIL),
+    Section {
+        name: "tls",
+        comment: &[
+            "Certificates. Where both files are missing and the paths are these, self-signed ones are made.",
+        ],
+        keys: TLS,
+        tables: &[SNI],
+    },
 ];
 
 const fn section(
@@ -133,6 +141,11 @@ const FTP: &[Key] = &[
         ],
     ),
     key(
+        "listen_tls",
+        "[]",
+        &["The same with TLS from the first octet (implicit FTPS), like [\"0.0.0.0:990\"]."],
+    ),
+    key(
         "root",
         r#""ftp""#,
         &["The tree that is served. A relative one is made, an absolute one must exist."],
@@ -177,6 +190,19 @@ const FTP: &[Key] = &[
         ],
     ),
     key(
+        "tls",
+        r#""optional""#,
+        &["AUTH TLS: \"off\", \"optional\", or \"required\" (no login in clear)."],
+    ),
+    key(
+        "data_tls",
+        r#""resume-or-same-ip""#,
+        &[
+            "Of a session in TLS, whose data connections are taken: \"require\" (those that resume its TLS",
+            "session), \"resume-or-same-ip\" (those, or from its address), \"same-ip\", \"off\" (any).",
+        ],
+    ),
+    key(
         "fxp",
         "false",
         &[
@@ -211,6 +237,23 @@ const SMTP: &[Key] = &[
         &[
             "Addresses mail is taken on. Every IPv4 and IPv6 address: [\"0.0.0.0:25\", \"[::]:25\"].",
         ],
+    ),
+    key(
+        "listen_tls",
+        "[]",
+        &["Submission by users, TLS from the first octet (RFC 8314), like [\"0.0.0.0:465\"]."],
+    ),
+    key(
+        "listen_submission",
+        "[]",
+        &[
+            "Submission by users, with STARTTLS (RFC 6409), like [\"0.0.0.0:587\"]; AUTH is required.",
+        ],
+    ),
+    key(
+        "tls",
+        r#""optional""#,
+        &["STARTTLS: \"off\", \"optional\", or \"required\" (no mail in clear)."],
     ),
     key(
         "domains",
@@ -336,6 +379,33 @@ const MAIL: &[Key] = &[
         &["After this time a delivery is given up, and the sender is told."],
     ),
 ];
+
+const TLS: &[Key] = &[
+    key(
+        "certificate",
+        r#""tls/cert.pem""#,
+        &[
+            "PEM: the server's certificate, then those of its issuers. Read again on SIGHUP and when changed.",
+        ],
+    ),
+    key(
+        "private_key",
+        r#""tls/key.pem""#,
+        &["PEM: its key, not encrypted. Nobody but the server should be able to read it."],
+    ),
+];
+
+const SNI: Table = Table {
+    name: "sni",
+    comment: &[
+        "More certificates, for clients that ask for a name of theirs (a star covers one label); also a",
+        "second one of another kind (RSA beside ECDSA) for the same names.",
+    ],
+    keys: &[
+        ("certificate", r#""tls/example.org.pem""#),
+        ("private_key", r#""tls/example.org.key""#),
+    ],
+};
 
 /// The commented default, as `config default` prints it.
 pub fn default_text() -> String {

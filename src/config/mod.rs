@@ -48,6 +48,8 @@ pub struct Config {
     pub smtp: Option<Smtp>,
     /// `[mail]`; the defaults when the section is absent.
     pub mail: Mail,
+    /// `[tls]`; the defaults when the section is absent.
+    pub tls: Tls,
     /// True for the default that needs no file: it makes a welcome file.
     pub embedded: bool,
 }
@@ -99,6 +101,52 @@ pub enum Anonymous {
     Upload,
 }
 
+/// May a protocol be spoken in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// There is no TLS.
+    Off,
+    /// Who wants TLS gets it.
+    Optional,
+    /// Nothing of worth is done in clear.
+    Required,
+}
+
+/// Which data connections are taken for those of their control connection, when that is TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataTls {
+    /// Those that resume a session that the control connection gave.
+    Require,
+    /// Those, and those that come from the control connection's address.
+    ResumeOrSameIp,
+    /// Those that come from the control connection's address, whatever they resume.
+    SameIp,
+    /// Any.
+    Off,
+}
+
+/// `[tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM: the server's certificate and those that lead to a root.
+    pub certificate: PathBuf,
+    /// PEM: its key.
+    pub private_key: PathBuf,
+    /// Both are where they are by default: they are made when they are missing.
+    pub own: bool,
+    /// `[[tls.sni]]`, in order.
+    pub sni: Vec<Sni>,
+}
+
+/// One `[[tls.sni]]`: a certificate for clients that ask for one of its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sni {
+    /// PEM: the certificate and those that lead to a root.
+    pub certificate: PathBuf,
+    /// PEM: its key.
+    pub private_key: PathBuf,
+}
+
 /// How symbolic links below the root are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symlinks {
@@ -116,6 +164,8 @@ pub enum Symlinks {
 pub struct Ftp {
     /// Control connections are accepted here.
     pub listen: Vec<SocketAddr>,
+    /// The same, TLS from the first octet.
+    pub listen_tls: Vec<SocketAddr>,
     /// The tree that is served.
     pub root: PathBuf,
     /// What anonymous users may do.
@@ -134,6 +184,10 @@ pub struct Ftp {
     pub passive_ports: RangeInclusive<u16>,
     /// Announced by PASV instead of the local address.
     pub passive_address: Option<Ipv4Addr>,
+    /// AUTH TLS.
+    pub tls: Encryption,
+    /// Data connections of a control connection that is TLS.
+    pub data_tls: DataTls,
     /// May data connections go to other hosts than the client.
     pub fxp: bool,
     /// Is an upload on stable storage before 226.
@@ -166,6 +220,12 @@ pub struct Ftp {
 pub struct Smtp {
     /// Connections are accepted here.
     pub listen: Vec<SocketAddr>,
+    /// Submission, TLS from the first octet (RFC 8314 §3.3).
+    pub listen_tls: Vec<SocketAddr>,
+    /// Submission, STARTTLS (RFC 6409).
+    pub listen_submission: Vec<SocketAddr>,
+    /// STARTTLS.
+    pub tls: Encryption,
     /// Domains whose mail is taken, lower case; an empty list is an error.
     pub domains: Vec<String>,
     /// Octets of one message.
@@ -364,6 +424,14 @@ impl Config {
     /// `owner`, or to the owner of `data_dir`.
     pub fn prepare(&self, owner: Option<Owner>) -> Result<(), Problem> {
         prepare::prepare(self, owner)
+    }
+
+    /// Does anything that is configured speak TLS?
+    pub fn speaks_tls(&self) -> bool {
+        let ftp = self.ftp.as_ref().map(|ftp| (ftp.tls, ftp.listen_tls.len()));
+        let smtp = self.smtp.as_ref();
+        let smtp = smtp.map(|it| (it.tls, it.listen_tls.len() + it.listen_submission.len()));
+        [ftp, smtp].iter().flatten().any(|(tls, listen)| *tls != Encryption::Off || *listen > 0)
     }
 
     /// `users.toml`.

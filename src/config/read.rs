@@ -14,13 +14,14 @@ use super::values::{
     announced_address, is_hostname, joined, narrow, non_empty_path, optional, port_range, size,
     socket_address, user_name, virtual_directory,
 };
-use super::{Anonymous, Config, Ftp, Log, Machine, Server, Symlinks, keys};
+use super::{Anonymous, Config, DataTls, Encryption, Ftp, Log, Machine, Server, Symlinks, keys};
 use crate::document::{Document, Value};
 use crate::ftp::convert::CodePage;
 use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
 use crate::problem::Problem;
 
 mod mail;
+mod tls;
 
 use mail::Tree;
 pub(super) use mail::{BARE_NEWLINES, ROUTE_TO, UNKNOWN_LOCAL_PART};
@@ -53,6 +54,7 @@ pub(super) fn parse(
         ftp: given.contains_key("ftp").then(|| open("ftp")),
         smtp: given.contains_key("smtp").then(|| open("smtp")),
         mail: open("mail"),
+        tls: open("tls"),
     };
     let config = sections.read(&mut document, machine, data);
 
@@ -68,6 +70,7 @@ struct Sections<'a> {
     ftp: Option<Section<'a>>,
     smtp: Option<Section<'a>>,
     mail: Section<'a>,
+    tls: Section<'a>,
 }
 
 impl Sections<'_> {
@@ -88,7 +91,8 @@ impl Sections<'_> {
             }
         }
         mail::apart(document, &trees);
-        Config { server, log, ftp, smtp, mail: boxes, embedded: false }
+        let tls = tls::read(&mut self.tls.reader(document), &server.data_dir);
+        Config { server, log, ftp, smtp, mail: boxes, tls, embedded: false }
     }
 }
 
@@ -190,6 +194,7 @@ fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
     let failures = keys.whole("max_login_failures", 1..=255, "failed logins");
     Ftp {
         listen: read_listen(keys, "FTP", 21),
+        listen_tls: read_more(keys, "listen_tls", 990),
         root: read_root(keys, data_dir),
         anonymous: keys.choice("anonymous", &ANONYMOUS, Anonymous::Off),
         upload_dirs: keys.list("upload_dirs", UPLOAD_DIRS, virtual_directory),
@@ -201,6 +206,8 @@ fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
             .parsed("passive_ports", PASSIVE_PORTS, port_range)
             .unwrap_or(1024..=1024),
         passive_address: passive_address.flatten(),
+        tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
+        data_tls: keys.choice("data_tls", &DATA_TLS, DataTls::Require),
         fxp: keys.flag("fxp"),
         durable_uploads: keys.flag("durable_uploads"),
         idle_seconds: keys.seconds("idle_seconds", DAY_SECONDS),
@@ -217,14 +224,9 @@ fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
 }
 
 fn read_listen(keys: &mut Reader<'_, '_>, protocol: &str, port: u16) -> Vec<SocketAddr> {
-    let allowed = format!("ADDRESS:PORT, like \"0.0.0.0:{port}\" or \"[::]:{port}\"");
-    let listen = keys.list("listen", &allowed, socket_address);
+    let listen = addresses(keys, "listen", port);
     let Reader { document, section } = keys;
     let value = section.value("listen");
-    let fixed: Vec<_> = listen.iter().filter(|address| address.port() != 0).collect();
-    if fixed.iter().collect::<BTreeSet<_>>().len() < fixed.len() {
-        document.reject_value("listen", value.span(), "each address at most once");
-    }
     let empty = value.get_ref().as_array().is_some_and(|array| array.is_empty());
     if empty || listen.len() > LISTEN_MAX {
         let section = protocol.to_lowercase();
@@ -232,6 +234,27 @@ fn read_listen(keys: &mut Reader<'_, '_>, protocol: &str, port: u16) -> Vec<Sock
             "1 to {LISTEN_MAX} addresses; without the section [{section}] {protocol} is off"
         );
         document.reject_value("listen", value.span(), allowed);
+    }
+    listen
+}
+
+/// Addresses of a listener that may be absent.
+fn read_more(keys: &mut Reader<'_, '_>, key: &str, port: u16) -> Vec<SocketAddr> {
+    let listen = addresses(keys, key, port);
+    if listen.len() > LISTEN_MAX {
+        let span = keys.section.value(key).span();
+        keys.document.reject_value(key, span, format_args!("at most {LISTEN_MAX} addresses"));
+    }
+    listen
+}
+
+fn addresses(keys: &mut Reader<'_, '_>, key: &str, port: u16) -> Vec<SocketAddr> {
+    let allowed = format!("ADDRESS:PORT, like \"0.0.0.0:{port}\" or \"[::]:{port}\"");
+    let listen = keys.list(key, &allowed, socket_address);
+    let fixed: Vec<_> = listen.iter().filter(|address| address.port() != 0).collect();
+    if fixed.iter().collect::<BTreeSet<_>>().len() < fixed.len() {
+        let span = keys.section.value(key).span();
+        keys.document.reject_value(key, span, "each address at most once");
     }
     listen
 }
@@ -265,6 +288,17 @@ fn read_banner(keys: &mut Reader<'_, '_>) -> String {
 
 pub(super) const ANONYMOUS: [(&str, Anonymous); 3] =
     [("off", Anonymous::Off), ("read", Anonymous::Read), ("upload", Anonymous::Upload)];
+pub(super) const ENCRYPTION: [(&str, Encryption); 3] = [
+    ("off", Encryption::Off),
+    ("optional", Encryption::Optional),
+    ("required", Encryption::Required),
+];
+pub(super) const DATA_TLS: [(&str, DataTls); 4] = [
+    ("require", DataTls::Require),
+    ("resume-or-same-ip", DataTls::ResumeOrSameIp),
+    ("same-ip", DataTls::SameIp),
+    ("off", DataTls::Off),
+];
 pub(super) const SYMLINKS: [(&str, Symlinks); 3] =
     [("in-root", Symlinks::InRoot), ("beneath", Symlinks::Beneath), ("deny", Symlinks::Deny)];
 pub(super) const CODE_PAGES: [(&str, CodePage); 2] =

@@ -6,8 +6,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-use super::read::{ANONYMOUS, BARE_NEWLINES, CODE_PAGES, ROUTE_TO, SYMLINKS, UNKNOWN_LOCAL_PART};
-use super::{Config, Ftp, Log, Mail, Network, Route, Server, Smtp};
+use super::read::{
+    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SYMLINKS,
+    UNKNOWN_LOCAL_PART,
+};
+use super::{Config, Ftp, Log, Mail, Network, Route, Server, Smtp, Sni, Tls};
 use crate::document::quoted;
 
 type Line = (&'static str, String);
@@ -28,6 +31,10 @@ pub(super) fn to_toml(config: &Config) -> String {
         }
     }
     table(&mut text, "[mail]", mail(&config.mail));
+    table(&mut text, "[tls]", tls(&config.tls));
+    for one in &config.tls.sni {
+        table(&mut text, "[[tls.sni]]", sni(one));
+    }
     text
 }
 
@@ -67,6 +74,7 @@ pub(super) fn log(log: &Log) -> Vec<Line> {
 pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
     vec![
         ("listen", array(&ftp.listen)),
+        ("listen_tls", array(&ftp.listen_tls)),
         ("root", path(&ftp.root)),
         ("anonymous", name_of(&ANONYMOUS, ftp.anonymous)),
         ("upload_dirs", array(&ftp.upload_dirs)),
@@ -79,6 +87,8 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
             quoted(&format!("{}-{}", ftp.passive_ports.start(), ftp.passive_ports.end())),
         ),
         ("passive_address", or_empty(ftp.passive_address.as_ref())),
+        ("tls", name_of(&ENCRYPTION, ftp.tls)),
+        ("data_tls", name_of(&DATA_TLS, ftp.data_tls)),
         ("fxp", ftp.fxp.to_string()),
         ("durable_uploads", ftp.durable_uploads.to_string()),
         ("idle_seconds", ftp.idle_seconds.to_string()),
@@ -97,6 +107,9 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
 pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
     vec![
         ("listen", array(&smtp.listen)),
+        ("listen_tls", array(&smtp.listen_tls)),
+        ("listen_submission", array(&smtp.listen_submission)),
+        ("tls", name_of(&ENCRYPTION, smtp.tls)),
         ("domains", array(&smtp.domains)),
         ("max_message_bytes", smtp.max_message_bytes.to_string()),
         ("max_recipients", smtp.max_recipients.to_string()),
@@ -136,6 +149,14 @@ pub(super) fn mail(mail: &Mail) -> Vec<Line> {
         ("retry_seconds_max", mail.retry_seconds_max.to_string()),
         ("give_up_seconds", mail.give_up_seconds.to_string()),
     ]
+}
+
+pub(super) fn tls(tls: &Tls) -> Vec<Line> {
+    vec![("certificate", path(&tls.certificate)), ("private_key", path(&tls.private_key))]
+}
+
+fn sni(sni: &Sni) -> Vec<Line> {
+    vec![("certificate", path(&sni.certificate)), ("private_key", path(&sni.private_key))]
 }
 
 impl Display for Network {

@@ -54,6 +54,9 @@ fn the_default_text_is_the_defaults() {
         config.ftp.unwrap(),
         Ftp {
             listen: vec!["127.0.0.1:2121".parse().unwrap()],
+            listen_tls: vec![],
+            tls: Encryption::Optional,
+            data_tls: DataTls::ResumeOrSameIp,
             root: "/home/op/sluicegate-data/ftp".into(),
             anonymous: Anonymous::Read,
             upload_dirs: vec!["/incoming".into()],
@@ -86,6 +89,9 @@ fn the_default_text_is_the_defaults_of_mail() {
         config.smtp.unwrap(),
         Smtp {
             listen: vec!["127.0.0.1:2525".parse().unwrap()],
+            listen_tls: vec![],
+            listen_submission: vec![],
+            tls: Encryption::Optional,
             domains: vec!["localhost".into()],
             max_message_bytes: 52_428_800,
             max_recipients: 1000,
@@ -123,6 +129,46 @@ fn the_default_text_is_the_defaults_of_mail() {
     };
     assert_eq!(config.mail, mail);
     assert_eq!(good("").mail, mail, "without the section too");
+}
+
+#[test]
+fn the_default_text_is_the_defaults_of_tls() {
+    let tls = Tls {
+        certificate: "/home/op/sluicegate-data/tls/cert.pem".into(),
+        private_key: "/home/op/sluicegate-data/tls/key.pem".into(),
+        own: true,
+        sni: vec![],
+    };
+    assert_eq!(good(&default_text()).tls, tls);
+    assert_eq!(good("").tls, tls, "without the section too");
+    assert!(!good("[tls]\ncertificate = \"other.pem\"\n").tls.own, "a file that somebody named");
+    let full = good(FULL).tls;
+    let pair = |name: &str| [format!("/certs/{name}.pem"), format!("/certs/{name}.key")];
+    assert_eq!([full.certificate, full.private_key], pair("one").map(PathBuf::from));
+    let two = full.sni.into_iter().map(|one| [one.certificate, one.private_key]);
+    assert_eq!(two.collect::<Vec<_>>(), [pair("two").map(PathBuf::from)]);
+}
+
+#[test]
+fn tls_is_spoken_where_anything_speaks_it() {
+    assert!(!good("").speaks_tls());
+    assert!(good("[ftp]\n").speaks_tls());
+    assert!(!good("[ftp]\ntls = \"off\"\n[smtp]\ntls = \"off\"\n").speaks_tls());
+    assert!(good("[ftp]\ntls = \"off\"\n[smtp]\ntls = \"required\"\n").speaks_tls());
+    assert!(good("[smtp]\ntls = \"off\"\nlisten_submission = [\"127.0.0.1:0\"]\n").speaks_tls());
+}
+
+#[test]
+fn tables_of_certificates_have_two_keys() {
+    assert_eq!(
+        bad("[[tls.sni]]\ncertificate = \"a.pem\"\nprivate_kay = \"a.key\"\n[tls]\n"),
+        [
+            "s.toml:1:1: [[tls.sni]] without private_key (add private_key = …)",
+            r#"s.toml:3:1: unknown key of [[tls.sni]] "private_kay" (did you mean "private_key"?)"#,
+        ]
+    );
+    assert_eq!(bad("[tls]\nsni = 3\n").len(), 1);
+    assert_eq!(bad("[ftp]\nlisten_tls = [\"127.0.0.1:21\", \"127.0.0.1:21\"]\n").len(), 1);
 }
 
 #[test]
@@ -178,6 +224,9 @@ format = "json"
 xferlog = "log/xfer\"log"
 [ftp]
 listen = ["0.0.0.0:21", "[::]:21"]
+listen_tls = ["[::]:990"]
+tls = "required"
+data_tls = "require"
 root = "/srv/ftp"
 anonymous = "off"
 upload_dirs = ["/a//b/", "/"]
@@ -201,6 +250,9 @@ listing_entries = 9
 ebcdic = "cp037"
 [smtp]
 listen = ["0.0.0.0:25", "[::]:25"]
+listen_tls = ["[::]:465"]
+listen_submission = ["[::]:587"]
+tls = "off"
 domains = ["Example.org", "xn--bcher-kva.example", "[192.0.2.1]", "[IPv6:2001:DB8::1]"]
 max_message_bytes = 1024
 max_recipients = 100
@@ -240,6 +292,12 @@ mailbox_bytes_max = 1
 retry_seconds = 2
 retry_seconds_max = 3
 give_up_seconds = 4
+[tls]
+certificate = "/certs/one.pem"
+private_key = "/certs/one.key"
+[[tls.sni]]
+certificate = "/certs/two.pem"
+private_key = "/certs/two.key"
 "#;
 
 #[test]
@@ -252,6 +310,7 @@ fn every_key_is_read() {
         (render::ftp(full.ftp.as_ref().unwrap()), render::ftp(default.ftp.as_ref().unwrap())),
         (render::smtp(full.smtp.as_ref().unwrap()), render::smtp(default.smtp.as_ref().unwrap())),
         (render::mail(&full.mail), render::mail(&default.mail)),
+        (render::tls(&full.tls), render::tls(&default.tls)),
     ];
     for ((full, default), section) in pairs.iter().zip(&keys::SECTIONS) {
         let names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
@@ -280,16 +339,16 @@ fn every_key_refuses_a_wrong_type() {
 #[test]
 fn unknown_names_come_with_the_nearest() {
     assert_eq!(
-        bad("[fpt]\n[ftp]\nlisten_tls = []\nidle_secconds = 3\nxyzzy = 1\n[tls]\n"),
+        bad("[fpt]\n[ftp]\nlisten_tsl = []\nidle_secconds = 3\nxyzzy = 1\n[xyz]\n"),
         [
             r#"s.toml:1:2: unknown section "fpt" (did you mean "ftp"?)"#,
-            r#"s.toml:3:1: unknown key of [ftp] "listen_tls" (did you mean "listen"?)"#,
+            r#"s.toml:3:1: unknown key of [ftp] "listen_tsl" (did you mean "listen_tls"?)"#,
             r#"s.toml:4:1: unknown key of [ftp] "idle_secconds" (did you mean "idle_seconds"?)"#,
-            "s.toml:5:1: unknown key of [ftp] \"xyzzy\" (known: listen, root, anonymous, upload_dirs, anonymous_overwrite, \
-         uploads_readable, symlinks, banner, passive_ports, passive_address, fxp, durable_uploads, idle_seconds, \
+            "s.toml:5:1: unknown key of [ftp] \"xyzzy\" (known: listen, listen_tls, root, anonymous, upload_dirs, anonymous_overwrite, \
+         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, fxp, durable_uploads, idle_seconds, \
          login_seconds, stall_seconds, max_login_failures, accept_seconds, min_rate_bytes, max_upload_bytes, \
          listing_depth, listing_entries, ebcdic)",
-            r#"s.toml:6:2: unknown section "tls" (known: server, log, ftp, smtp, mail)"#,
+            r#"s.toml:6:2: unknown section "xyz" (known: server, log, ftp, smtp, mail, tls)"#,
         ]
     );
 }
@@ -347,7 +406,7 @@ fn keys_that_must_agree() {
 fn values_of_mail_that_are_wrong() {
     let found = bad(concat!(
         "[smtp]\ndomains = []\nspool_segment_bytes = 1048577\nbanner = \"a\\nb\"\n",
-        "listen_tsl = []\nlisten_submission = []\nrouet = 1\n",
+        "listen_tsl = []\nlisten_submision = []\nrouet = 1\n",
         "[mail]\nretry_seconds = 60\nretry_seconds_max = 59\nextension_separator = \"@\"\ncatch_all = \"a b\"\n",
     ));
     assert_eq!(
@@ -356,8 +415,8 @@ fn values_of_mail_that_are_wrong() {
             "s.toml:2:11: domains = []: not allowed (allowed: one domain at least, whose mail is taken)",
             "s.toml:3:23: spool_segment_bytes = 1048577: not allowed (allowed: a multiple of 4096)",
             r#"s.toml:4:10: banner = "a\nb": not allowed (allowed: at most 200 characters of US-ASCII, on one line)"#,
-            r#"s.toml:5:1: unknown key of [smtp] "listen_tsl" (did you mean "listen"?)"#,
-            r#"s.toml:6:1: unknown key of [smtp] "listen_submission" (did you mean "listen"?)"#,
+            r#"s.toml:5:1: unknown key of [smtp] "listen_tsl" (did you mean "listen_tls"?)"#,
+            r#"s.toml:6:1: unknown key of [smtp] "listen_submision" (did you mean "listen_submission"?)"#,
             r#"s.toml:7:1: unknown key of [smtp] "rouet" (did you mean "route"?)"#,
             "s.toml:10:21: retry_seconds_max = 59: not allowed (allowed: retry_seconds (60) or more)",
             r#"s.toml:11:23: extension_separator = "@": not allowed (allowed: one of + - _ = # ~ % . ! or "" for none)"#,

@@ -11,7 +11,7 @@
 //! Promises: counters never go back; names begin with `sluicegate_`, units are seconds and bytes.
 //! Not here: when something is counted (`server`).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,7 @@ mod endpoint;
 pub mod mail;
 mod mail_text;
 mod text;
+pub mod tls;
 
 pub use endpoint::Endpoint;
 
@@ -126,6 +127,8 @@ pub struct Counters {
     pub listing_misses: Count,
     /// What mail counts.
     pub mail: mail::Mail,
+    /// Handshakes.
+    pub tls: tls::Tls,
     opened: [Count; 2],
     closed: [Count; 2],
     refused: [Count; 5],
@@ -173,6 +176,8 @@ pub struct Metrics {
     started: Instant,
     started_at: SystemTime,
     reload_ok: AtomicBool,
+    /// Seconds since the epoch; 0 without a certificate.
+    certificate_expiry: AtomicI64,
     dropped: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
 }
 
@@ -184,6 +189,7 @@ impl Metrics {
             started: Instant::now(),
             started_at: SystemTime::now(),
             reload_ok: AtomicBool::new(true),
+            certificate_expiry: AtomicI64::new(0),
             dropped: Mutex::new(Vec::new()),
         })
     }
@@ -214,6 +220,15 @@ impl Metrics {
     /// How the last reload went.
     pub fn set_reload(&self, ok: bool) {
         self.reload_ok.store(ok, Ordering::Relaxed);
+    }
+
+    /// When the first of the certificates in force expires, seconds since the epoch.
+    pub fn set_certificate_expiry(&self, seconds: i64) {
+        self.certificate_expiry.store(seconds, Ordering::Relaxed);
+    }
+
+    fn certificate_expiry(&self) -> Option<i64> {
+        Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|seconds| *seconds != 0)
     }
 
     /// Shows a counter of dropped log lines; `log` is "log" or "xferlog". One per name.
@@ -296,6 +311,24 @@ mod tests {
             "sluicegate_transfers_total{verb=\"retr\",result=\"ok\"} 0\n",
             "sluicegate_connections_refused_total{reason=\"resources\"} 1\n",
             "sluicegate_config_last_reload_successful 1\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn handshakes_have_a_version_and_failures_a_reason() {
+        let metrics = Metrics::new(1);
+        assert!(!metrics.render().contains("tls_certificate_expiry"), "without a certificate");
+        metrics.shard(0).tls.done("TLSv1.3", true);
+        metrics.shard(0).tls.failed(tls::Failed::Injected);
+        metrics.set_certificate_expiry(4_733_510_400);
+        let text = metrics.render();
+        for line in [
+            "sluicegate_tls_handshakes_total{version=\"TLSv1.3\",resumed=\"yes\"} 1\n",
+            "sluicegate_tls_handshakes_total{version=\"TLSv1.2\",resumed=\"no\"} 0\n",
+            "sluicegate_tls_handshakes_failed_total{reason=\"injected\"} 1\n",
+            "sluicegate_tls_certificate_expiry_seconds 4733510400\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }

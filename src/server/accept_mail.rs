@@ -7,18 +7,19 @@
 use std::rc::Rc;
 
 use super::ingress::Ingress;
+use super::link::Link;
 use crate::log::Printable;
 use crate::mail::route::Verdict;
 use crate::mail::stored::Message;
 use crate::metrics::mail::{Reason, Received as How};
-use crate::shard::{self, Stream};
+use crate::shard;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::step::{Answer, Ask, Fault};
 use crate::smtp::trace;
 use crate::store::spool::{Draft, QueueId, Trouble};
 
 /// Answers a question of the dialogue, without waiting.
-pub(super) fn answer(ingress: &Ingress, stream: &Stream, ask: Ask) -> Answer {
+pub(super) fn answer(ingress: &Ingress, stream: &Link, ask: Ask) -> Answer {
     let rules = ingress.rules();
     let answer = match ask {
         Ask::Mail { declared, .. } => match ingress.spool.room(declared.unwrap_or(0)) {

@@ -7,16 +7,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::admit::Permit;
+use super::link::Link;
 use super::notice::Phase;
 use super::shared::Local;
 use crate::metrics::{Protocol, Refusal};
-use crate::shard::{self, Stream};
+use crate::shard;
 
 /// How long last replies may take to be read.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Says why there is no session; that takes the place of the greeting (RFC 959 §5.4: 120, 220 or 421;
 /// RFC 5321 §4.2: 421 whenever the service closes the channel).
-pub(super) async fn refuse(local: Rc<Local>, stream: Stream, why: Refusal, last: Vec<u8>) {
+pub(super) async fn refuse(local: Rc<Local>, stream: Link, why: Refusal, last: Vec<u8>) {
     tracing::debug!(peer = %stream.peer(), ?why, "connection refused");
     local.counters().refused(why);
     farewell(&stream, last).await;
@@ -55,11 +56,11 @@ impl Drop for Place {
 
 /// Sends what is left and closes so that it arrives: a close with octets unread would reset the
 /// connection and take the last reply with it.
-pub(super) async fn farewell(stream: &Stream, last: Vec<u8>) {
+pub(super) async fn farewell(stream: &Link, last: Vec<u8>) {
     let ended = shard::within(shard::now().after(FAREWELL), async {
         stream.posted().await?;
-        if !last.is_empty() {
-            stream.post(last);
+        if !last.is_empty() || stream.is_secure() {
+            stream.post_last(last);
             stream.posted().await?;
         }
         stream.finish().await

@@ -21,10 +21,12 @@ use std::time::Duration;
 use super::ask;
 use super::door::{self, Place, farewell};
 use super::input::Input;
+use super::link::{self, Link};
 use super::login::{self, Login};
 use super::notice::Phase;
 use super::poll::poll_once;
 use super::shared::{Context, View};
+use super::sockets::Service;
 use super::transfer::{self, Change, Ground, Running, Who};
 use crate::ftp::reply;
 use crate::ftp::session::{Session, Timer};
@@ -32,6 +34,7 @@ use crate::ftp::step::{Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret
 use crate::metrics::{Ending, Protocol, Refusal, Verb};
 use crate::shard::{self, Instant, Passive, Received, Stream};
 use crate::store::files::Tree;
+use crate::tls::Use;
 use crate::wire::outbox::Outbox;
 
 /// Bits cleared in the mode of what a client makes while it sets none itself.
@@ -43,12 +46,18 @@ const ROUNDS: u32 = 64;
 ///
 /// The state is made before the future, which borrows it: an `async fn` would keep a second copy of
 /// everything it moves, in every idle session.
-pub(super) fn session(context: Rc<Context>, stream: Stream) -> impl Future<Output = ()> {
-    let mut begun = Control::begin(context, stream);
+pub(super) fn session(
+    context: Rc<Context>,
+    stream: Stream,
+    service: Service,
+) -> impl Future<Output = ()> {
+    let mut begun = Control::begin(context, stream, service);
     async move {
         match &mut begun {
             Ok(control) => {
-                control.serve().await;
+                if !service.is_tls() || control.begin_secure().await {
+                    control.serve().await;
+                }
                 control.end();
             }
             Err(refusal) => refusal.await,
@@ -61,7 +70,7 @@ struct Control {
     /// Held as long as the session lasts.
     _place: Place,
     view: Rc<View>,
-    stream: Stream,
+    stream: Link,
     dialogue: Session,
     out: Outbox,
     input: Input,
@@ -101,6 +110,7 @@ impl Control {
     fn begin(
         context: Rc<Context>,
         stream: Stream,
+        service: Service,
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let view = context.view();
         let (local, peer) = (stream.local(), stream.peer());
@@ -111,7 +121,9 @@ impl Control {
                 let busy = if why == Refusal::Draining { reply::DRAINING } else { reply::BUSY };
                 busy.send(&mut out);
                 let local = Rc::clone(&context.local);
-                return Err(Box::pin(door::refuse(local, stream, why, out.take())));
+                // Who expects TLS understands no other words, and a handshake is not for the unwanted.
+                let last = if service.is_tls() { Vec::new() } else { out.take() };
+                return Err(Box::pin(door::refuse(local, Link::new(stream), why, last)));
             }
         };
         tracing::debug!(%peer, "session begins");
@@ -122,7 +134,7 @@ impl Control {
             context,
             _place: place,
             view,
-            stream,
+            stream: Link::new(stream),
             dialogue,
             out,
             input: Input::Empty,
@@ -151,6 +163,12 @@ impl Control {
         if self.guest.is_some() {
             self.context().counters().sessions_ended.increment();
         }
+    }
+
+    /// The handshake of an implicit TLS connection; the greeting waits for it.
+    async fn begin_secure(&self) -> bool {
+        let begun = link::begin(&self.context.local, &self.stream, Use::Ftp);
+        Box::pin(begun).await.is_some()
     }
 
     async fn serve(&mut self) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::deliver::tend;
 use super::ingress::Ingress;
 use super::shared::{Context, Local, Shared};
-use super::sockets::SMTP;
+use super::sockets::Service;
 use super::{drain_watch, ftp, reload, smtp};
 use crate::problem::Problem;
 use crate::shard::{self, Ready, Root};
@@ -35,15 +35,18 @@ pub(super) async fn live(shared: Arc<Shared>, ready: Ready) {
         shard::spawn("desk", tend(shared, deliveries));
     }
     let ingress = mail.clone();
-    shard::accept(move |stream, service| match (&files, &ingress) {
-        (_, Some(ingress)) if service == SMTP => {
-            shard::spawn("smtp session", smtp::session(Rc::clone(ingress), stream));
-        }
-        (Some(context), _) if service != SMTP => {
-            shard::spawn("session", ftp::session(Rc::clone(context), stream));
-        }
+    shard::accept(move |stream, number| {
         // Sockets are bound for what is configured only.
-        _ => {}
+        let Some(service) = Service::from_number(number) else { return };
+        match (service, &files, &ingress) {
+            (Service::Ftp | Service::Ftps, Some(context), _) => {
+                shard::spawn("session", ftp::session(Rc::clone(context), stream, service));
+            }
+            (Service::Smtp | Service::Smtps | Service::Submission, _, Some(ingress)) => {
+                shard::spawn("smtp session", smtp::session(Rc::clone(ingress), stream, service));
+            }
+            _ => {}
+        }
     });
     ready.done();
     drain_watch(local).await;

@@ -21,9 +21,11 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::certificates::Certificates;
 use super::life::live;
 use super::reload::{keep_what_needs_restart, links};
 use super::routing::Routing;
+use super::sockets::Service;
 use super::{Phase, Shared, manage, sockets};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
@@ -71,6 +73,7 @@ pub fn serve(
     let xferlog = config.log.xferlog.as_deref().map(Xferlog::open).transpose().map_err(usage)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| Failure::Running(format!("signals: {error}")))?;
+    let (tls, certificates) = Certificates::begin(&config).map_err(usages)?;
     drop_privileges(&config)?;
     begin_logs(xferlog.as_ref())?;
 
@@ -81,7 +84,7 @@ pub fn serve(
     let connections_fit = config.server.max_connections;
     let mut routing = Routing::default();
     let router = routing.load(&config, &accounts).map_err(usages)?;
-    let mut shared = Shared::new(config, accounts, start_number());
+    let mut shared = Shared::new(config, accounts, tls, start_number());
     if let Some(router) = router {
         shared.replace_router(router);
     }
@@ -94,11 +97,13 @@ pub fn serve(
         metrics: Arc::clone(&shared.metrics),
         shared: Arc::new(shared),
         routing,
+        certificates,
         connections_fit,
         reload: Box::new(reload),
         stopping: None,
     };
     watch_logs(&supervisor.shared, &supervisor.metrics);
+    supervisor.certificates.show(&supervisor.shared);
     let shards = start(cpus, listeners, &supervisor.shared)?;
     let metrics_address = endpoint.as_ref().map(Endpoint::address);
     if let Some(endpoint) = endpoint {
@@ -237,21 +242,23 @@ fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result
 fn announce(addresses: &[(u8, SocketAddr)], metrics: Option<SocketAddr>, embedded: bool) {
     let mut text = String::new();
     for (service, address) in addresses {
-        text.push_str(&format!("listening {} {address}\n", sockets::name(*service)));
+        let name = Service::from_number(*service).map_or("unknown", Service::name);
+        text.push_str(&format!("listening {name} {address}\n"));
     }
     if let Some(address) = metrics {
         text.push_str(&format!("listening metrics {address}\n"));
     }
     text.push_str("ready\n");
-    let first = |wanted: u8| {
-        addresses.iter().find(|(service, _)| embedded && *service == wanted).map(|(_, at)| at)
+    let first = |wanted: Service| {
+        let at = addresses.iter().find(|(service, _)| embedded && *service == wanted.number());
+        at.map(|(_, at)| at)
     };
-    if let Some(address) = first(sockets::FTP) {
+    if let Some(address) = first(Service::Ftp) {
         text.push_str(&format!(
             "try:  curl ftp://{address}/pub/\n      curl -O ftp://{address}/pub/welcome.txt\n      curl -T FILE ftp://{address}/incoming/\n"
         ));
     }
-    if let Some(address) = first(sockets::SMTP) {
+    if let Some(address) = first(Service::Smtp) {
         text.push_str(&format!(
             "      curl --crlf smtp://{address} --mail-from me@localhost --mail-rcpt you@localhost -T FILE\n"
         ));
@@ -274,6 +281,7 @@ struct Supervisor {
     users_file: PathBuf,
     accounts_seen: Fingerprint,
     routing: Routing,
+    certificates: Certificates,
     reload: Box<Reload>,
     stopping: Option<Instant>,
 }
@@ -313,6 +321,7 @@ impl Supervisor {
                 )));
             }
             self.look_at_accounts();
+            self.certificates.look(&self.shared);
             watchdog();
         }
     }
@@ -378,6 +387,7 @@ impl Supervisor {
             }
         }
         self.load_accounts();
+        self.certificates.load(&self.shared);
     }
 
     fn look_at_accounts(&mut self) {

@@ -29,6 +29,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::shard::{self, Root};
 use crate::store::accounts::Accounts;
 use crate::store::files::{Policy, Tree, Writes};
+use crate::tls::Keeper;
 use crate::xferlog::Xferlog;
 
 /// Passwords one shard checks at a time.
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// Number of this start of the process; part of the names of temporaries.
     pub(super) start: u64,
+    /// What TLS is offered.
+    pub(super) tls: Keeper,
     /// Where each shard finds what the admin socket asks it.
     pub(super) desks: Vec<Desk>,
     xferlog: Option<Xferlog>,
@@ -65,7 +68,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Made before the first shard starts.
-    pub(super) fn new(config: Config, accounts: Accounts, start: u64) -> Self {
+    pub(super) fn new(config: Config, accounts: Accounts, tls: Keeper, start: u64) -> Self {
         Self {
             metrics: Metrics::new(config.server.shards),
             desks: (0..config.server.shards).map(|_| Desk::default()).collect(),
@@ -75,6 +78,7 @@ impl Shared {
             router: ArcSwapOption::empty(),
             admission: Arc::default(),
             failures: Failures::default(),
+            tls,
             start,
             phase: AtomicU8::new(0),
             generation: AtomicU64::new(0),

@@ -22,8 +22,10 @@ use super::accept_mail;
 use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
+use super::link::{self, Link};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
+use super::sockets::Service;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
@@ -31,6 +33,7 @@ use crate::smtp::reply;
 use crate::smtp::session::Session;
 use crate::smtp::step::{Fault, Next, Timer};
 use crate::store::spool::{Draft, Trouble};
+use crate::tls::Use;
 use crate::wire::outbox::Outbox;
 
 /// Rounds of one session before others of the shard may run.
@@ -47,11 +50,19 @@ const STALL: Duration = Duration::from_secs(60);
 ///
 /// The state is made before the future, which borrows it: an `async fn` would keep a second copy of
 /// everything it moves, in every idle session.
-pub(super) fn session(ingress: Rc<Ingress>, stream: Stream) -> impl Future<Output = ()> {
-    let mut begun = Reception::begin(ingress, stream);
+pub(super) fn session(
+    ingress: Rc<Ingress>,
+    stream: Stream,
+    service: Service,
+) -> impl Future<Output = ()> {
+    let mut begun = Reception::begin(ingress, stream, service);
     async move {
         match &mut begun {
-            Ok(reception) => reception.serve().await,
+            Ok(reception) => {
+                if !service.is_tls() || reception.begin_secure().await {
+                    reception.serve().await;
+                }
+            }
             Err(refusal) => refusal.await,
         }
     }
@@ -63,7 +74,7 @@ struct Reception {
     _place: Place,
     /// As they were when the session began; who gets mail is looked up in those in force.
     rules: Rc<Rules>,
-    stream: Stream,
+    stream: Link,
     dialogue: Session,
     out: Outbox,
     message: Message,
@@ -111,6 +122,7 @@ impl Reception {
     fn begin(
         ingress: Rc<Ingress>,
         stream: Stream,
+        service: Service,
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let rules = ingress.rules();
         let (local, peer) = (stream.local(), stream.peer());
@@ -127,14 +139,16 @@ impl Reception {
                 };
                 busy.fill(&[rules.settings.hostname.as_bytes()], &mut out);
                 let local = Rc::clone(&ingress.local);
-                return Err(Box::pin(door::refuse(local, stream, why, out.take())));
+                // Who expects TLS understands no other words, and a handshake is not for the unwanted.
+                let last = if service.is_tls() { Vec::new() } else { out.take() };
+                return Err(Box::pin(door::refuse(local, Link::new(stream), why, last)));
             }
         };
         tracing::debug!(%peer, "session begins");
         let mut dialogue = Session::new(Rc::clone(&rules.settings), local, peer, &mut out);
         // RFC 5321 §4.3.1: the client waits for the greeting. Who does not is a program that does not
         // listen, or another protocol.
-        if rules.smtp.drop_early_talkers && stream.unread() > 0 {
+        if rules.smtp.drop_early_talkers && !service.is_tls() && stream.unread() > 0 {
             out = Outbox::default();
             dialogue.early(&mut out);
             ingress.local.counters().mail.refused(Reason::Early);
@@ -143,7 +157,7 @@ impl Reception {
             ingress,
             _place: place,
             rules,
-            stream,
+            stream: Link::new(stream),
             dialogue,
             out,
             message: Message::default(),
@@ -152,6 +166,12 @@ impl Reception {
             phase: Phase::Running,
             rounds: 0,
         })
+    }
+
+    /// The handshake of an implicit TLS connection; the greeting waits for it.
+    async fn begin_secure(&self) -> bool {
+        let begun = link::begin(&self.ingress.local, &self.stream, Use::Smtp);
+        Box::pin(begun).await.is_some()
     }
 
     async fn serve(&mut self) {
@@ -271,9 +291,13 @@ impl Reception {
     /// The last reply after QUIT: nothing comes any more that could make the close a reset, so the kernel
     /// sends what is left.
     async fn adieu(&mut self) {
-        if self.flush().await {
-            drop(shard::within(shard::now().after(STALL), self.stream.posted()).await);
-        }
+        let Self { stream, out, .. } = self;
+        let said = async {
+            stream.posted().await?;
+            stream.post_last(out.take());
+            stream.posted().await
+        };
+        drop(shard::within(shard::now().after(STALL), said).await);
     }
 
     fn open(&mut self, declared: Option<u64>) {

@@ -10,14 +10,61 @@ use super::run::Failure;
 use crate::config::Config;
 use crate::shard::Listeners;
 
-/// Number of the service on an FTP control socket.
-pub(super) const FTP: u8 = 0;
-/// Number of the service on an SMTP socket.
-pub(super) const SMTP: u8 = 1;
+/// What is spoken on a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// FTP; TLS when the client asks for it.
+    Ftp,
+    /// FTP with TLS from the first octet.
+    Ftps,
+    /// Mail from anywhere.
+    Smtp,
+    /// Mail of users, with TLS from the first octet.
+    Smtps,
+    /// Mail of users.
+    Submission,
+}
 
-/// What a service is called in lines for people, in the configuration, and by `FileDescriptorName=`.
-pub(super) fn name(service: u8) -> &'static str {
-    if service == SMTP { "smtp" } else { "ftp" }
+impl Service {
+    /// In the order their numbers have on the shards, and in which they are announced.
+    const ALL: [Self; 5] = [Self::Ftp, Self::Ftps, Self::Smtp, Self::Smtps, Self::Submission];
+
+    /// Its number, which goes with every connection.
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The service with this number.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// What it is called in lines for people and by `FileDescriptorName=`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ftp => "ftp",
+            Self::Ftps => "ftps",
+            Self::Smtp => "smtp",
+            Self::Smtps => "smtps",
+            Self::Submission => "submission",
+        }
+    }
+
+    /// Where the configuration names its addresses.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Ftp => "[ftp] listen",
+            Self::Ftps => "[ftp] listen_tls",
+            Self::Smtp => "[smtp] listen",
+            Self::Smtps => "[smtp] listen_tls",
+            Self::Submission => "[smtp] listen_submission",
+        }
+    }
+
+    /// Does it begin with a handshake?
+    pub(super) fn is_tls(self) -> bool {
+        matches!(self, Self::Ftps | Self::Smtps)
+    }
 }
 
 /// Sockets inherited from systemd, or bound here.
@@ -27,62 +74,72 @@ pub(super) fn bind(config: &Config, shards: usize) -> Result<Listeners, Failure>
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() == 0 {
-        return Listeners::bind(&wanted, shards).map_err(|refused| cannot_bind(&wanted, &refused));
+        let numbered: Vec<_> = wanted.iter().map(|(one, at)| (one.number(), *at)).collect();
+        return Listeners::bind(&numbered, shards)
+            .map_err(|refused| cannot_bind(&wanted, &refused));
     }
     let names: Vec<&str> = names.split(':').collect();
     let mut sockets = Vec::new();
     for index in 0..inherited.len() {
         let Ok(Some(socket)) = inherited.take_tcp_listener(index) else { continue };
         let service = service_of(&socket, names.get(index).copied().unwrap_or_default(), &wanted)?;
-        sockets.push((service, socket.into()));
+        sockets.push((service.number(), socket.into()));
     }
     Listeners::inherit(sockets, shards)
         .map_err(|error| Failure::Running(format!("inherited sockets: {error}")))
 }
 
-fn wanted(config: &Config) -> Vec<(u8, SocketAddr)> {
-    let ftp = config.ftp.iter().flat_map(|ftp| &ftp.listen).map(|address| (FTP, *address));
-    let smtp = config.smtp.iter().flat_map(|smtp| &smtp.listen).map(|address| (SMTP, *address));
-    ftp.chain(smtp).collect()
+fn wanted(config: &Config) -> Vec<(Service, SocketAddr)> {
+    let ftp = config.ftp.as_ref();
+    let smtp = config.smtp.as_ref();
+    let of = |service: Service| match service {
+        Service::Ftp => ftp.map(|ftp| &ftp.listen),
+        Service::Ftps => ftp.map(|ftp| &ftp.listen_tls),
+        Service::Smtp => smtp.map(|smtp| &smtp.listen),
+        Service::Smtps => smtp.map(|smtp| &smtp.listen_tls),
+        Service::Submission => smtp.map(|smtp| &smtp.listen_submission),
+    };
+    let each = Service::ALL.into_iter();
+    each.flat_map(|one| of(one).into_iter().flatten().map(move |at| (one, *at))).collect()
 }
 
-/// A name says it; else the port, as the configuration has it; else there is but one protocol.
+/// A name says it; else the port, as the configuration has it; else there is but one service.
 fn service_of(
     socket: &TcpListener,
     name: &str,
-    wanted: &[(u8, SocketAddr)],
-) -> Result<u8, Failure> {
+    wanted: &[(Service, SocketAddr)],
+) -> Result<Service, Failure> {
     let address = socket
         .local_addr()
         .map_err(|error| Failure::Running(format!("inherited sockets: {error}")))?;
-    let served = |service: u8| wanted.iter().any(|(other, _)| *other == service);
-    match name {
-        "ftp" | "smtp" => {
-            let service = if name == "smtp" { SMTP } else { FTP };
-            if served(service) {
-                return Ok(service);
-            }
-            return Err(Failure::Usage(format!(
-                "inherited socket {address}: named {name}, but there is no [{name}] with `listen` (add it, or remove the socket)"
-            )));
+    let served = |service: &Service| wanted.iter().any(|(other, _)| other == service);
+    if let Some(service) = Service::ALL.into_iter().find(|service| service.name() == name) {
+        if served(&service) {
+            return Ok(service);
         }
-        _ => {}
+        let key = service.key();
+        return Err(Failure::Usage(format!(
+            "inherited socket {address}: named {name}, but there is no {key} (add it, or remove the socket)"
+        )));
     }
-    let at_port = |service: u8| {
-        wanted.iter().any(|(other, wanted)| *other == service && wanted.port() == address.port())
+    let at_port = |service: &Service| {
+        wanted.iter().any(|(other, at)| other == service && at.port() == address.port())
     };
-    match (served(FTP), served(SMTP)) {
-        (true, true) if at_port(FTP) != at_port(SMTP) => Ok(if at_port(SMTP) { SMTP } else { FTP }),
-        (true, false) => Ok(FTP),
-        (false, true) => Ok(SMTP),
-        (true, true) | (false, false) => Err(Failure::Usage(format!(
-            "inherited socket {address}: no `listen` says what is spoken there (FileDescriptorName=ftp or smtp)"
-        ))),
+    let all: Vec<Service> = Service::ALL.into_iter().filter(served).collect();
+    let here: Vec<Service> = all.iter().copied().filter(at_port).collect();
+    match (all.as_slice(), here.as_slice()) {
+        ([only], _) | (_, [only]) => Ok(*only),
+        _ => {
+            let names = Service::ALL.map(Service::name).join(", ");
+            Err(Failure::Usage(format!(
+                "inherited socket {address}: no `listen` says what is spoken there (FileDescriptorName= one of {names})"
+            )))
+        }
     }
 }
 
 fn cannot_bind(
-    wanted: &[(u8, SocketAddr)],
+    wanted: &[(Service, SocketAddr)],
     (address, error): &(SocketAddr, std::io::Error),
 ) -> Failure {
     #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
@@ -92,13 +149,14 @@ fn cannot_bind(
         ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
         _ => "see bind(2)",
     };
-    let section =
-        wanted.iter().rfind(|(_, one)| one == address).map_or("ftp", |(service, _)| name(*service));
-    Failure::Running(format!("[{section}] listen: {address}: {error} ({remedy})"))
+    let of = wanted.iter().rfind(|(_, one)| one == address);
+    let key = of.map_or(Service::Ftp, |(service, _)| *service).key();
+    Failure::Running(format!("{key}: {address}: {error} ({remedy})"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Service::{Ftp, Ftps, Smtp};
     use super::*;
 
     #[test]
@@ -107,15 +165,26 @@ mod tests {
         let here = socket.local_addr().unwrap();
         let mut elsewhere = here;
         elsewhere.set_port(here.port() ^ 1);
-        let both = [(FTP, elsewhere), (SMTP, here)];
-        assert_eq!(service_of(&socket, "", &both), Ok(SMTP));
-        assert_eq!(service_of(&socket, "sluicegate.socket", &both), Ok(SMTP));
-        assert_eq!(service_of(&socket, "ftp", &both), Ok(FTP));
-        assert_eq!(service_of(&socket, "unknown", &[(FTP, elsewhere)]), Ok(FTP));
-        assert_eq!(service_of(&socket, "", &[(SMTP, elsewhere)]), Ok(SMTP));
-        assert!(service_of(&socket, "", &[(FTP, here), (SMTP, here)]).is_err());
-        assert!(service_of(&socket, "", &[(FTP, elsewhere), (SMTP, elsewhere)]).is_err());
-        assert!(service_of(&socket, "smtp", &[(FTP, here)]).is_err());
+        let both = [(Ftp, elsewhere), (Smtp, here)];
+        assert_eq!(service_of(&socket, "", &both), Ok(Smtp));
+        assert_eq!(service_of(&socket, "sluicegate.socket", &both), Ok(Smtp));
+        assert_eq!(service_of(&socket, "ftp", &both), Ok(Ftp));
+        assert_eq!(service_of(&socket, "unknown", &[(Ftp, elsewhere)]), Ok(Ftp));
+        assert_eq!(service_of(&socket, "", &[(Smtp, elsewhere)]), Ok(Smtp));
+        assert_eq!(service_of(&socket, "ftps", &[(Ftp, here), (Ftps, elsewhere)]), Ok(Ftps));
+        assert_eq!(service_of(&socket, "", &[(Ftp, elsewhere), (Ftps, here)]), Ok(Ftps));
+        assert!(service_of(&socket, "", &[(Ftp, here), (Smtp, here)]).is_err());
+        assert!(service_of(&socket, "", &[(Ftp, elsewhere), (Smtp, elsewhere)]).is_err());
+        assert!(service_of(&socket, "smtp", &[(Ftp, here)]).is_err());
+        assert!(service_of(&socket, "ftps", &[(Ftp, here)]).is_err());
         assert!(service_of(&socket, "", &[]).is_err());
+    }
+
+    #[test]
+    fn numbers_lead_back() {
+        for service in Service::ALL {
+            assert_eq!(Service::from_number(service.number()), Some(service));
+        }
+        assert_eq!(Service::from_number(5), None);
     }
 }

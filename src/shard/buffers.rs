@@ -130,12 +130,11 @@ impl Provided {
         self.publish();
     }
 
-    fn slice(&self, id: u16, len: usize) -> &[u8] {
+    /// Where a buffer begins that the kernel filled and will not touch before `give_back`, which happens
+    /// when the one `Received` of this id is dropped; and how many octets it has.
+    fn filled(&self, id: u16, len: usize) -> (*mut u8, usize) {
         let len = len.min(PROVIDED_BYTES);
-        let start = self.memory.at(usize::from(id) * PROVIDED_BYTES, len);
-        // SAFETY: the range lies in the mapping; the kernel filled it and will not touch it before
-        // `give_back`, which happens when the one `Received` of this id is dropped.
-        unsafe { std::slice::from_raw_parts(start, len) }
+        (self.memory.at(usize::from(id) * PROVIDED_BYTES, len), len)
     }
 }
 
@@ -145,7 +144,7 @@ pub struct Received(Octets);
 
 enum Octets {
     /// Of a provided buffer, never unmapped.
-    Provided { id: u16, len: usize, start: *const u8 },
+    Provided { id: u16, len: usize, start: *mut u8 },
     /// Of their own memory, while no provided buffer was free.
     Own { octets: Vec<u8>, len: usize },
     /// Of a block, which goes back to the pool.
@@ -195,8 +194,8 @@ impl Received {
     }
 
     pub(super) fn buffer(provided: &Provided, id: u16, len: usize) -> Self {
-        let octets = provided.slice(id, len);
-        Self(Octets::Provided { id, len: octets.len(), start: octets.as_ptr() })
+        let (start, len) = provided.filled(id, len);
+        Self(Octets::Provided { id, len, start })
     }
 }
 
@@ -205,14 +204,36 @@ impl Deref for Received {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            // SAFETY: `start` and `len` come from a slice of a provided buffer (never unmapped) that
-            // the kernel leaves alone until `drop` gives it back.
+            // SAFETY: `start` and `len` are those of a provided buffer (`filled`; never unmapped) that the
+            // kernel leaves alone until `drop` gives it back.
             Octets::Provided { len, start, .. } => unsafe {
                 std::slice::from_raw_parts(*start, *len)
             },
             Octets::Own { octets, len } => &octets[..*len],
             Octets::Block { block, len } => &block.0[..*len],
         }
+    }
+}
+
+impl DerefMut for Received {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            // SAFETY: as for `deref`; there is one `Received` for a buffer, and `&mut self` makes this the
+            // only reference.
+            Octets::Provided { len, start, .. } => unsafe {
+                std::slice::from_raw_parts_mut(*start, *len)
+            },
+            Octets::Own { octets, len } => &mut octets[..*len],
+            Octets::Block { block, len } => &mut block.0[..*len],
+        }
+    }
+}
+
+impl From<Vec<u8>> for Received {
+    /// Octets that were made of what was received.
+    fn from(octets: Vec<u8>) -> Self {
+        let len = octets.len();
+        Self::own(octets, len)
     }
 }
 

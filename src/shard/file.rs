@@ -345,6 +345,14 @@ impl File {
         block_back(op).await
     }
 
+    /// Reads what is in memory at `offset` into `room`, without waiting; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it is not in memory, or the file system cannot tell; EIO.
+    pub fn read_ready(&self, room: &mut [u8], offset: u64) -> io::Result<usize> {
+        super::sys::read_now(self.fd.as_fd(), room, offset)
+    }
+
     /// Starts writing `block[..len]` at `offset` at once (not when first polled) and completes when
     /// all of it is written. Short writes are continued.
     pub fn write_at(

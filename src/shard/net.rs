@@ -228,6 +228,45 @@ impl Stream {
         self.octets(libc::FIONREAD)
     }
 
+    /// Octets that came and were not received yet, those included that the kernel put into a buffer already;
+    /// those are lost. For a connection that must be silent now: 0, or it is of no use any more.
+    ///
+    /// # Errors
+    /// As for [`Stream::receive`].
+    pub async fn silent(&self) -> io::Result<usize> {
+        let mut octets = 0;
+        while self.receiving_alone.borrow().is_some() || self.receiving.borrow().is_some() {
+            if self.receiving_alone.borrow().is_some() {
+                // It may wait for ever: looked at once.
+                let mut alone = std::pin::pin!(self.received_alone());
+                let done = poll_fn(|context| Poll::Ready(alone.as_mut().poll(context))).await;
+                let Poll::Ready(alone) = done else { break };
+                octets += alone?.len();
+            } else if let Some(received) = self.received_before().await? {
+                octets += received.len();
+            }
+        }
+        Ok(octets + self.unread())
+    }
+
+    /// What is there now, into `room`; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing (see [`Stream::readable`]); what the kernel says of the connection.
+    pub fn receive_ready(&self, room: &mut [u8]) -> io::Result<usize> {
+        use nix::sys::socket::{MsgFlags, recv};
+        Ok(recv(self.fd.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)?)
+    }
+
+    /// Sends as much of `octets` as there is room for now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none (see [`Stream::writable`]); what the kernel says of the connection.
+    pub fn send_ready(&self, octets: &[u8]) -> io::Result<usize> {
+        use nix::sys::socket::{MsgFlags, send};
+        Ok(send(self.fd.as_raw_fd(), octets, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
+    }
+
     /// Starts one receive into memory of its own. The multishot operation has ended.
     fn receive_alone(&self) {
         let mut octets = vec![0; PROVIDED_BYTES];
@@ -388,7 +427,11 @@ impl Stream {
         Ok(sent)
     }
 
-    async fn writable(&self) -> io::Result<()> {
+    /// Waits for room to send. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the kernel says of the operation; a broken connection is "writable".
+    pub async fn writable(&self) -> io::Result<()> {
         self.ready(libc::POLLOUT).await
     }
 

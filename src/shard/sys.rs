@@ -72,6 +72,20 @@ pub(super) fn readable_now(fd: BorrowedFd<'_>, offset: u64) -> bool {
     count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
 }
 
+/// Reads what is in the page cache at `offset` into `room`. `WouldBlock` when it is not, or when the file
+/// system does not know.
+pub(super) fn read_now(fd: BorrowedFd<'_>, room: &mut [u8], offset: u64) -> io::Result<usize> {
+    let vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: one vector over `room`, which lives and is not otherwise used across the call.
+    let count =
+        unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
+    usize::try_from(count).map_err(|_| match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => io::ErrorKind::WouldBlock.into(),
+        error => error,
+    })
+}
+
 /// Large blocks are given back to the kernel when they are freed. Left alone, glibc learns from the
 /// first 19 MiB block of a password check to keep such blocks in the heaps of every worker thread:
 /// sixty logins then leave a gigabyte behind.

@@ -145,6 +145,16 @@ impl File {
         .await
     }
 
+    /// Reads what is in memory, without waiting: by chance it is.
+    pub fn read_ready(&self, room: &mut [u8], offset: u64) -> io::Result<usize> {
+        if world().rng.percent(20) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let bytes = self.read_now(offset, room.len())?;
+        room[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
     /// Starts writing `block[..len]` at `offset` at once and completes when all of it is written.
     pub fn write_at(
         &self,

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{Deref, RangeInclusive};
+use std::ops::{Deref, DerefMut, RangeInclusive};
 use std::rc::Rc;
 
 use super::buffers::{BLOCK_BYTES, Block};
@@ -62,6 +62,31 @@ impl Stream {
     /// Octets that came and were not received yet.
     pub fn unread(&self) -> usize {
         self.end.unread()
+    }
+
+    /// Octets that came and were not received yet.
+    pub async fn silent(&self) -> io::Result<usize> {
+        Ok(self.end.unread())
+    }
+
+    /// What is there now, into `room`; 0 at the end of the stream.
+    pub fn receive_ready(&self, room: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.end.read_now(room.len())?;
+        room[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    /// Sends as much as there is room for now.
+    pub fn send_ready(&self, octets: &[u8]) -> io::Result<usize> {
+        let room = self.end.room_now()?;
+        let count = world().cut(room.min(octets.len()));
+        self.end.put(&octets[..count]);
+        Ok(count)
+    }
+
+    /// Waits for room to send.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.end.room().await.map(drop)
     }
 
     /// Starts sending all of `bytes` and returns at once. One post at a time.
@@ -162,6 +187,18 @@ impl Deref for Received {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl DerefMut for Received {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl From<Vec<u8>> for Received {
+    fn from(octets: Vec<u8>) -> Self {
+        Self(octets)
     }
 }
 

@@ -185,6 +185,35 @@ impl End {
         Ok(bytes)
     }
 
+    /// What is there now, at most `max`; none at end of stream.
+    pub(super) fn read_now(&self, max: usize) -> io::Result<Vec<u8>> {
+        let pipe = self.incoming();
+        let waiting = pipe.delivered.borrow().len();
+        if waiting == 0 {
+            return match (self.link.reset.get(), pipe.fin_delivered.get()) {
+                (true, _) => Err(io::ErrorKind::ConnectionReset.into()),
+                (false, true) => Ok(Vec::new()),
+                (false, false) => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        }
+        let taken = world().cut(waiting.min(max));
+        let bytes = pipe.delivered.borrow_mut().drain(..taken).collect();
+        pipe.changed.notify();
+        Ok(bytes)
+    }
+
+    /// How many octets may be written now.
+    pub(super) fn room_now(&self) -> io::Result<usize> {
+        let pipe = self.outgoing();
+        if self.link.reset.get() || pipe.fin.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        match self.link.window.saturating_sub(pipe.sending.borrow().len()) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            room => Ok(room),
+        }
+    }
+
     /// Waits until octets may be written, and says how many.
     pub(super) async fn room(&self) -> io::Result<usize> {
         let pipe = self.outgoing();

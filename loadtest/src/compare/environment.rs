@@ -2,11 +2,9 @@
 //!
 //! Promises: reads `/proc` only; what cannot be read is called unknown.
 
-use std::fs;
-
 use serde::Serialize;
 
-use super::processes::field;
+use crate::machine;
 
 /// The machine and the moment.
 #[derive(Clone, Debug, Serialize)]
@@ -27,26 +25,23 @@ impl Environment {
     /// Reads what does not depend on the comparison.
     pub fn read() -> Self {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-        let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name"));
-        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
-            kernel: read("/proc/sys/kernel/osrelease"),
-            cpu: model.map_or_else(unknown, |text| text.trim_matches([' ', '\t', ':']).to_owned()),
+            kernel: machine::line("/proc/sys/kernel/osrelease"),
+            cpu: machine::processor(),
             cpus,
-            memory_mib: field(&memory, "MemTotal:") / 1024,
+            memory_mib: machine::memory_mib(),
             congestion: "cubic, for every server and the generator",
-            former_congestion: unknown(),
+            former_congestion: "unknown".into(),
             file_system: "journalled ext4 (noatime) in a loop-mounted image, one for all servers",
-            load_before: load(),
-            load_after: unknown(),
+            load_before: machine::load_average(),
+            load_after: "unknown".into(),
             command: command(),
         }
     }
 
     /// Reads what is known only afterwards.
     pub fn finish(&mut self) {
-        self.load_after = load();
+        self.load_after = machine::load_average();
     }
 
     /// Names and values for a person.
@@ -64,20 +59,6 @@ impl Environment {
             ("load averages", format!("{} before, {} after", self.load_before, self.load_after)),
         ]
     }
-}
-
-fn unknown() -> String {
-    "unknown".into()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path).map_or_else(|_| unknown(), |text| text.trim().to_owned())
-}
-
-/// Load averages of 1, 5 and 15 minutes.
-fn load() -> String {
-    let text = read("/proc/loadavg");
-    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The command as one would type it.

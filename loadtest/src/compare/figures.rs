@@ -91,7 +91,7 @@ impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
             Self::None => f.write_str("–"),
-            Self::Below(bound) if bound < 0.2 => write!(f, "≤ {bound} (1/{:.0})", 1.0 / bound),
+            Self::Below(bound) if bound < 0.4 => write!(f, "≤ 1/{:.0}", 1.0 / bound),
             Self::Below(bound) => write!(f, "≤ {bound}"),
             Self::Above(bound) => write!(f, "≥ {bound}"),
             Self::AboveOr(bound, what) => write!(f, "≥ {bound}, or what the {what} does"),

@@ -15,7 +15,10 @@ use super::super::values::{
     recipient_pattern, reply_text,
 };
 use super::super::{At, Mail, Network, Route, RouteTo, Smtp, UnknownLocalPart};
-use super::{DAY_SECONDS, RATE_BYTES_MAX, Reader, Section, keys, read_listen};
+use super::{
+    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, keys, read_listen,
+    read_more,
+};
 use crate::document::{Document, Value};
 use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
 use crate::wire::data::BareNewlines;
@@ -49,6 +52,9 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
     let banner = format!("at most {SMTP_BANNER_BYTES_MAX} characters of US-ASCII, on one line");
     Smtp {
         listen: read_listen(keys, "SMTP", 25),
+        listen_tls: read_more(keys, "listen_tls", 465),
+        listen_submission: read_more(keys, "listen_submission", 587),
+        tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
         domains: domains(keys),
         max_message_bytes: keys.whole(
             "max_message_bytes",

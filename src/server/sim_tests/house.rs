@@ -8,15 +8,17 @@ use std::time::Duration;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 
 use super::client::Client;
-use crate::config::{Anonymous, Config, Ftp, Log, Server, Symlinks};
+use crate::config::{Anonymous, Config, DataTls, Encryption, Ftp, Log, Server, Symlinks};
 use crate::ftp::convert::CodePage;
 use crate::server::ftp::session;
 use crate::server::shared::{Context, Local, Shared};
+use crate::server::sockets::Service;
 use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
 use crate::shard::{self, Links, Root, Sim};
 use crate::store::accounts::{Access, Accounts, Hash, User};
 use crate::store::files::{is_temporary, sweep};
+use crate::tls::testing;
 
 /// Where the tree lies on the simulated disk.
 pub(super) const ROOT: &str = "/srv/ftp";
@@ -39,7 +41,7 @@ pub(super) struct House {
 impl House {
     /// Starts on the current simulated shard; `start` is the number of this start.
     pub(super) fn open(start: u64) -> Self {
-        let shared = Shared::new(config(), accounts(), start);
+        let shared = Shared::new(config(), accounts(), testing::keeper().0, start);
         let root = Root::open(ROOT.as_ref(), Links::InRoot).unwrap();
         Self { context: Context::new(&Local::new(Arc::new(shared)), root).unwrap() }
     }
@@ -47,8 +49,15 @@ impl House {
     /// A control connection, without having read the greeting.
     pub(super) fn connect(&self) -> Client {
         let (socket, stream) = ClientSocket::pair(21);
-        shard::spawn("session", session(Rc::clone(&self.context), stream));
+        shard::spawn("session", session(Rc::clone(&self.context), stream, Service::Ftp));
         Client::new(socket)
+    }
+
+    /// A connection to the listener that speaks TLS from the first octet.
+    pub(super) fn connect_tls(&self) -> ClientSocket {
+        let (socket, stream) = ClientSocket::pair(990);
+        shard::spawn("session", session(Rc::clone(&self.context), stream, Service::Ftps));
+        socket
     }
 
     /// What the server is: for what goes beyond a session.
@@ -136,6 +145,9 @@ pub(super) fn config() -> Config {
         log: Log { level: "off".into(), json: false, xferlog: None },
         ftp: Some(Ftp {
             listen: Vec::new(),
+            listen_tls: Vec::new(),
+            tls: Encryption::Optional,
+            data_tls: DataTls::ResumeOrSameIp,
             root: PathBuf::from(ROOT),
             anonymous: Anonymous::Upload,
             upload_dirs: vec!["/".into()],
@@ -159,15 +171,16 @@ pub(super) fn config() -> Config {
             ebcdic: CodePage::default(),
         }),
         smtp: None,
-        mail: mail_defaults(),
+        mail: defaults().mail,
+        tls: defaults().tls,
         embedded: false,
     }
 }
 
-/// `[mail]` as it is without a section.
-fn mail_defaults() -> crate::config::Mail {
+/// What is so without a section.
+fn defaults() -> Config {
     let machine =
         crate::config::Machine { hostname: "sim".into(), cores: 1, directory: PathBuf::from("/") };
     let nothing = Config::parse(std::path::Path::new("(none)"), "", &machine, None);
-    nothing.unwrap_or_else(|problems| panic!("{problems:?}")).mail
+    nothing.unwrap_or_else(|problems| panic!("{problems:?}"))
 }

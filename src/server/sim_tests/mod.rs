@@ -23,6 +23,8 @@ mod meanwhile;
 mod post;
 mod races;
 mod random;
+mod secure;
+mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

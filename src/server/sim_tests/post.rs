@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use super::client::{Client, Reply};
 use super::house;
-use crate::config::{Config, Mail, Smtp, UnknownLocalPart};
+use crate::config::{Config, Encryption, Mail, Smtp, UnknownLocalPart};
 use crate::server::ingress::Ingress;
 use crate::server::routing::Routing;
 use crate::server::shared::{Local, Shared};
 use crate::server::smtp::session;
+use crate::server::sockets::Service;
 use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
 use crate::shard::{self, Sim};
 use crate::store::accounts::{Access, Accounts, User};
+use crate::tls::testing;
 use crate::wire::data::BareNewlines;
 
 /// Where accepted mail lies on the simulated disk.
@@ -45,7 +47,7 @@ impl Post {
     pub(super) async fn open() -> Self {
         let (config, accounts) = (config(), accounts());
         let router = Routing::default().load(&config, &accounts).unwrap();
-        let shared = Shared::new(config.clone(), accounts, 1);
+        let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1);
         shared.replace_router(router.unwrap());
         let local = Local::new(Arc::new(shared));
         let ingress = Ingress::open(&local, &config).await.unwrap().unwrap();
@@ -55,8 +57,15 @@ impl Post {
     /// A connection, without having read the greeting.
     pub(super) fn connect(&self) -> Client {
         let (socket, stream) = ClientSocket::pair(25);
-        shard::spawn("smtp session", session(Rc::clone(&self.ingress), stream));
+        shard::spawn("smtp session", session(Rc::clone(&self.ingress), stream, Service::Smtp));
         Client::new(socket)
+    }
+
+    /// A connection to the listener that speaks TLS from the first octet.
+    pub(super) fn connect_tls(&self) -> ClientSocket {
+        let (socket, stream) = ClientSocket::pair(465);
+        shard::spawn("smtp session", session(Rc::clone(&self.ingress), stream, Service::Smtps));
+        socket
     }
 
     /// A client that said EHLO.
@@ -161,6 +170,9 @@ fn accounts() -> Accounts {
 pub(super) fn config() -> Config {
     let smtp = Smtp {
         listen: Vec::new(),
+        listen_tls: Vec::new(),
+        listen_submission: Vec::new(),
+        tls: Encryption::Optional,
         domains: vec!["sim.example".into()],
         max_message_bytes: 10 << 20,
         max_recipients: 100,

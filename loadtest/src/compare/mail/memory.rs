@@ -39,7 +39,7 @@ impl Row for Idle {
         let count = match bench.server {
             Server::Sluicegate => bench.idle,
             Server::Postfix => bench.idle.min(PROCESSES_MAX),
-            Server::Opensmtpd | Server::OpensmtpdUnsynced => bench.idle.min(PEER_MAX),
+            Server::Opensmtpd | Server::OpensmtpdSynced => bench.idle.min(PEER_MAX),
         };
         let running = Running::start(bench)?;
         let each = idle::per_session(&running, count)?;

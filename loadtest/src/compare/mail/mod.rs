@@ -1,7 +1,7 @@
 //! compare::mail – sluicegate, Postfix and OpenSMTPD as they take mail.
 //!
-//! The generator is Postfix's own `smtp-source`, for all. All have a message on stable storage before
-//! their 250; what they do with it afterwards is measured until it is done.
+//! The generator is Postfix's own `smtp-source`, for all. sluicegate and Postfix have a message on stable
+//! storage before their 250; what they do with it afterwards is measured until it is done.
 //!
 //! Reading order: `rows` (the work; `sending` and `memory` hold the rows themselves), `servers` (who),
 //! `config` (their configurations), `bulk` and `idle` (the generators for memory).
@@ -128,8 +128,9 @@ const NOTES: [&str; 3] = [
      the row of new connections; no pipelining.",
     "CPU is that of the server's control group until everything accepted is settled; kernel threads \
      (loop device, journal) are counted for nobody.",
-    "OpenSMTPD 6.8.0 calls no fsync before its 250. To be compared at all, its queue folder is marked \
-     for synchronous updates (chattr +S); the server opensmtpd-unsynced (only by name) is without. It \
-     cannot discard mail, so its deliveries are paused: what it accepted stays in its queue, and \
-     delivering is not in its figures.",
+    "OpenSMTPD 6.8.0 calls no fsync before its 250, so what it is compared in is not durable; the server \
+     opensmtpd-synced (only by name) has its queue folder marked for synchronous updates (chattr +S), which \
+     makes every write wait. It cannot discard mail, so its deliveries are paused: what it accepted stays \
+     in its queue, and delivering is not in its figures. It listens with a backlog of 5, so that 100 \
+     clients that come at once wait for their connections.",
 ];

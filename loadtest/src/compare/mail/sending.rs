@@ -147,14 +147,8 @@ impl Row for Sending {
 
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let running = Running::start(bench)?;
-        // Twice: the first also starts processes and makes files.
-        let few = ((self.warm as f64 * (bench.seconds / WARM_FOR_SECONDS).min(1.0)) as u64)
-            .max(u64::from(self.sessions) * 2);
-        self.send(bench, &running, few)?;
-        let warm = self.send(bench, &running, few)?;
+        let messages = self.warm_up(bench, &running)?;
         running.settle()?;
-        let wanted = few as f64 / warm.as_secs_f64() * bench.seconds;
-        let messages = (wanted as u64).clamp(few, MESSAGES_MAX);
         let before = running.meter.read()?;
         let took = self.send(bench, &running, messages)?.as_secs_f64();
         let memory = processes::pss_kib() as f64 / 1024.0;
@@ -181,6 +175,20 @@ impl Row for Sending {
 }
 
 impl Sending {
+    /// Warms up; how many messages take as long as asked for. A slow server is warm sooner.
+    fn warm_up(&self, bench: &Bench<'_>, running: &Running) -> Result<u64, String> {
+        let least = u64::from(self.sessions) * 2;
+        let full = (self.warm as f64 * (bench.seconds / WARM_FOR_SECONDS).min(1.0)) as u64;
+        let mut messages = least;
+        // The first also starts processes and makes files.
+        for most in [full, full, MESSAGES_MAX] {
+            let took = self.send(bench, running, messages)?.as_secs_f64();
+            let wanted = messages as f64 / took * bench.seconds;
+            messages = (wanted as u64).clamp(least, most.max(least));
+        }
+        Ok(messages)
+    }
+
     fn send(
         &self,
         bench: &Bench<'_>,

@@ -1,6 +1,6 @@
 //! compare::mail::servers – which servers take part, where their programs are, from start to end.
 //!
-//! All take mail for one domain and are durable before 250. Nothing of an installed server is touched:
+//! All take mail for one domain; what is durable at 250 is said by each. Nothing of an installed server is touched:
 //! configuration, queue and data are in the work folder.
 //!
 //! Not here: configurations (`config`), the work (`rows`).
@@ -33,15 +33,15 @@ pub const REMEDY: &str = "(loadtest/unpack-mail-peers DIR and --peers DIR)";
 pub enum Server {
     Sluicegate,
     Postfix,
-    /// With its queue on synchronous storage.
-    Opensmtpd,
     /// As its package is, without durability.
-    OpensmtpdUnsynced,
+    Opensmtpd,
+    /// With its queue on synchronous storage.
+    OpensmtpdSynced,
 }
 
 /// All of them, in the order of the report.
 pub const ALL: [Server; 4] =
-    [Server::Sluicegate, Server::Postfix, Server::Opensmtpd, Server::OpensmtpdUnsynced];
+    [Server::Sluicegate, Server::Postfix, Server::Opensmtpd, Server::OpensmtpdSynced];
 
 impl Server {
     /// As written in the report.
@@ -49,8 +49,8 @@ impl Server {
         match self {
             Self::Sluicegate => "sluicegate",
             Self::Postfix => "Postfix",
-            Self::Opensmtpd => "OpenSMTPD",
-            Self::OpensmtpdUnsynced => "OpenSMTPD, not durable",
+            Self::Opensmtpd => "OpenSMTPD (not durable)",
+            Self::OpensmtpdSynced => "OpenSMTPD, chattr +S",
         }
     }
 
@@ -60,13 +60,13 @@ impl Server {
             Self::Sluicegate => "sluicegate",
             Self::Postfix => "postfix",
             Self::Opensmtpd => "opensmtpd",
-            Self::OpensmtpdUnsynced => "opensmtpd-unsynced",
+            Self::OpensmtpdSynced => "opensmtpd-synced",
         }
     }
 
     /// Whether it takes part unasked.
     pub fn by_default(self) -> bool {
-        self != Self::OpensmtpdUnsynced
+        self != Self::OpensmtpdSynced
     }
 
     /// What is on stable storage at 250.
@@ -76,11 +76,10 @@ impl Server {
                 "durable before 250: group commit, O_DIRECT and RWF_DSYNC; discarded after it"
             }
             Self::Postfix => "durable before 250: fsync of the queue file; discarded after it",
-            Self::Opensmtpd => {
-                "durable before 250 by its file system only (chattr +S on its queue; it calls no \
-                 fsync); not delivered"
+            Self::Opensmtpd => "NOT durable before 250: it calls no fsync; kept in its queue",
+            Self::OpensmtpdSynced => {
+                "durable before 250 by its file system (chattr +S on its queue); kept in its queue"
             }
-            Self::OpensmtpdUnsynced => "NOT durable before 250 (it calls no fsync); not delivered",
         }
     }
 
@@ -89,7 +88,7 @@ impl Server {
         match self {
             Self::Sluicegate => &[],
             Self::Postfix => &["postfix"],
-            Self::Opensmtpd | Self::OpensmtpdUnsynced => &["opensmtpd", "opensmtpq"],
+            Self::Opensmtpd | Self::OpensmtpdSynced => &["opensmtpd", "opensmtpq"],
         }
     }
 
@@ -123,7 +122,7 @@ impl Programs {
         let program = match server {
             Server::Sluicegate => return self.sluicegate.clone(),
             Server::Postfix => self.libraries().join("sbin/master"),
-            Server::Opensmtpd | Server::OpensmtpdUnsynced => self.root.join("usr/sbin/smtpd"),
+            Server::Opensmtpd | Server::OpensmtpdSynced => self.root.join("usr/sbin/smtpd"),
         };
         program.is_file().then_some(program)
     }
@@ -162,7 +161,7 @@ impl Programs {
                 command.args(["-d", "-h", "mail_version"]);
                 command
             }
-            Server::Opensmtpd | Server::OpensmtpdUnsynced => {
+            Server::Opensmtpd | Server::OpensmtpdSynced => {
                 let mut command = self.command(program);
                 command.arg("-h");
                 command
@@ -201,8 +200,8 @@ impl Running {
         let (mut command, config) = match server {
             Server::Sluicegate => config::sluicegate(bench.programs, &folder)?,
             Server::Postfix => config::postfix(bench.programs, &folder, port)?,
-            Server::Opensmtpd => config::opensmtpd(bench.programs, &folder, port, true)?,
-            Server::OpensmtpdUnsynced => config::opensmtpd(bench.programs, &folder, port, false)?,
+            Server::Opensmtpd => config::opensmtpd(bench.programs, &folder, port, false)?,
+            Server::OpensmtpdSynced => config::opensmtpd(bench.programs, &folder, port, true)?,
         };
         let meter = Meter::new();
         let said = folder.join("said");
@@ -250,7 +249,7 @@ impl Running {
     pub fn settle(&self) -> Result<(), String> {
         match self.server {
             Server::Sluicegate => std::thread::sleep(NOTES),
-            Server::Opensmtpd | Server::OpensmtpdUnsynced => std::thread::sleep(REST),
+            Server::Opensmtpd | Server::OpensmtpdSynced => std::thread::sleep(REST),
             Server::Postfix => {
                 let queues = ["maildrop", "incoming", "active", "deferred"]
                     .map(|name| self.folder.join("queue").join(name));

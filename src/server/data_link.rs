@@ -1,0 +1,430 @@
+//! server::data_link – a data connection, in clear or in TLS; nothing changes for who moves octets on it.
+//!
+//! ```text
+//!   in clear   sendfile, receives into blocks: as the shard does them
+//!   in TLS     file ─▶ seal ─▶ socket      socket ─▶ open ─▶ block
+//! ```
+//! Promises: a transfer that waits for its client holds no block, and at most [`PORTION`] sealed octets; the
+//! end of TLS is said before FIN, and a client's that was not said is told from one that was
+//! ([`DataLink::is_cut_off`]); dropping a future loses nothing.
+//! Not here: which data connections are taken (`transfer`), records (`tls`).
+#![allow(dead_code, reason = "PROT P, which comes next, uses it")]
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::link::{Unsecured, told};
+use super::shared::Local;
+use crate::shard::{self, Block, File, Instant, Stream};
+use crate::tls::{Info, Offer, Progress, Session};
+
+/// Octets sealed at once: four records.
+const PORTION: usize = 64 * 1024;
+/// Octets received at once in TLS.
+const GULP: usize = 128 * 1024;
+
+thread_local! {
+    /// What is being sealed or opened: used between two waits only, by all connections of the shard.
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { plain: Vec::new(), wire: Vec::new() }) };
+}
+
+struct Scratch {
+    plain: Vec<u8>,
+    wire: Vec<u8>,
+}
+
+/// One data connection.
+pub(super) struct DataLink {
+    stream: Stream,
+    secure: Option<Box<Secure>>,
+}
+
+/// The TLS side of one.
+struct Secure {
+    session: RefCell<Session>,
+    /// Sealed, and not taken by the socket yet.
+    unsent: RefCell<Vec<u8>>,
+    /// Opened, and not taken by anybody yet.
+    untaken: RefCell<Vec<u8>>,
+    ended: Cell<bool>,
+    cut_off: Cell<bool>,
+}
+
+impl DataLink {
+    /// In clear.
+    pub(super) fn clear(stream: Stream) -> Self {
+        Self { stream, secure: None }
+    }
+
+    /// The handshake, as the server's side whoever connected (RFC 4217 §7). Counted and logged.
+    ///
+    /// # Errors
+    /// The connection is to be dropped.
+    pub(super) async fn secure(
+        local: &Local,
+        stream: Stream,
+        offer: &Offer,
+        deadline: Instant,
+    ) -> Result<(Self, Info), Unsecured> {
+        let peer = stream.peer();
+        let shaken = shard::within(deadline, shake_hands(&stream, offer)).await;
+        let shaken = shaken.unwrap_or(Err(Unsecured::Late));
+        told(local, peer, shaken.as_ref().map(|(_, info)| info));
+        let (secure, info) = shaken?;
+        Ok((Self { stream, secure: Some(secure) }, info))
+    }
+
+    /// Our address.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.stream.local()
+    }
+
+    /// The client's address.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.stream.peer()
+    }
+
+    /// Did TLS end without anybody saying so? To be asked after the end.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.secure.as_ref().is_some_and(|secure| secure.cut_off.get())
+    }
+
+    /// Octets the client has not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        let unsent = self.secure.as_ref().map_or(0, |secure| secure.unsent.borrow().len());
+        unsent + self.stream.unacknowledged()
+    }
+
+    /// Sends as much of `bytes` as there is room for; waits for room. At least one octet.
+    ///
+    /// # Errors
+    /// What the kernel says of the connection.
+    pub(super) async fn send_some(&self, bytes: &Bytes) -> io::Result<usize> {
+        let Some(secure) = &self.secure else { return self.stream.send_some(bytes).await };
+        secure.flush(&self.stream).await?;
+        let mut sent = 0;
+        for part in bytes.chunks(PORTION) {
+            secure.push(&self.stream, part)?;
+            sent += part.len();
+            if secure.is_full() {
+                break;
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Moves up to `count` octets of `file` from `offset`; returns when `count` is reached, the file ends, or
+    /// the socket is full. 0 when the file ends at `offset`.
+    ///
+    /// # Errors
+    /// Those of the connection and those of the file.
+    pub(super) async fn send_file(
+        &self,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> io::Result<usize> {
+        let Some(secure) = &self.secure else {
+            return self.stream.send_file(file, offset, count).await;
+        };
+        secure.flush(&self.stream).await?;
+        let mut sent = 0;
+        while sent < count && !secure.is_full() {
+            let at = offset + sent as u64;
+            let want = (count - sent).min(PORTION);
+            match secure.push_file(&self.stream, file, at, want) {
+                Ok(0) => break,
+                Ok(moved) => sent += moved,
+                // Not in memory (any more), or the file system cannot tell.
+                Err(Pushed::Cold) if sent > 0 => break,
+                Err(Pushed::Cold) => {
+                    let (read, block) = file.read_some(shard::block().await, want, at).await;
+                    let read = read?;
+                    secure.push(&self.stream, block.get(..read).unwrap_or_default())?;
+                    return Ok(read);
+                }
+                Err(Pushed::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Waits until octets, the end or an error can be received without waiting.
+    ///
+    /// # Errors
+    /// What the kernel says of the operation.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        if self.secure.as_ref().is_some_and(|secure| secure.has_input()) {
+            return Ok(());
+        }
+        self.stream.readable().await
+    }
+
+    /// Receives into `block` from `at`; gives the block back. 0 at the end.
+    pub(super) async fn receive_into(&self, block: Block, at: usize) -> (io::Result<usize>, Block) {
+        let Some(secure) = &self.secure else { return self.stream.receive_into(block, at).await };
+        let mut block = block;
+        loop {
+            match secure.take(&self.stream, block.get_mut(at..).unwrap_or_default()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                taken => return (taken, block),
+            }
+            if let Err(error) = secure.flush_some(&self.stream) {
+                return (Err(error), block);
+            }
+            if let Err(error) = self.stream.readable().await {
+                return (Err(error), block);
+            }
+        }
+    }
+
+    /// Says the end of TLS, sends FIN, and waits until the client has acknowledged every octet.
+    ///
+    /// # Errors
+    /// When the connection broke before that.
+    pub(super) async fn finish(&self) -> io::Result<()> {
+        if let Some(secure) = &self.secure {
+            secure.session.borrow_mut().close(&mut secure.unsent.borrow_mut());
+            secure.flush(&self.stream).await?;
+        }
+        self.stream.finish().await
+    }
+
+    /// Says the end of TLS where there is room to: after an upload, whose end was heard.
+    pub(super) fn close(&self) {
+        let Some(secure) = &self.secure else { return };
+        let mut unsent = secure.unsent.borrow_mut();
+        secure.session.borrow_mut().close(&mut unsent);
+        // Without room nobody waits: everything that mattered was heard.
+        drop(self.stream.send_ready(&unsent));
+        unsent.clear();
+    }
+}
+
+async fn shake_hands(stream: &Stream, offer: &Offer) -> Result<(Box<Secure>, Info), Unsecured> {
+    let gone = |_: io::Error| Unsecured::Gone;
+    let session = RefCell::new(Session::new(offer).map_err(Unsecured::Trouble)?);
+    let secure = Box::new(Secure {
+        session,
+        unsent: RefCell::default(),
+        untaken: RefCell::default(),
+        ended: Cell::new(false),
+        cut_off: Cell::new(false),
+    });
+    loop {
+        let taken = secure.open(stream);
+        // The end may have come with the last of the handshake: an empty file.
+        let info = secure.session.borrow().info();
+        if let Some(info) = info {
+            secure.flush(stream).await.map_err(gone)?;
+            return Ok((secure, info));
+        }
+        // What is to be said is said in any case: a record of the handshake, or an alert.
+        secure.flush(stream).await.map_err(gone)?;
+        match taken {
+            Ok(Opened::Some) => {}
+            Ok(Opened::Nothing) => stream.readable().await.map_err(gone)?,
+            Ok(Opened::End) => return Err(Unsecured::Gone),
+            Err(Broke::Trouble(trouble)) => return Err(Unsecured::Trouble(trouble)),
+            Err(Broke::Gone(_)) => return Err(Unsecured::Gone),
+        }
+    }
+}
+
+/// What a look into the socket brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    Some,
+    Nothing,
+    End,
+}
+
+/// Why nothing could be opened.
+enum Broke {
+    Trouble(crate::tls::Trouble),
+    Gone(io::Error),
+}
+
+/// Why nothing of a file was sent.
+enum Pushed {
+    Cold,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Pushed {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Secure {
+    fn is_full(&self) -> bool {
+        !self.unsent.borrow().is_empty()
+    }
+
+    fn has_input(&self) -> bool {
+        self.ended.get() || !self.untaken.borrow().is_empty()
+    }
+
+    /// Sends what is left over, as far as there is room. Is all of it sent?
+    fn flush_some(&self, stream: &Stream) -> io::Result<bool> {
+        let mut unsent = self.unsent.borrow_mut();
+        while !unsent.is_empty() {
+            match stream.send_ready(&unsent) {
+                Ok(count) => drop(unsent.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        // Memory for slow clients only.
+        *unsent = Vec::new();
+        Ok(true)
+    }
+
+    /// Sends what is left over; waits for room.
+    async fn flush(&self, stream: &Stream) -> io::Result<()> {
+        while !self.flush_some(stream)? {
+            stream.writable().await?;
+        }
+        Ok(())
+    }
+
+    /// Seals `plain`, at most a portion, and sends what there is room for.
+    fn push(&self, stream: &Stream, plain: &[u8]) -> io::Result<()> {
+        SCRATCH.with_borrow_mut(|scratch| self.push_by(stream, plain, &mut scratch.wire))
+    }
+
+    fn push_by(&self, stream: &Stream, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.resize(wire.len().max(Session::sealed_bytes(PORTION.max(plain.len()))), 0);
+        let sealed = self.session.borrow_mut().seal_into(plain, wire);
+        let sealed =
+            sealed.map_err(|trouble| io::Error::new(io::ErrorKind::InvalidData, trouble))?;
+        let sealed = wire.get(..sealed).unwrap_or_default();
+        let sent = match stream.send_ready(sealed) {
+            Ok(sent) => sent,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                0
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(rest) = sealed.get(sent..).filter(|rest| !rest.is_empty()) {
+            self.unsent.borrow_mut().extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// The same of a file; how much.
+    fn push_file(
+        &self,
+        stream: &Stream,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Result<usize, Pushed> {
+        SCRATCH.with_borrow_mut(|Scratch { plain, wire }| {
+            plain.resize(PORTION, 0);
+            let room = plain.get_mut(..count.min(PORTION)).unwrap_or_default();
+            let read = match file.read_ready(room, offset) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Pushed::Cold);
+                }
+                Err(error) => return Err(Pushed::Failed(error)),
+            };
+            self.push_by(stream, room.get(..read).unwrap_or_default(), wire)?;
+            Ok(read)
+        })
+    }
+
+    /// Opens what is there, into `room`. `WouldBlock` when nothing is; 0 at the end.
+    fn take(&self, stream: &Stream, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut untaken = self.untaken.borrow_mut();
+            if !untaken.is_empty() {
+                let count = untaken.len().min(room.len());
+                let (now, _) = untaken.split_at(count);
+                room.get_mut(..count).unwrap_or_default().copy_from_slice(now);
+                untaken.drain(..count);
+                if untaken.is_empty() {
+                    *untaken = Vec::new();
+                }
+                return Ok(count);
+            }
+            drop(untaken);
+            if self.ended.get() {
+                return Ok(0);
+            }
+            match self.open_into(stream, room) {
+                Ok((Opened::Some | Opened::End, 0)) => {}
+                Ok((Opened::Some | Opened::End, count)) => return Ok(count),
+                Ok((Opened::Nothing, _)) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(Broke::Trouble(trouble)) => {
+                    // The alert goes if there is room; nothing more will.
+                    drop(stream.send_ready(&self.unsent.take()));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, trouble));
+                }
+                Err(Broke::Gone(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens what is there; what was said is kept.
+    fn open(&self, stream: &Stream) -> Result<Opened, Broke> {
+        self.open_into(stream, &mut []).map(|(opened, _)| opened)
+    }
+
+    /// Opens what is there, into `room` and what does not fit into `untaken`; how much went into `room`.
+    fn open_into(&self, stream: &Stream, room: &mut [u8]) -> Result<(Opened, usize), Broke> {
+        SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
+            wire.resize(wire.len().max(GULP), 0);
+            // What is opened fits into the room, but for one record that was begun before.
+            let most = if room.is_empty() { GULP } else { room.len().clamp(4096, GULP) };
+            let wire = wire.get_mut(..most).unwrap_or_default();
+            let count = match stream.receive_ready(wire) {
+                Ok(0) => {
+                    self.ended.set(true);
+                    self.cut_off.set(true);
+                    return Ok((Opened::End, 0));
+                }
+                Ok(count) => count,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    return Ok((Opened::Nothing, 0));
+                }
+                Err(error) => return Err(Broke::Gone(error)),
+            };
+            let mut filled = 0;
+            let mut untaken = self.untaken.borrow_mut();
+            let mut keep = |said: &[u8]| {
+                let fits = said.len().min(room.len() - filled);
+                let (now, later) = said.split_at(fits);
+                room.get_mut(filled..filled + fits).unwrap_or_default().copy_from_slice(now);
+                filled += fits;
+                untaken.extend_from_slice(later);
+            };
+            let octets = wire.get_mut(..count).unwrap_or_default();
+            let mut unsent = self.unsent.borrow_mut();
+            match self.session.borrow_mut().receive(octets, &mut unsent, &mut keep) {
+                Ok(Progress::Ended) => {
+                    self.ended.set(true);
+                    Ok((Opened::End, filled))
+                }
+                Ok(Progress::Handshake | Progress::Open) => Ok((Opened::Some, filled)),
+                Err(trouble) => Err(Broke::Trouble(trouble)),
+            }
+        })
+    }
+}
