@@ -1,8 +1,8 @@
 //! What the benches of the cores share: a list of paths, measured by criterion or counted by valgrind.
 //!
-//! `--count` runs each path once inside [`between_the_marks`], which `benches/instructions` watches; `--names` says
-//! in which order. Anything else goes to criterion.
-#![allow(clippy::print_stdout, reason = "it is asked for names")]
+//! `--count` names each path and runs it once inside [`between_the_marks`], which `benches/instructions` watches.
+//! Anything else goes to criterion.
+#![allow(clippy::print_stdout, reason = "the names are what it is run for")]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -42,14 +42,9 @@ pub(crate) fn criterion() -> Criterion {
 /// Does what the command line asks for.
 pub(crate) fn main(mut paths: Vec<Path>) {
     let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
-    if asked("--names") {
-        for path in paths.iter().filter(|path| path.hot) {
-            println!("{}/{}", path.group, path.name);
-        }
-        return;
-    }
     if asked("--count") {
         for path in paths.iter_mut().filter(|path| path.hot) {
+            println!("{}/{}", path.group, path.name);
             // The second time: nothing is allocated or looked up for the first time.
             (path.run)();
             between_the_marks(&mut *path.run);
