@@ -120,10 +120,10 @@ fn everybody<T: Send>(
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = items.iter_mut().map(|item| scope.spawn(|| one(item))).collect();
-        let outcomes = threads.into_iter().map(|thread| thread.join());
-        outcomes.fold(Ok(()), |sum, outcome| {
-            sum.and(outcome.unwrap_or_else(|_| Err("a client panicked".into())))
-        })
+        // All are waited for, whoever failed.
+        let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        let panicked = |_| Err("a client panicked".into());
+        outcomes.into_iter().try_for_each(|outcome| outcome.unwrap_or_else(panicked))
     })?;
     Ok(done.into_inner())
 }
