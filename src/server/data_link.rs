@@ -19,12 +19,14 @@ use bytes::Bytes;
 use super::link::{Unsecured, told};
 use super::shared::Local;
 use crate::shard::{self, Block, File, Instant, Stream};
-use crate::tls::{Info, Offer, Progress, Session};
+use crate::tls::{Info, Offer, Progress, Records, Session, Trouble};
 
 /// Octets sealed at once: four records.
 const PORTION: usize = 64 * 1024;
 /// Octets received at once in TLS.
 const GULP: usize = 128 * 1024;
+/// The least, however little room there is.
+const GULP_MIN: usize = 4096;
 
 thread_local! {
     /// What is being sealed or opened: used between two waits only, by all connections of the shard.
@@ -44,7 +46,7 @@ pub(super) struct DataLink {
 
 /// The TLS side of one.
 struct Secure {
-    session: RefCell<Session>,
+    records: RefCell<Records>,
     /// Sealed, and not taken by the socket yet.
     unsent: RefCell<Vec<u8>>,
     /// Opened, and not taken by anybody yet.
@@ -187,7 +189,7 @@ impl DataLink {
     /// When the connection broke before that.
     pub(super) async fn finish(&self) -> io::Result<()> {
         if let Some(secure) = &self.secure {
-            secure.session.borrow_mut().close(&mut secure.unsent.borrow_mut());
+            secure.records.borrow_mut().close(&mut secure.unsent.borrow_mut());
             secure.flush(&self.stream).await?;
         }
         self.stream.finish().await
@@ -197,7 +199,7 @@ impl DataLink {
     pub(super) fn close(&self) {
         let Some(secure) = &self.secure else { return };
         let mut unsent = secure.unsent.borrow_mut();
-        secure.session.borrow_mut().close(&mut unsent);
+        secure.records.borrow_mut().close(&mut unsent);
         // Without room nobody waits: everything that mattered was heard.
         drop(self.stream.send_ready(&unsent));
         unsent.clear();
@@ -206,45 +208,77 @@ impl DataLink {
 
 async fn shake_hands(stream: &Stream, offer: &Offer) -> Result<(Box<Secure>, Info), Unsecured> {
     let gone = |_: io::Error| Unsecured::Gone;
-    let session = RefCell::new(Session::new(offer).map_err(Unsecured::Trouble)?);
-    let secure = Box::new(Secure {
-        session,
-        unsent: RefCell::default(),
-        untaken: RefCell::default(),
-        ended: Cell::new(false),
-        cut_off: Cell::new(false),
-    });
+    let mut session = Session::new(offer).map_err(Unsecured::Trouble)?;
+    let (mut unsent, mut untaken) = (Vec::new(), Vec::new());
     loop {
-        let taken = secure.open(stream);
-        // The end may have come with the last of the handshake: an empty file.
-        let info = secure.session.borrow().info();
-        if let Some(info) = info {
-            secure.flush(stream).await.map_err(gone)?;
-            return Ok((secure, info));
+        let shaken = shake(&mut session, stream, &mut unsent, &mut untaken);
+        while !flush_some(stream, &mut unsent).map_err(gone)? {
+            stream.writable().await.map_err(gone)?;
         }
-        // What is to be said is said in any case: a record of the handshake, or an alert.
-        secure.flush(stream).await.map_err(gone)?;
-        match taken {
-            Ok(Opened::Some) => {}
-            Ok(Opened::Nothing) => stream.readable().await.map_err(gone)?,
-            Ok(Opened::End) => return Err(Unsecured::Gone),
-            Err(Broke::Trouble(trouble)) => return Err(Unsecured::Trouble(trouble)),
-            Err(Broke::Gone(_)) => return Err(Unsecured::Gone),
+        let waits = !shaken?;
+        // The end may have come with the last of the handshake: an empty file.
+        if let Some(info) = session.info() {
+            let records = session.into_records().map_err(Unsecured::Trouble)?;
+            let ended = Cell::new(records.progress() == Progress::Ended);
+            let secure = Secure {
+                records: RefCell::new(records),
+                unsent: RefCell::default(),
+                untaken: RefCell::new(untaken),
+                ended,
+                cut_off: Cell::new(false),
+            };
+            return Ok((Box::new(secure), info));
+        }
+        if waits {
+            stream.readable().await.map_err(gone)?;
         }
     }
 }
 
-/// What a look into the socket brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opened {
-    Some,
-    Nothing,
-    End,
+/// Gives the handshake what came. Did anything?
+fn shake(
+    session: &mut Session,
+    stream: &Stream,
+    unsent: &mut Vec<u8>,
+    untaken: &mut Vec<u8>,
+) -> Result<bool, Unsecured> {
+    SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
+        wire.resize(wire.len().max(GULP), 0);
+        let count = match stream.receive_ready(wire) {
+            Ok(0) => return Err(Unsecured::Gone),
+            Ok(count) => count,
+            Err(error) if is_nothing(&error) => return Ok(false),
+            Err(_) => return Err(Unsecured::Gone),
+        };
+        let octets = wire.get_mut(..count).unwrap_or_default();
+        let shaken = session.receive(octets, unsent, &mut |said| untaken.extend_from_slice(said));
+        shaken.map(|_| true).map_err(Unsecured::Trouble)
+    })
+}
+
+/// Nothing could be done without waiting.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Sends what is left over, as far as there is room. Is all of it sent?
+fn flush_some(stream: &Stream, unsent: &mut Vec<u8>) -> io::Result<bool> {
+    while !unsent.is_empty() {
+        match stream.send_ready(unsent) {
+            Ok(count) => drop(unsent.drain(..count)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    // Memory for slow clients only.
+    *unsent = Vec::new();
+    Ok(true)
 }
 
 /// Why nothing could be opened.
 enum Broke {
-    Trouble(crate::tls::Trouble),
+    Trouble(Trouble),
     Gone(io::Error),
 }
 
@@ -269,20 +303,8 @@ impl Secure {
         self.ended.get() || !self.untaken.borrow().is_empty()
     }
 
-    /// Sends what is left over, as far as there is room. Is all of it sent?
     fn flush_some(&self, stream: &Stream) -> io::Result<bool> {
-        let mut unsent = self.unsent.borrow_mut();
-        while !unsent.is_empty() {
-            match stream.send_ready(&unsent) {
-                Ok(count) => drop(unsent.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        // Memory for slow clients only.
-        *unsent = Vec::new();
-        Ok(true)
+        flush_some(stream, &mut self.unsent.borrow_mut())
     }
 
     /// Sends what is left over; waits for room.
@@ -299,21 +321,14 @@ impl Secure {
     }
 
     fn push_by(&self, stream: &Stream, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        wire.resize(wire.len().max(Session::sealed_bytes(PORTION.max(plain.len()))), 0);
-        let sealed = self.session.borrow_mut().seal_into(plain, wire);
+        wire.resize(wire.len().max(Records::sealed_bytes(PORTION.max(plain.len()))), 0);
+        let sealed = self.records.borrow_mut().seal_into(plain, wire);
         let sealed =
             sealed.map_err(|trouble| io::Error::new(io::ErrorKind::InvalidData, trouble))?;
         let sealed = wire.get(..sealed).unwrap_or_default();
         let sent = match stream.send_ready(sealed) {
             Ok(sent) => sent,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                0
-            }
+            Err(error) if is_nothing(&error) => 0,
             Err(error) => return Err(error),
         };
         if let Some(rest) = sealed.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -363,10 +378,10 @@ impl Secure {
             if self.ended.get() {
                 return Ok(0);
             }
-            match self.open_into(stream, room) {
-                Ok((Opened::Some | Opened::End, 0)) => {}
-                Ok((Opened::Some | Opened::End, count)) => return Ok(count),
-                Ok((Opened::Nothing, _)) => return Err(io::ErrorKind::WouldBlock.into()),
+            match self.open(stream, room) {
+                Ok(Some(0)) => {}
+                Ok(Some(count)) => return Ok(count),
+                Ok(None) => return Err(io::ErrorKind::WouldBlock.into()),
                 Err(Broke::Trouble(trouble)) => {
                     // The alert goes if there is room; nothing more will.
                     drop(stream.send_ready(&self.unsent.take()));
@@ -377,54 +392,30 @@ impl Secure {
         }
     }
 
-    /// Opens what is there; what was said is kept.
-    fn open(&self, stream: &Stream) -> Result<Opened, Broke> {
-        self.open_into(stream, &mut []).map(|(opened, _)| opened)
-    }
-
-    /// Opens what is there, into `room` and what does not fit into `untaken`; how much went into `room`.
-    fn open_into(&self, stream: &Stream, room: &mut [u8]) -> Result<(Opened, usize), Broke> {
+    /// Opens what is there, into `room`, and what does not fit into `untaken`; how much went into `room`.
+    /// `None` when nothing is there. The end is remembered.
+    fn open(&self, stream: &Stream, room: &mut [u8]) -> Result<Option<usize>, Broke> {
         SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
             wire.resize(wire.len().max(GULP), 0);
             // What is opened fits into the room, but for one record that was begun before.
-            let most = if room.is_empty() { GULP } else { room.len().clamp(4096, GULP) };
+            let most = room.len().clamp(GULP_MIN, GULP);
             let wire = wire.get_mut(..most).unwrap_or_default();
             let count = match stream.receive_ready(wire) {
                 Ok(0) => {
                     self.ended.set(true);
                     self.cut_off.set(true);
-                    return Ok((Opened::End, 0));
+                    return Ok(Some(0));
                 }
                 Ok(count) => count,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    return Ok((Opened::Nothing, 0));
-                }
+                Err(error) if is_nothing(&error) => return Ok(None),
                 Err(error) => return Err(Broke::Gone(error)),
             };
-            let mut filled = 0;
-            let mut untaken = self.untaken.borrow_mut();
-            let mut keep = |said: &[u8]| {
-                let fits = said.len().min(room.len() - filled);
-                let (now, later) = said.split_at(fits);
-                room.get_mut(filled..filled + fits).unwrap_or_default().copy_from_slice(now);
-                filled += fits;
-                untaken.extend_from_slice(later);
-            };
-            let octets = wire.get_mut(..count).unwrap_or_default();
-            let mut unsent = self.unsent.borrow_mut();
-            match self.session.borrow_mut().receive(octets, &mut unsent, &mut keep) {
-                Ok(Progress::Ended) => {
-                    self.ended.set(true);
-                    Ok((Opened::End, filled))
-                }
-                Ok(Progress::Handshake | Progress::Open) => Ok((Opened::Some, filled)),
-                Err(trouble) => Err(Broke::Trouble(trouble)),
-            }
+            let mut records = self.records.borrow_mut();
+            let (mut untaken, mut unsent) = (self.untaken.borrow_mut(), self.unsent.borrow_mut());
+            let octets = wire.get(..count).unwrap_or_default();
+            let opened = records.open(octets, room, &mut untaken, &mut unsent);
+            self.ended.set(records.progress() == Progress::Ended);
+            opened.map(Some).map_err(Broke::Trouble)
         })
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
     match (&old.ftp, &mut new.ftp) {
         (Some(was), Some(now)) => {
             keep(&was.listen, &mut now.listen, "[ftp] listen", &mut keys);
+            keep(&was.listen_tls, &mut now.listen_tls, "[ftp] listen_tls", &mut keys);
             keep(&was.root, &mut now.root, "[ftp] root", &mut keys);
             keep(&was.symlinks, &mut now.symlinks, "[ftp] symlinks", &mut keys);
         }
@@ -38,6 +39,9 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
     match (&old.smtp, &mut new.smtp) {
         (Some(was), Some(now)) => {
             keep(&was.listen, &mut now.listen, "[smtp] listen", &mut keys);
+            keep(&was.listen_tls, &mut now.listen_tls, "[smtp] listen_tls", &mut keys);
+            let submission = &mut now.listen_submission;
+            keep(&was.listen_submission, submission, "[smtp] listen_submission", &mut keys);
             keep(&was.spool, &mut now.spool, "[smtp] spool", &mut keys);
             let (bytes, memory) = (&mut now.spool_segment_bytes, &mut now.spool_memory_bytes);
             keep(&was.spool_segment_bytes, bytes, "[smtp] spool_segment_bytes", &mut keys);

@@ -14,6 +14,7 @@ mod identity;
 mod keeper;
 mod offer;
 mod own;
+mod records;
 mod session;
 #[cfg(test)]
 pub mod testing;
@@ -24,6 +25,7 @@ pub use identity::{Certificate, Identity, Pair};
 pub use keeper::{Keeper, Settings};
 pub use offer::{Binding, Offer, Use};
 pub use own::make as make_own;
+pub use records::Records;
 pub use session::{Progress, Session};
 
 /// What a handshake agreed on.

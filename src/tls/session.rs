@@ -384,6 +384,11 @@ impl Session {
         })
     }
 
+    /// Its connection, what it keeps, and whether its end was said.
+    pub(super) fn into_parts(self) -> (UnbufferedServerConnection, Vec<u8>, bool) {
+        (self.connection, self.partial, self.closed)
+    }
+
     /// The offer it was begun with.
     #[must_use]
     pub fn offer(&self) -> &Offer {

@@ -158,6 +158,11 @@ impl Client {
         self.0.send_close_notify();
     }
 
+    /// Changes its keys, and asks for ours to be changed (TLS 1.3).
+    pub fn renew(&mut self) {
+        self.0.refresh_traffic_keys().unwrap();
+    }
+
     /// Is the handshake going on?
     pub fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()

@@ -1,7 +1,7 @@
 //! tls::tests – the session as a value against rustls' own client: splits, ends, tickets, bad input.
 
 use super::testing::{BOTH, Client, NAME, NOW, Person, Speaks, Trust, keeper, pair};
-use super::{Identity, Info, Offer, Progress, Session, Trouble, Use};
+use super::{Identity, Info, Offer, Progress, Records, Session, Trouble, Use};
 
 /// Exchanges octets until neither has any; the client's go in pieces of `piece`.
 fn exchange(client: &mut Client, server: &mut Session, piece: usize) -> Result<Vec<u8>, Trouble> {
@@ -388,4 +388,136 @@ fn nothing_secret_shows() {
         handshake(&Person::new(&trust, Speaks::Tls13), &keeper.offer(Use::Ftp).unwrap());
     let shown = format!("{keeper:?} {:?} {:?} {info:?}", keeper.current(), server.offer());
     assert!(shown.contains("Binding(..)") && !shown.contains("key"), "{shown}");
+}
+
+// ---------------------------------------------------------------- records of our own
+
+#[allow(clippy::panic_in_result_fn, reason = "a test stops where it is wrong")]
+/// Opens `octets` in pieces, each into a room of its own size; everything that was said.
+fn opened(
+    records: &mut Records,
+    octets: &[u8],
+    piece: usize,
+    room: usize,
+) -> Result<Vec<u8>, (Trouble, Vec<u8>)> {
+    let (mut heard, mut out) = (Vec::new(), Vec::new());
+    for part in octets.chunks(piece) {
+        let (mut into, mut beside) = (vec![0; room], Vec::new());
+        let count = records.open(part, &mut into, &mut beside, &mut out);
+        let count = count.map_err(|trouble| (trouble, out.clone()))?;
+        heard.extend_from_slice(&into[..count]);
+        heard.extend(beside);
+    }
+    assert!(out.is_empty(), "nothing to be told: {out:?}");
+    Ok(heard)
+}
+
+fn bulk(speaks: Speaks) -> (Client, Records) {
+    let (keeper, trust) = keeper();
+    let offer = keeper.offer(Use::Ftp).unwrap().data();
+    let (client, server, _) = handshake(&Person::new(&trust, speaks), &offer);
+    (client, server.into_records().unwrap())
+}
+
+#[test]
+fn records_of_our_own_are_understood_and_understand() {
+    let whole: Vec<u8> = (0..200_001u32).map(|number| (number % 251) as u8).collect();
+    for speaks in BOTH {
+        let (mut client, mut records) = bulk(speaks);
+        for len in [0, 1, 16_384, 16_385, whole.len()] {
+            let mut room = vec![0; Records::sealed_bytes(len)];
+            let count = records.seal_into(&whole[..len], &mut room).unwrap();
+            assert_eq!(client.incoming(&room[..count]).unwrap(), whole[..len], "{speaks:?} {len}");
+            // And back: cut anywhere, into rooms of any size.
+            for (piece, room) in
+                [(1, 1), (7, 16), (1000, 100_000), (16_406, 16_385), (100_000, 20_000)]
+            {
+                let mut heard = Vec::new();
+                for part in whole[..len].chunks(30_000) {
+                    client.say(part);
+                    heard.extend(opened(&mut records, &client.outgoing(), piece, room).unwrap());
+                }
+                assert!(heard == whole[..len], "{speaks:?} {len} in {piece} into {room}");
+            }
+        }
+        assert_eq!(records.progress(), Progress::Open);
+        client.say(b"last");
+        client.close();
+        assert_eq!(opened(&mut records, &client.outgoing(), 3, 100).unwrap(), b"last");
+        assert_eq!(records.progress(), Progress::Ended);
+        // Nothing behind the end is heard.
+        assert_eq!(opened(&mut records, b"garbage", 3, 100).unwrap(), b"");
+        let mut out = Vec::new();
+        records.close(&mut out);
+        records.close(&mut out);
+        assert_eq!(client.incoming(&out).unwrap(), b"");
+        assert!(client.saw_close());
+        assert!(records.seal_into(b"x", &mut [0; 200]).is_err(), "nothing behind our own end");
+    }
+}
+
+#[test]
+fn a_record_that_was_touched_ends_it_with_an_alert() {
+    for speaks in BOTH {
+        let (mut client, _) = bulk(speaks);
+        client.say(b"something that matters");
+        let record = client.outgoing();
+        for at in 0..record.len() {
+            let (mut client, mut records) = bulk(speaks);
+            client.say(b"something that matters");
+            let mut record = client.outgoing();
+            record[at] ^= 0x20;
+            record.resize(record.len() + 70_000, 0);
+            let Err((trouble, alert)) = opened(&mut records, &record, usize::MAX, 100) else {
+                // The version in the header is about nothing in TLS 1.2 (it is fixed there).
+                assert!((1..3).contains(&at) && speaks == Speaks::Tls12, "{speaks:?} at {at}");
+                continue;
+            };
+            assert!(matches!(trouble, Trouble::BadRecord | Trouble::Misbehaved), "{trouble:?}");
+            let told = client.incoming(&alert).unwrap_err();
+            let rustls::Error::AlertReceived(number) = told else { unreachable!("{told:?}") };
+            assert!([20, 22].contains(&u8::from(number)), "{number:?}");
+            assert_eq!(opened(&mut records, b"x", 1, 1).unwrap_err().0, trouble, "it stays so");
+        }
+    }
+}
+
+#[test]
+fn keys_are_changed_when_the_client_asks_and_not_for_ever() {
+    let (mut client, mut records) = bulk(Speaks::Tls13);
+    for round in 0..3 {
+        client.renew();
+        client.say(b"under new keys");
+        let (mut room, mut beside, mut out) = ([0; 100], Vec::new(), Vec::new());
+        let count = records.open(&client.outgoing(), &mut room, &mut beside, &mut out).unwrap();
+        assert_eq!(&room[..count], b"under new keys", "{round}");
+        assert_eq!(client.incoming(&out).unwrap(), b"");
+        let count = records.seal_into(b"and so are ours", &mut room).unwrap();
+        assert_eq!(client.incoming(&room[..count]).unwrap(), b"and so are ours");
+    }
+    let mut last = Ok(0);
+    for _ in 0..100 {
+        client.renew();
+        let (mut beside, mut out) = (Vec::new(), Vec::new());
+        last = records.open(&client.outgoing(), &mut [0; 100], &mut beside, &mut out);
+        if last.is_err() {
+            break;
+        }
+        client.incoming(&out).unwrap();
+    }
+    assert_eq!(last, Err(Trouble::Misbehaved));
+}
+
+#[test]
+fn a_second_handshake_on_open_records_is_none() {
+    let (_, mut records) = bulk(Speaks::Tls12);
+    // In clear it does not even verify.
+    let hello = [22, 3, 3, 0, 4, 1, 0, 0, 0];
+    let (trouble, _) = opened(&mut records, &hello, 100, 100).unwrap_err();
+    assert_eq!(trouble, Trouble::BadRecord);
+    let (_, mut records) = bulk(Speaks::Tls13);
+    assert_eq!(
+        opened(&mut records, &[23, 3, 3, 0xff, 0xff], 5, 9).unwrap_err().0,
+        Trouble::Misbehaved
+    );
 }

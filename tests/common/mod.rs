@@ -76,6 +76,7 @@ pub struct Setup {
     ftp: Vec<String>,
     smtp: Vec<String>,
     mail: Vec<String>,
+    tls: Vec<String>,
     wrapper: Vec<OsString>,
     owner: Option<u32>,
     binary: PathBuf,
@@ -99,6 +100,7 @@ impl Setup {
             ftp: Vec::new(),
             smtp: Vec::new(),
             mail: Vec::new(),
+            tls: Vec::new(),
             wrapper: Vec::new(),
             owner: None,
             binary: program(),
@@ -164,6 +166,12 @@ impl Setup {
         self
     }
 
+    /// One line of `[tls]`.
+    pub fn tls(mut self, line: &str) -> Self {
+        put(&mut self.tls, line);
+        self
+    }
+
     /// No `[ftp]`.
     pub fn without_ftp(mut self) -> Self {
         self.ftp.clear();
@@ -209,7 +217,9 @@ impl Setup {
         for line in &self.log {
             writeln!(text, "{line}").unwrap();
         }
-        for (section, lines) in [("ftp", &self.ftp), ("smtp", &self.smtp), ("mail", &self.mail)] {
+        let sections =
+            [("ftp", &self.ftp), ("smtp", &self.smtp), ("mail", &self.mail), ("tls", &self.tls)];
+        for (section, lines) in sections {
             if lines.is_empty() {
                 continue;
             }
@@ -398,6 +408,11 @@ impl Server {
     /// The SMTP listener on 127.0.0.1.
     pub fn smtp(&self) -> SocketAddr {
         self.port("smtp", false)
+    }
+
+    /// The listener of this name on 127.0.0.1.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.port(name, false)
     }
 
     /// What `/` is to a client.
