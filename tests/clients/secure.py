@@ -36,7 +36,7 @@ def need(*programs):
 class SecureServer(harness.Server):
     """FTP, in clear with AUTH TLS and with implicit TLS, and mail on three ports, of one process."""
 
-    def __init__(self, ftp="", smtp="", server=""):
+    def __init__(self, ftp="", smtp="", submission=True):
         super().__init__()
         self.authority = Authority(self.directory / "authority")
         self.ca = self.authority.ca
@@ -47,7 +47,8 @@ class SecureServer(harness.Server):
             f'data_dir = "{self.data}"\n'
             'hostname = "edge.test"\n'
             "shards = 2\n"
-            'metrics_listen = "127.0.0.1:0"\n' + server + "[tls]\n"
+            'metrics_listen = "127.0.0.1:0"\n'
+            "[tls]\n"
             f'certificate = "{certificate}"\n'
             f'private_key = "{key}"\n'
             "[ftp]\n"
@@ -58,8 +59,8 @@ class SecureServer(harness.Server):
             "durable_uploads = false\n" + ftp + "[smtp]\n"
             'listen = ["127.0.0.1:0"]\n'
             'listen_tls = ["127.0.0.1:0"]\n'
-            'listen_submission = ["127.0.0.1:0"]\n'
-            f'domains = ["{DOMAIN}"]\n' + smtp + "[mail]\n"
+            + ('listen_submission = ["127.0.0.1:0"]\n' if submission else "")
+            + f'domains = ["{DOMAIN}"]\n' + smtp + "[mail]\n"
             'unknown_local_part = "accept"\n'
         )
 
@@ -171,6 +172,7 @@ class SecureMailCase(unittest.TestCase):
 
     needs = None
     smtp = ""
+    submission = True  # is there a port for it
     account = "writer"
     password = "Pa ss:wörd=+"
 
@@ -178,7 +180,7 @@ class SecureMailCase(unittest.TestCase):
     def setUpClass(cls):
         if cls.needs is not None:
             need(cls.needs)
-        cls.server = SecureServer(smtp=cls.smtp)
+        cls.server = SecureServer(smtp=cls.smtp, submission=cls.submission)
         cls.addClassCleanup(shutil.rmtree, cls.server.directory, ignore_errors=True)
         cls.prepare(cls.server)
         cls.server.start()
@@ -214,7 +216,9 @@ class SecureMailCase(unittest.TestCase):
         held = [take_apart(path.read_bytes()) for path in self.mailbox(address)]
         self.assertEqual(len(held), messages)
         for _, received, octets in held:
-            self.assertTrue(octets == content, f"sent {content[:400]!r}…, held {octets[:400]!r}…")
+            at = len(os.path.commonprefix([octets, content]))
+            differ = f"differs from octet {at} on: {content[at : at + 100]!r}, held {octets[at : at + 100]!r}"
+            self.assertTrue(octets == content, differ)
             self.assertEqual(WITH.search(received)[1], by, received)
         return held
 

@@ -139,6 +139,14 @@ class Hostile(SecureCase):
                 return octets
 
     @staticmethod
+    def over(connection):
+        """Says no more."""
+        try:
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has already closed
+
+    @staticmethod
     def rest(connection):
         """All that comes until the server closes; the socket's own deadline is that of the test."""
         octets = b""
@@ -192,9 +200,9 @@ class Hostile(SecureCase):
             connection = socket.create_connection(("127.0.0.1", self.server.port(way)), 30)
             self.addCleanup(connection.close)
             self.sent(connection, client_hello())
-            connection.shutdown(socket.SHUT_WR)
+            self.over(connection)
             said = self.rest(connection)
-            self.assertEqual(said[:3], b"220", way)
+            self.assertIn(said[:3], (b"220", b"554"), way)  # 554: he spoke before he was greeted
             for line in said.split(b"\r\n")[1:-1]:
                 self.assertRegex(line, rb"^[45]\d\d[ -]", way)
         self.still_well()
@@ -205,7 +213,7 @@ class Hostile(SecureCase):
             for size in sorted({0, 1, 4, 5, 6, 9, 43, len(hello) // 2, len(hello) - 1}):
                 connection = self.opened(way)
                 self.sent(connection, hello[:size])
-                connection.shutdown(socket.SHUT_WR)
+                self.over(connection)
                 said = self.rest(connection)
                 self.assertTrue(said == b"" or said[0] == ALERT, f"{way} {size}: {said!r}")
         self.still_well()
@@ -215,7 +223,7 @@ class Hostile(SecureCase):
             for way in WAYS:
                 connection = self.opened(way)
                 self.sent(connection, client_hello(version))
-                connection.shutdown(socket.SHUT_WR)
+                self.over(connection)
                 self.assertEqual(self.rest(connection)[:1], b"\x16", way)
         self.still_well()
 
@@ -224,7 +232,7 @@ class Hostile(SecureCase):
         for number in range(60):
             connection = self.opened(WAYS[number % len(WAYS)])
             self.sent(connection, chance.randbytes(chance.randint(1, 3000)))
-            connection.shutdown(socket.SHUT_WR)
+            self.over(connection)
             said = self.rest(connection)
             self.assertTrue(said == b"" or said[0] == ALERT, said[:100])
         self.still_well()
@@ -237,7 +245,7 @@ class Hostile(SecureCase):
                 damaged[chance.randrange(len(damaged))] = chance.randrange(256)
             connection = self.opened(WAYS[number % len(WAYS)])
             self.sent(connection, bytes(damaged))
-            connection.shutdown(socket.SHUT_WR)
+            self.over(connection)
             said = self.rest(connection)
             self.assertTrue(said == b"" or said[0] in (ALERT, 22), said[:100])
         self.still_well()

@@ -17,12 +17,12 @@ class SwaksTls(SecureMailCase):
     needs = "swaks"
 
     def swaks(self, listener, *arguments, content=None, by=WITH_TLS):
-        """Sends a letter, checking the server's certificate, and compares."""
+        """Sends a letter, checking the server's certificate, and compares. swaks ends the last line itself."""
         content = content or letter(AWKWARD, sender=self.sender)
-        (self.local / "message").write_bytes(content)
+        (self.local / "message").write_bytes(content.removesuffix(b"\r\n"))
         words = ["swaks", "--server", "localhost", "--port", self.server.port(listener)]
         words += ["--tls-verify", "--tls-ca-path", self.server.ca, "--timeout", "30", "--helo", "client.test"]
-        words += ["--from", self.sender, "--to", self.address(), "--data", "@message", "--no-data-fixup"]
+        words += ["--from", self.sender, "--to", self.address(), "--data", "@message"]
         said = self.command([*words, *WAYS[listener], *arguments])
         self.delivered(content, by=by)
         return said
@@ -57,7 +57,7 @@ class SwaksTls(SecureMailCase):
         for mechanism in ("PLAIN", "LOGIN"):
             login = ["--auth", mechanism, "--auth-user", self.account, "--auth-password", "wrong"]
             said = self.refused([*words, *login])
-            self.assertRegex(said, r"(?m)^<~\* +535 5\.7\.8|^<\*\* +535 5\.7\.8|535 5\.7\.8")
+            self.assertIn(" 535 5.7.8 ", said)
         self.assertEqual(self.mailbox(self.address()), [])
 
     def test_submission_without_a_login(self):
@@ -71,7 +71,7 @@ class SwaksTls(SecureMailCase):
         words += ["--from", self.sender, "--to", self.address(), "--timeout", "30"]
         said = self.refused([*words, *self.login("PLAIN")])
         self.assertNotRegex(said, r"250.AUTH")
-        self.assertNotIn("235", said)
+        self.assertNotRegex(said, r"(?m)^<.. +235")
 
     def refused(self, words):
         """Runs a client that must not succeed."""

@@ -27,7 +27,7 @@ COMMON = (
     "smtp_tls_loglevel = 1\n"
     "smtp_tls_protocols = {protocols}\n"
     "smtp_tls_mandatory_protocols = {protocols}\n"
-    "smtp_tls_session_cache_database = internal:\n"
+    "smtp_tls_session_cache_database = btree:$data_directory/smtp_scache\n"
 )
 OWN = re.compile(rb"Received: from .*?by relay\.test \(Postfix\).*?\r\n(?![ \t])", re.DOTALL)
 
