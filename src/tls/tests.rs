@@ -198,6 +198,22 @@ fn what_is_no_tls_gets_an_alert() {
     assert_eq!(alert.get(5..), Some(&[2, 10][..]));
 }
 
+/// RFC 8446 §4.2.1: `protocol_version` (70), also for those who lack what only newer clients send.
+#[test]
+fn old_versions_are_told_so() {
+    for minor in 0..=2 {
+        let mut body = vec![3, minor];
+        body.extend([7; 32]);
+        body.extend([0, 0, 4, 0xc0, 0x09, 0xc0, 0x13, 1, 0]);
+        let length = u8::try_from(body.len()).unwrap();
+        let mut hello = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+        hello.extend(&body);
+        let (trouble, alert) = refused(&hello);
+        assert_eq!(trouble, Trouble::NothingInCommon);
+        assert_eq!(alert.get(5..), Some(&[2, 70][..]), "{minor}");
+    }
+}
+
 #[test]
 fn a_handshake_without_end_has_one() {
     let (keeper, _) = keeper();
