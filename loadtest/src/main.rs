@@ -13,7 +13,9 @@
 mod client;
 mod compare;
 mod engine;
+mod ftp;
 mod machine;
+mod measure;
 mod options;
 mod page;
 mod report;
@@ -26,7 +28,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Exit status.
+use options::Stop;
+
+/// Exit statuses.
+const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 #[derive(Parser, Debug)]
@@ -41,6 +46,12 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Drives an FTP server: so many transfers a second (open loop), or as many as it can (--closed)
+    ///
+    /// Latency counts from the moment an operation was to start by a schedule made beforehand, so that a
+    /// server that stands still is not spared what would have come meanwhile. Only this machine is
+    /// loaded unless you say --i-own-this-host.
+    Ftp(Box<ftp::FtpOptions>),
     /// Sends mail to any SMTP server at a rate, or from sessions that never rest, and measures it
     Smtp(Box<smtp::Options>),
     /// Compares what a server holds after a crash with a journal of `loadtest smtp`
@@ -54,31 +65,33 @@ enum Command {
     /// comparison.md, comparison.html and comparison.json. Needs root. Everything changed on the
     /// machine (congestion control, mounts, users, processes) is put back at the end, on errors and
     /// on Ctrl-C too. A missing server is skipped by name. Run it on a quiet machine.
-    Compare(compare::Options),
+    Compare(Box<compare::Options>),
+    /// Measures the generator itself: octets dropped per second of processor time, and, given the URL
+    /// of a small file, processor time per RETR beside that of a bare epoll client
+    Measure(measure::MeasureOptions),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let whole = |()| true;
+    let (name, outcome) = match Arguments::parse().command {
+        Command::Ftp(options) => ("ftp", ftp::run(&options).map(whole)),
         Command::Smtp(options) => {
-            if let Err(why) = options.check() {
-                eprintln!("loadtest: smtp: {why}");
-                return ExitCode::from(WRONG_USAGE);
-            }
-            ended("smtp", smtp::run(&options).map(|()| true))
+            let checked = options.check().map_err(Stop::Usage);
+            ("smtp", checked.and_then(|()| Ok(smtp::run(&options)?)).map(whole))
         }
-        Command::Audit(options) => ended("audit", smtp::audit::run(&options)),
-        Command::Compare(options) => ended("compare", compare::run(options).map(|()| true)),
-    }
-}
-
-/// `false` has been said already.
-fn ended(name: &str, outcome: Result<bool, String>) -> ExitCode {
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("loadtest: {name}: {why}");
-            ExitCode::FAILURE
+        Command::Audit(options) => ("audit", smtp::audit::run(&options).map_err(Stop::Failed)),
+        Command::Compare(options) => {
+            ("compare", compare::run(*options).map(whole).map_err(Stop::Failed))
         }
-    }
+        Command::Measure(options) => ("measure", measure::run(&options).map(whole)),
+    };
+    let (status, why) = match outcome {
+        Ok(true) => return ExitCode::SUCCESS,
+        // It has been said already.
+        Ok(false) => return ExitCode::from(FAILED),
+        Err(Stop::Failed(why)) => (FAILED, why),
+        Err(Stop::Usage(why)) => (WRONG_USAGE, why),
+    };
+    eprintln!("loadtest: {name}: {why}");
+    ExitCode::from(status)
 }

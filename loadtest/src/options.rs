@@ -18,6 +18,21 @@ const SESSIONS_OPEN: usize = 256;
 /// Sessions of a closed loop, unless told.
 const SESSIONS_CLOSED: usize = 8;
 
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub enum Stop {
+    /// It was asked for something that makes no sense; exit status 2.
+    Usage(String),
+    /// It failed; exit status 1.
+    Failed(String),
+}
+
+impl From<String> for Stop {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
 /// How much load, for how long.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load")]

@@ -10,15 +10,22 @@ use std::time::Instant;
 use super::report::{Sample, Section, sample_line};
 use super::stop_if_interrupted;
 
+/// Of so many runs a row that is done seldom takes part in one.
+const SELDOM: u32 = 3;
+
 /// Does `visit(row, server)` as often as needed; `None` if the row is not for that server.
 pub fn interleave(
     runs: u32,
     section: &mut Section,
+    seldom: impl Fn(usize) -> bool,
     mut visit: impl FnMut(usize, usize) -> Option<Result<Sample, String>>,
 ) -> Result<(), String> {
     let count = section.entrants.len();
     for run in 0..runs {
         for row in 0..section.rows.len() {
+            if seldom(row) && !run.is_multiple_of(SELDOM) {
+                continue;
+            }
             for turn in 0..count {
                 let server = (turn + run as usize) % count;
                 let name = section.entrants[server].name;
@@ -71,9 +78,20 @@ mod tests {
             order.push_str(&format!("{row}{} ", ["a", "b", "c"][server]));
             Some(Ok(Sample::default()))
         };
-        interleave(2, &mut section, visit).unwrap();
+        interleave(2, &mut section, |_| false, visit).unwrap();
         assert_eq!(order, "0a 0b 0c 1a 1b 1c 0b 0c 0a 1b 1c 1a ");
         assert_eq!(section.rows[1].servers["c"].samples.len(), 2);
+    }
+
+    #[test]
+    fn seldom_is_a_third_of_the_runs_and_never_none() {
+        for (runs, times) in [(1, 1), (3, 1), (5, 2)] {
+            let mut section = section();
+            let visit = |_, _| Some(Ok(Sample::default()));
+            interleave(runs, &mut section, |row| row == 1, visit).unwrap();
+            let count = |row: usize| section.rows[row].servers["a"].samples.len();
+            assert_eq!((count(0), count(1)), (runs as usize, times));
+        }
     }
 
     #[test]
@@ -86,7 +104,7 @@ mod tests {
                 if server == 1 { Err("no".into()) } else { Ok(Sample::default()) }
             })
         };
-        interleave(3, &mut section, visit).unwrap();
+        interleave(3, &mut section, |_| false, visit).unwrap();
         assert_eq!(visits, 3 + 2 + 2);
         assert_eq!(section.rows[0].failure("b"), Some("no"));
         assert!(section.rows[1].servers.is_empty());

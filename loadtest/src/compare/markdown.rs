@@ -94,7 +94,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         "runs",
         format!(
             "{}, interleaved: every row of every run visits all servers, each run begins with \
-             another one; shown: median (least–greatest)",
+             another one (rows of memory: a third of the runs); shown: median (least–greatest)",
             report.runs
         ),
     ));

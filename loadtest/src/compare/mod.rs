@@ -71,7 +71,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1.0, value_parser = share)]
     share: f64,
     /// Mail: seconds that one measurement sends
-    #[arg(long, default_value_t = 4.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 2.5, value_parser = seconds)]
     seconds: f64,
     /// Mail: idle sessions held with sluicegate
     #[arg(long, default_value_t = 10_000)]
@@ -158,7 +158,7 @@ impl Options {
 /// Runs the comparison; what went wrong, if it could not be made at all.
 pub fn run(mut options: Options) -> Result<(), String> {
     if options.quick {
-        (options.runs, options.share, options.seconds) = (3, 0.25, 1.5);
+        (options.runs, options.share, options.seconds) = (3, 0.25, 1.0);
     }
     if let Some(readme) = &options.readme {
         fs::metadata(readme).map_err(|error| format!("{}: {error}", readme.display()))?;

@@ -77,6 +77,10 @@ pub struct Wire {
     pub tell_sent: bool,
     /// Whether anything was received yet.
     pub begun: bool,
+    /// Octets asked for in one piece (`MSG_WAITALL`), if so.
+    pub asked: usize,
+    /// Whether such a piece came short: the stream is at its end, or broke.
+    pub short: bool,
     /// Whether the other side ended its stream.
     pub ended: bool,
     /// The end of our direction.
@@ -126,6 +130,8 @@ impl Wire {
             offset: 0,
             tell_sent: false,
             begun: false,
+            asked: 0,
+            short: false,
             ended: false,
             ending: Ending::No,
             tls: None,
@@ -217,6 +223,13 @@ impl Wire {
             outcome.failed.get_or_insert(error);
         }
         outcome
+    }
+
+    /// Whether what looks like the end of the stream was a reset: of a piece that came short the
+    /// kernel tells the length, and keeps the error to itself. A reset socket has no peer.
+    pub fn was_reset(&self) -> bool {
+        let peer = self.socket.as_ref().map(Socket::peer_addr);
+        self.short && self.ending == Ending::No && peer.is_some_and(|peer| peer.is_err())
     }
 
     /// Ends our direction of the socket.

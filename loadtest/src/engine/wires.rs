@@ -308,6 +308,13 @@ impl Wires {
         if wire.owner.is_none() {
             return;
         }
+        if count > 0 {
+            wire.short = count < wire.asked;
+        }
+        if count == 0 && wire.was_reset() {
+            self.fail(key, "reset".into());
+            return;
+        }
         if count == 0 {
             wire.ended = true;
             let clean = wire.tls.is_none();
@@ -431,7 +438,10 @@ impl Wires {
             let buffer = self.buffer(small);
             self.ring.receive(socket, buffer, limit, token)
         };
-        self.with(key, |wire| wire.pending.receiving = Some(started));
+        self.with(key, |wire| {
+            wire.pending.receiving = Some(started);
+            wire.asked = if drops && all { limit } else { 0 };
+        });
     }
 
     fn arm_sending(&mut self, key: WireKey, now: Nanoseconds) {
@@ -466,13 +476,8 @@ impl Wires {
     fn after_queueing(&mut self, key: WireKey, outcome: Option<Result<(), String>>) {
         match outcome {
             Some(Err(why)) => self.fail(key, why.into()),
-            // Now is not known here; a paced connection asks its clock when it is resumed.
-            Some(Ok(())) => {
-                let unpaced = self.get(key).is_some_and(|wire| wire.pace.is_none());
-                if unpaced {
-                    self.arm_sending(key, 0);
-                }
-            }
+            // At time 0 a paced connection only sets its timer, unless it never sent.
+            Some(Ok(())) => self.arm_sending(key, 0),
             None => {}
         }
     }

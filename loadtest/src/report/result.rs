@@ -348,3 +348,34 @@ fn named(all: &[Named]) -> Vec<NamedPercentiles> {
 fn us(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::tests::{outcome, recording};
+    use crate::engine::recorder::record;
+
+    #[test]
+    fn the_typical_repeat_has_the_median_p99() {
+        let slower = |by: u64| {
+            let mut one = recording();
+            (0..1000).for_each(|_| record(&mut one.latency, by * 1_000_000_000));
+            one
+        };
+        let recordings = [slower(9), slower(1), slower(5), slower(2), slower(7)];
+        assert_eq!(outcome(&recordings).typical(), 2);
+        assert_eq!(outcome(&recordings[..1]).typical(), 0);
+        assert_eq!(outcome(&[]).typical(), 0);
+        assert!(!outcome(&[]).valid);
+    }
+
+    #[test]
+    fn a_late_generator_invalidates() {
+        let mut late = recording();
+        (0..1000).for_each(|_| record(&mut late.lateness, 5_000_000_000));
+        let outcome = outcome(&[recording(), late]);
+        assert!(!outcome.valid);
+        assert_eq!([0, 1].map(|at| outcome.repeats[at].generator.valid), [true, false]);
+        let text = super::super::summary::text(&outcome);
+        assert!(text.contains("INVALID: repeat 2: the generator itself was late"), "{text}");
+    }
+}

@@ -45,6 +45,10 @@ impl Row for Idle {
         }
     }
 
+    fn seldom(&self) -> bool {
+        true
+    }
+
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let count = match bench.server {
             Server::Sluicegate => SESSIONS_OWN,
@@ -83,6 +87,10 @@ impl Row for Held {
 
     fn concerns(&self, server: Server) -> bool {
         server == Server::Sluicegate
+    }
+
+    fn seldom(&self) -> bool {
+        true
     }
 
     /// The server's memory with 10,000 sessions, and a transfer before and while they are held.

@@ -66,12 +66,17 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
     let launcher = Launcher { folder: &folder, root: tree.root(), libraries, pin };
     verify_all(&launcher, &tree, &mut servers, section)?;
     let programs: Vec<_> = section.entrants.iter().map(|one| one.program.clone()).collect();
-    interleave(options.runs, section, |row, server| {
-        let (row, program) = (&rows[row], &programs[server]);
-        let server = servers[server];
-        let bench = Bench { server, program, launcher: &launcher, tree: &tree, amounts };
-        row.concerns(server).then(|| tree.empty_uploads().and_then(|()| row.measure(&bench)))
-    })
+    interleave(
+        options.runs,
+        section,
+        |row| rows[row].seldom(),
+        |row, server| {
+            let (row, program) = (&rows[row], &programs[server]);
+            let server = servers[server];
+            let bench = Bench { server, program, launcher: &launcher, tree: &tree, amounts };
+            row.concerns(server).then(|| tree.empty_uploads().and_then(|()| row.measure(&bench)))
+        },
+    )
 }
 
 fn entrant(server: Server, program: &Path, libraries: Option<&Path>) -> Entrant {

@@ -33,6 +33,11 @@ pub trait Row {
         true
     }
 
+    /// Whether a third of the runs is enough, because it varies little and takes long.
+    fn seldom(&self) -> bool {
+        false
+    }
+
     /// Does it once. Uploads are empty; the server is to be started.
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String>;
 }

@@ -11,6 +11,9 @@ use super::servers::Running;
 use crate::client::fleet::SOURCES;
 use crate::sys;
 
+/// Sessions from one source address.
+const PER_SOURCE: usize = 5_000;
+
 /// KiB per idle session.
 pub fn per_session(running: &Running, count: usize) -> Result<f64, String> {
     let client = memory::bare_end()?;
@@ -20,7 +23,9 @@ pub fn per_session(running: &Running, count: usize) -> Result<f64, String> {
     let before = memory::read();
     let mut held = Vec::with_capacity(count);
     for index in 0..count {
-        held.push(session(running, index).map_err(|why| format!("session {index}: {why}"))?);
+        // One source as long as its ports suffice: others have no name, and a server may look for one.
+        let source = index / PER_SOURCE;
+        held.push(session(running, source).map_err(|why| format!("session {index}: {why}"))?);
         if sys::interrupted() {
             return Err("interrupted".into());
         }
@@ -30,8 +35,8 @@ pub fn per_session(running: &Running, count: usize) -> Result<f64, String> {
     Ok(rise.attributed - client.attributed)
 }
 
-fn session(running: &Running, index: usize) -> Result<TcpStream, String> {
-    let source = SOURCES[index % SOURCES.len()];
+fn session(running: &Running, source: usize) -> Result<TcpStream, String> {
+    let source = SOURCES[source % SOURCES.len()];
     let talk = || -> std::io::Result<TcpStream> {
         let stream = TcpStream::from(sys::connect(Some(source), running.address)?);
         stream.set_nonblocking(false)?;

@@ -16,6 +16,8 @@ use super::super::report::Sample;
 use super::rows::{Bench, Row};
 use super::servers::{Running, Server};
 
+/// Sessions of a row that is not about sessions, at most.
+const SESSIONS_USUAL: u32 = 20;
 /// Most messages of one measurement.
 const MESSAGES_MAX: u64 = 2_000_000;
 /// For this many seconds of sending the warm-ups below are made.
@@ -145,6 +147,12 @@ impl Row for Sending {
         self.work
     }
 
+    fn concerns(&self, server: Server) -> bool {
+        // A row about sessions or connections says nothing of a server that gets few.
+        let about_sessions = self.sessions > SESSIONS_USUAL || !self.keep;
+        !about_sessions || server.sessions_max() >= self.sessions
+    }
+
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let running = Running::start(bench)?;
         let messages = self.warm_up(bench, &running)?;
@@ -199,7 +207,8 @@ impl Sending {
         if self.keep {
             command.arg("-d");
         }
-        let numbers = [("-s", u64::from(self.sessions)), ("-l", self.octets), ("-m", messages)];
+        let sessions = self.sessions.min(bench.server.sessions_max());
+        let numbers = [("-s", u64::from(sessions)), ("-l", self.octets), ("-m", messages)];
         for (option, number) in numbers {
             command.args([option, &number.to_string()]);
         }

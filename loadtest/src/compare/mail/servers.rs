@@ -83,6 +83,15 @@ impl Server {
         }
     }
 
+    /// Most sessions at once that can be opened without some of them waiting for seconds.
+    pub fn sessions_max(self) -> u32 {
+        match self {
+            Self::Sluicegate | Self::Postfix => u32::MAX,
+            // It listens with a backlog of 5.
+            Self::Opensmtpd | Self::OpensmtpdSynced => 5,
+        }
+    }
+
     /// Users that it insists on.
     pub fn users(self) -> &'static [&'static str] {
         match self {
