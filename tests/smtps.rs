@@ -1,7 +1,13 @@
 //! Mail under TLS over real sockets: STARTTLS, implicit TLS, submission, AUTH, and who spoils them.
 //!
 //! Each test has a server of its own on free ports with the certificate that it made itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -333,6 +339,7 @@ fn failed_logins_are_limited_told_and_not_forgotten() {
     talk.plain(USER, "wr0ng-secret", 421);
     assert_eq!(talk.0.read_to_end(&mut Vec::new()).unwrap(), 0);
     // Too many from one address; each in a session of its own, so that none waits long.
+    #[allow(clippy::needless_collect, reason = "all begin before one is waited for")]
     let sessions: Vec<_> = (0..17)
         .map(|_| {
             let mut talk = submission(&server);
