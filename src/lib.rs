@@ -23,9 +23,9 @@ pub mod lines;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod metrics;
-#[cfg(feature = "server")]
+#[cfg(feature = "tls")]
 pub mod owner;
-#[cfg(feature = "server")]
+#[cfg(feature = "tls")]
 pub mod problem;
 #[cfg(feature = "server")]
 pub mod server;
@@ -35,7 +35,7 @@ pub mod shard;
 #[cfg(all(feature = "server", test))]
 #[path = "sim/mod.rs"]
 pub mod shard;
-#[cfg(feature = "server")]
+#[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "server")]
 pub mod xferlog;

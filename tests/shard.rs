@@ -682,3 +682,39 @@ fn who_sends_slowly_holds_no_block() {
     assert_eq!(count, [24]);
     drop(slow);
 }
+
+#[test]
+fn octets_nobody_waits_for_are_counted_wherever_they_are() {
+    if !alone("octets_nobody_waits_for_are_counted_wherever_they_are") {
+        return;
+    }
+    static SENT: AtomicUsize = AtomicUsize::new(0);
+    let (addresses, _shards) = serving(1, |stream, service| async move {
+        let soon = || shard::now().after(Duration::from_millis(1));
+        let number = stream.receive().await.unwrap().first().copied().unwrap();
+        assert_eq!(stream.silent().await.unwrap(), 0, "nothing more was sent");
+        // As a session leaves it: the multishot operation is armed, and takes what comes at once.
+        if service == 3 {
+            assert!(shard::within(soon(), stream.receive()).await.is_none());
+        }
+        stream.post(vec![b'!']);
+        stream.posted().await.unwrap();
+        while SENT.load(Ordering::Acquire) <= usize::from(number) {
+            shard::sleep_until(soon()).await;
+        }
+        let count = stream.silent().await.unwrap();
+        stream.post(vec![u8::try_from(count).unwrap()]);
+        stream.posted().await.unwrap();
+        stream.finish().await.unwrap();
+    });
+    for number in 0..20_u8 {
+        let mut client = TcpStream::connect(addresses[usize::from(number % 2)]).unwrap();
+        client.write_all(&[number]).unwrap();
+        let mut said = [0];
+        client.read_exact(&mut said).unwrap();
+        client.write_all(b"abc").unwrap();
+        SENT.store(usize::from(number) + 1, Ordering::Release);
+        client.read_exact(&mut said).unwrap();
+        assert_eq!(said, [3], "connection {number}");
+    }
+}

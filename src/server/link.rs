@@ -211,6 +211,7 @@ impl Link {
     /// # Errors
     /// The connection is to be dropped.
     pub(super) async fn secure(&self, offer: &Offer, deadline: Instant) -> Result<Info, Unsecured> {
+        self.stream.no_telnet();
         let session = Session::new(offer).map_err(Unsecured::Trouble)?;
         let (plain, outgoing) = (Vec::new(), Vec::new());
         let mut secure = Box::new(Secure { session, plain, outgoing, ended: false, trouble: None });

@@ -8,7 +8,7 @@
 //! it; a peer that sends faster than it is read is held back by its TCP window, not by our memory.
 //! Not here: listening for control connections (`accept`), what is said on them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +47,8 @@ pub struct Stream {
     /// Data connections are non-blocking for `sendfile`; the ring is asked for readiness then.
     /// Control connections are not: the ring itself waits for them.
     data: bool,
+    /// What comes may be Telnet.
+    telnet: Cell<bool>,
     /// A control connection counts in its shard's load.
     load: Option<super::accept::Load>,
 }
@@ -70,6 +72,7 @@ impl Stream {
             receiving_alone: RefCell::new(None),
             sending: RefCell::new(None),
             data: false,
+            telnet: Cell::new(true),
             load: None,
         }
     }
@@ -77,6 +80,11 @@ impl Stream {
     /// Wraps a data connection that is non-blocking already.
     fn data(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
         Self { data: true, ..Self::new(fd, local, peer) }
+    }
+
+    /// What comes from now on is no Telnet: 255 in it says nothing.
+    pub fn no_telnet(&self) {
+        self.telnet.set(false);
     }
 
     /// Counts it in a shard's load until it is dropped.
@@ -143,7 +151,8 @@ impl Stream {
     /// once seen to wait then for octets that had come. Telnet says where that may be (IAC, 255): begin
     /// anew after it, and the next receive looks at the socket itself.
     fn rearmed_after_telnet(&self, octets: Received) -> Received {
-        if memchr::memchr(0xff, &octets).is_some()
+        if self.telnet.get()
+            && memchr::memchr(0xff, &octets).is_some()
             && let Some(multi) = self.receiving.borrow().as_ref()
         {
             multi.cancel();

@@ -59,6 +59,9 @@ impl Stream {
         Ok(Received(self.end.read(max).await?))
     }
 
+    /// What comes from now on is no Telnet.
+    pub fn no_telnet(&self) {}
+
     /// Octets that came and were not received yet.
     pub fn unread(&self) -> usize {
         self.end.unread()
