@@ -22,7 +22,7 @@ use super::listing_cache::Listings;
 use super::notice::{Notice, Phase};
 use super::quota::Quota;
 use super::size::Sizes;
-use crate::config::{self, Anonymous, Config};
+use crate::config::{self, Anonymous, Config, Encryption};
 use crate::ftp::session::{Settings, Tls};
 use crate::mail::route::Router;
 use crate::metrics::{Counters, Metrics};
@@ -287,7 +287,11 @@ fn settings(config: &Config, ftp: &config::Ftp) -> Settings {
         idle_seconds_max: ftp.idle_seconds.max(7200),
         idle_seconds: ftp.idle_seconds,
         code_page: ftp.ebcdic,
-        tls: Tls::Off,
+        tls: match ftp.tls {
+            Encryption::Off => Tls::Off,
+            Encryption::Optional => Tls::Optional,
+            Encryption::Required => Tls::Required,
+        },
     }
 }
 

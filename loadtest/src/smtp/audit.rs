@@ -4,7 +4,7 @@
 //! lost        accepted for somebody, and neither in a mailbox of theirs nor still on its way
 //! duplicated  more often in a mailbox than it was accepted for, or delivered and on its way as well
 //! altered     there, but not octet for octet; a file that is known by its queue id and has no mark
-//! unknown     marked by a generator, but in no journal; what was smuggled; in somebody else's mailbox;
+//! unknown     marked by one of these runs, but not in its journal; what was smuggled; in somebody else's mailbox;
 //!             a queue id that belongs to another message
 //! refused     there in spite of 4yz or 5yz
 //! ```
@@ -174,7 +174,7 @@ fn compare(record: &Record, found: &[Found], any_mailbox: bool) -> Verdict {
                 copies.entry(id.as_str()).or_default().push(one);
                 look(&mut verdict, id, entry, one, &by_queue_id);
             }
-            None => stray(&mut verdict, one, &by_queue_id, &mut copies),
+            None => stray(&mut verdict, record, one, &by_queue_id, &mut copies),
         }
     }
     let mut ids: Vec<&String> = record.entries.keys().collect();
@@ -219,12 +219,15 @@ fn look(
 /// One file without a mark, or with one that is in no journal.
 fn stray<'a>(
     verdict: &mut Verdict,
+    record: &Record,
     one: &'a Found,
     by_queue_id: &HashMap<&str, &'a str>,
     copies: &mut HashMap<&'a str, Vec<&'a Found>>,
 ) {
     let known = one.queue_id.as_deref().and_then(|queue_id| by_queue_id.get(queue_id));
     match (&one.mark, known) {
+        // Of another run: its journal is not asked about.
+        (Some(mark), _) if !record.runs.contains(run_of(mark)) => verdict.foreign += 1,
         (Some(mark), _) => {
             verdict.tell("unknown", || format!("{mark}: {}", one.path.display()));
         }
@@ -235,6 +238,11 @@ fn stray<'a>(
         }
         (None, None) => verdict.foreign += 1,
     }
+}
+
+/// What begins a mark.
+fn run_of(mark: &str) -> &str {
+    mark.split_once('.').map_or(mark, |(run, _)| run)
 }
 
 /// One message of the journals: is it where it should be, and as often?

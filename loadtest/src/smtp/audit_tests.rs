@@ -200,8 +200,10 @@ fn what_nobody_promised_is_told_apart() {
 
     // Another's mail, and a report that quotes one of ours.
     case.put("mail/ann/new/other", b"Subject: hello\r\n\r\nX-Loadtest: r.9\r\n");
+    // And mail of another run.
+    case.put("mail/ann/new/before", b"X-Loadtest: q.1\r\nSubject: x\r\n\r\n");
     let verdict = case.verdict();
-    assert_eq!((differences(&verdict), verdict.foreign), ([0; 5], 1));
+    assert_eq!((differences(&verdict), verdict.foreign), ([0; 5], 2));
 }
 
 #[test]

@@ -15,7 +15,7 @@
 //! Not here: what the lines are compared with (`audit`).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -163,6 +163,8 @@ pub(crate) struct Entry {
 /// Everything that journals say.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
+    /// What begins the marks of each run.
+    pub(crate) runs: HashSet<String>,
     /// By mark.
     pub(crate) entries: HashMap<String, Entry>,
     /// Journals whose last line was torn.
@@ -211,7 +213,10 @@ impl Record {
 
     fn take(&mut self, line: Line<'_>) -> Result<(), String> {
         let (id, fate) = match line {
-            Line::Journal { version: VERSION, .. } => return Ok(()),
+            Line::Journal { version: VERSION, run, .. } => {
+                self.runs.insert(run.into_owned());
+                return Ok(());
+            }
             Line::Journal { version, .. } => {
                 return Err(format!("version {version}, and only {VERSION} is known"));
             }

@@ -30,6 +30,7 @@ enum Answer {
     Endless(&'static str),
 }
 
+const MANY_SIZES: &str = "lognormal:3KiB:1:100KiB";
 /// Never a line.
 const DIGITS: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
@@ -262,7 +263,7 @@ fn mail(server: &Server) -> Mail {
         chunk_octets: 1000,
         segment_octets_max: None,
         pace: None,
-        corpus: generated("lognormal:3KiB:1:100KiB", Form::Data),
+        corpus: generated("1KiB", Form::Data),
         run: "r".to_owned(),
         seed: 1,
         written: None,
@@ -308,16 +309,20 @@ fn check(server: &Server, mail: &Mail, count: u64) {
 
 #[test]
 fn every_way_of_sending_arrives_whole() {
-    let chunked = || generated("lognormal:3KiB:1:100KiB", Form::Chunks);
+    let chunked = || generated(MANY_SIZES, Form::Chunks);
     let ways: [(&str, &dyn Fn(Mail) -> Mail); 9] = [
-        ("as it is", &|mail| mail),
+        ("as it is", &|mail| Mail { corpus: generated(MANY_SIZES, Form::Data), ..mail }),
         ("many of a connection", &|mail| Mail { messages_per_connection: 7, ..mail }),
         ("no limit", &|mail| Mail { messages_per_connection: u64::MAX, ..mail }),
         ("one by one", &|mail| Mail { pipelining: false, recipients_per_message: 3, ..mail }),
         ("many recipients", &|mail| Mail { recipients_per_message: 7, ..mail }),
         ("chunks", &|mail| Mail { corpus: chunked(), messages_per_connection: 5, ..mail }),
         ("chunks one by one", &|mail| Mail { corpus: chunked(), pipelining: false, ..mail }),
-        ("segments", &|mail| Mail { segment_octets_max: Some(700), ..mail }),
+        ("segments", &|mail| Mail {
+            corpus: generated(MANY_SIZES, Form::Data),
+            segment_octets_max: Some(700),
+            ..mail
+        }),
         ("segments of chunks", &|mail| Mail {
             corpus: chunked(),
             segment_octets_max: Some(3000),
