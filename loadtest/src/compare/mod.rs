@@ -26,6 +26,7 @@ mod processes;
 mod report;
 mod room;
 mod running;
+mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub enum Protocol {
     Ftp,
     /// sluicegate, Postfix, OpenSMTPD
     Smtp,
+    /// All of them inside TLS, and openssl's handshakes
+    Tls,
 }
 
 /// Options of `loadtest compare`.
@@ -108,12 +111,15 @@ fn row_help() -> String {
 
 fn all_rows() -> impl Iterator<Item = figures::Work> {
     let ftp = ftp::rows::all().into_iter().map(|row| row.work());
-    ftp.chain(mail::rows::all().into_iter().map(|row| row.work()))
+    let mail = mail::rows::all().into_iter().map(|row| row.work());
+    ftp.chain(mail).chain(tls::rows::all().into_iter().map(|row| row.work()))
 }
 
 fn server_names() -> clap::builder::PossibleValuesParser {
     let mut names: Vec<&str> = ftp::servers::ALL.iter().map(|server| server.program()).collect();
     names.extend(mail::servers::ALL.iter().map(|server| server.id()));
+    names.extend(tls::servers::ALL.iter().map(|server| server.id()));
+    names.sort_unstable();
     names.dedup();
     names.into()
 }
@@ -219,18 +225,20 @@ fn compare(options: &Options, report: &mut Report) -> Result<(), String> {
     let work = room::WorkFolder::make(&options.work)?;
     eprintln!("preparing the file system in {}", work.path().display());
     let mount = room::Mount::make_ext4(work.path())?;
-    for protocol in [Protocol::Ftp, Protocol::Smtp] {
+    for protocol in [Protocol::Ftp, Protocol::Smtp, Protocol::Tls] {
         if !options.concerns(protocol) {
             continue;
         }
         report.sections.push(match protocol {
             Protocol::Ftp => ftp::section(),
             Protocol::Smtp => mail::section(),
+            Protocol::Tls => tls::section(),
         });
         if let Some(section) = report.sections.last_mut() {
             match protocol {
                 Protocol::Ftp => ftp::compare(options, mount.path(), section)?,
                 Protocol::Smtp => mail::compare(options, mount.path(), section)?,
+                Protocol::Tls => tls::compare(options, mount.path(), section)?,
             }
         }
     }

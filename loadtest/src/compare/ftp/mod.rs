@@ -11,7 +11,7 @@ pub mod rows;
 mod running;
 pub mod servers;
 mod transfers;
-mod tree;
+pub mod tree;
 mod verify;
 
 use std::path::Path;
