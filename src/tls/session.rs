@@ -24,6 +24,9 @@ pub(super) const OVERHEAD_BYTES: usize = 40;
 /// Room beside records for what must go first (a key update).
 const SPARE_BYTES: usize = 128;
 
+/// The alert for a client whose versions are all too old (RFC 8446 §6.2).
+const PROTOCOL_VERSION: u8 = 70;
+
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -183,7 +186,8 @@ impl Session {
             };
             used += discard;
             if let Some(error) = failed {
-                return self.broke(&error, out);
+                let old = self.progress == Progress::Handshake && is_old_hello(octets);
+                return self.broke(&error, old, out);
             }
             if done {
                 break;
@@ -195,8 +199,9 @@ impl Session {
         Ok(used)
     }
 
-    /// Puts the alert into `out` and remembers what happened.
-    fn broke(&mut self, error: &Error, out: &mut Vec<u8>) -> Result<usize, Trouble> {
+    /// Puts the alert into `out` and remembers what happened. `old`: the client knows nothing newer
+    /// than TLS 1.1, of which rustls misses an extension before it looks at the version.
+    fn broke(&mut self, error: &Error, old: bool, out: &mut Vec<u8>) -> Result<usize, Trouble> {
         loop {
             match self.connection.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -205,6 +210,12 @@ impl Session {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(_) | Err(_) => break,
             }
+        }
+        if old
+            && matches!(error, Error::PeerIncompatible(_))
+            && let [.., 21, _, _, 0, 2, 2, description] = out.as_mut_slice()
+        {
+            *description = PROTOCOL_VERSION;
         }
         self.fail(trouble(error))
     }
@@ -383,6 +394,12 @@ impl Session {
     pub fn offer(&self) -> &Offer {
         &self.offer
     }
+}
+
+/// Whether these octets begin with the ClientHello of SSL 3.0, TLS 1.0 or TLS 1.1: the header of the
+/// record, the header of the message, the version (RFC 5246 §7.4.1.2).
+fn is_old_hello(octets: &[u8]) -> bool {
+    matches!(octets, [22, _, _, _, _, 1, _, _, _, 3, 0..=2, ..])
 }
 
 /// Appends to `out` what is to be sent.

@@ -198,6 +198,22 @@ fn what_is_no_tls_gets_an_alert() {
     assert_eq!(alert.get(5..), Some(&[2, 10][..]));
 }
 
+/// RFC 8446 §4.2.1: `protocol_version` (70), also for those who lack what only newer clients send.
+#[test]
+fn old_versions_are_told_so() {
+    for minor in 0..=2 {
+        let mut body = vec![3, minor];
+        body.extend([7; 32]);
+        body.extend([0, 0, 4, 0xc0, 0x09, 0xc0, 0x13, 1, 0]);
+        let length = u8::try_from(body.len()).unwrap();
+        let mut hello = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+        hello.extend(&body);
+        let (trouble, alert) = refused(&hello);
+        assert_eq!(trouble, Trouble::NothingInCommon);
+        assert_eq!(alert.get(5..), Some(&[2, 70][..]), "{minor}");
+    }
+}
+
 #[test]
 fn a_handshake_without_end_has_one() {
     let (keeper, _) = keeper();
@@ -437,6 +453,20 @@ fn records_of_our_own_are_understood_and_understand() {
         assert_eq!(client.incoming(&out).unwrap(), b"");
         assert!(client.saw_close());
         assert!(records.seal_into(b"x", &mut [0; 200]).is_err(), "nothing behind our own end");
+    }
+}
+
+#[test]
+fn octets_behind_the_end_are_no_tls() {
+    for speaks in BOTH {
+        let (mut client, mut records) = bulk(speaks);
+        client.say(b"last");
+        client.close();
+        let octets = [&client.outgoing()[..], b"NOOP\r\n"].concat();
+        let mut said = Vec::new();
+        records.open(&octets, &mut [], &mut said, &mut Vec::new()).unwrap();
+        assert_eq!((records.progress(), records.behind()), (Progress::Ended, 6));
+        assert_eq!(said, b"last");
     }
 }
 

@@ -64,6 +64,7 @@ retry unix - - n - - error
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
+tlsmgr unix - - n 1000? 1 tlsmgr
 """
 PRIVATE = "active bounce corrupt defer deferred flush hold incoming private saved trace".split()
 
@@ -114,7 +115,7 @@ class Users:
 class Postfix:
     """A running one that relays everything to a port."""
 
-    def __init__(self, programs, folder, target):
+    def __init__(self, programs, folder, target, more=""):
         self.programs = programs
         self.folder = pathlib.Path(folder)
         self._users = Users()
@@ -131,7 +132,7 @@ class Postfix:
         }
         for name in ("etc", "queue", "data"):
             (self.folder / name).mkdir()
-        (self.folder / "etc/main.cf").write_text(MAIN.format(**names))
+        (self.folder / "etc/main.cf").write_text(MAIN.format(**names) + more)
         (self.folder / "etc/master.cf").write_text(MASTER.format(**names))
         shutil.chown(self.folder / "data", "postfix")
         self._make_queue()

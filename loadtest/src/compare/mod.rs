@@ -26,6 +26,7 @@ mod processes;
 mod report;
 mod room;
 mod running;
+mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub enum Protocol {
     Ftp,
     /// sluicegate, Postfix, OpenSMTPD
     Smtp,
+    /// All of them inside TLS, and openssl's handshakes
+    Tls,
 }
 
 /// Options of `loadtest compare`.
@@ -70,8 +73,8 @@ pub struct Options {
     /// Mail: seconds that one measurement sends
     #[arg(long, default_value_t = 2.5, value_parser = seconds)]
     seconds: f64,
-    /// Mail: idle sessions held with sluicegate
-    #[arg(long, default_value_t = 10_000)]
+    /// Idle sessions held with sluicegate; peers hold fewer
+    #[arg(long, default_value_t = 10_000, value_parser = idle)]
     idle: usize,
     /// The sluicegate program [default: beside this program, then PATH]
     #[arg(long, value_name = "PATH")]
@@ -108,12 +111,15 @@ fn row_help() -> String {
 
 fn all_rows() -> impl Iterator<Item = figures::Work> {
     let ftp = ftp::rows::all().into_iter().map(|row| row.work());
-    ftp.chain(mail::rows::all().into_iter().map(|row| row.work()))
+    let mail = mail::rows::all().into_iter().map(|row| row.work());
+    ftp.chain(mail).chain(tls::rows::all().into_iter().map(|row| row.work()))
 }
 
 fn server_names() -> clap::builder::PossibleValuesParser {
     let mut names: Vec<&str> = ftp::servers::ALL.iter().map(|server| server.program()).collect();
     names.extend(mail::servers::ALL.iter().map(|server| server.id()));
+    names.extend(tls::servers::ALL.iter().map(|server| server.id()));
+    names.sort_unstable();
     names.dedup();
     names.into()
 }
@@ -124,6 +130,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     between(text, 0.1, 600.0)
+}
+
+fn idle(text: &str) -> Result<usize, String> {
+    between(text, 10.0, 20_000.0).map(|count| count as usize)
 }
 
 fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
@@ -153,6 +163,11 @@ impl Options {
 pub fn run(mut options: Options) -> Result<(), String> {
     if options.quick {
         (options.runs, options.share, options.seconds) = (3, 0.25, 1.0);
+    }
+    // Servers are started in folders of their own, where a relative path would mean something else.
+    for path in [&mut options.peers, &mut options.sluicegate].into_iter().flatten() {
+        let whole = fs::canonicalize(&*path);
+        *path = whole.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if let Some(readme) = &options.readme {
         fs::metadata(readme).map_err(|error| format!("{}: {error}", readme.display()))?;
@@ -210,18 +225,20 @@ fn compare(options: &Options, report: &mut Report) -> Result<(), String> {
     let work = room::WorkFolder::make(&options.work)?;
     eprintln!("preparing the file system in {}", work.path().display());
     let mount = room::Mount::make_ext4(work.path())?;
-    for protocol in [Protocol::Ftp, Protocol::Smtp] {
+    for protocol in [Protocol::Ftp, Protocol::Smtp, Protocol::Tls] {
         if !options.concerns(protocol) {
             continue;
         }
         report.sections.push(match protocol {
             Protocol::Ftp => ftp::section(),
             Protocol::Smtp => mail::section(),
+            Protocol::Tls => tls::section(),
         });
         if let Some(section) = report.sections.last_mut() {
             match protocol {
                 Protocol::Ftp => ftp::compare(options, mount.path(), section)?,
                 Protocol::Smtp => mail::compare(options, mount.path(), section)?,
+                Protocol::Tls => tls::compare(options, mount.path(), section)?,
             }
         }
     }
@@ -240,7 +257,8 @@ fn write(report: &Report, options: &Options) -> Result<(), String> {
     for (ending, text) in texts {
         put(&folder.join(format!("comparison.{ending}")), &text)?;
     }
-    if let Some(readme) = &options.readme {
+    // Half a comparison replaces nobody's table.
+    if let Some(readme) = options.readme.as_ref().filter(|_| report.complete) {
         let former = fs::read_to_string(readme);
         let former = former.map_err(|error| format!("{}: {error}", readme.display()))?;
         let text = markdown::into_readme(report, &former);

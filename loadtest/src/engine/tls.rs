@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::TLS13;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    ALL_VERSIONS, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
 };
 
 /// Tickets remembered for one server by one [`Client`].
@@ -47,9 +50,26 @@ pub struct Client {
 impl Context {
     /// For the server of that name. Without `resume` every handshake is a full one.
     pub fn new(trust: &Trust, host: &str, resume: bool) -> Result<Self, String> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        Self::of(aws_lc_rs::default_provider(), ALL_VERSIONS, trust, host, resume)
+    }
+
+    /// The same with one version and one cipher only: TLS 1.3 and AES-128-GCM.
+    pub fn of_aes_128(trust: &Trust, host: &str, resume: bool) -> Result<Self, String> {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256];
+        Self::of(provider, &[&TLS13], trust, host, resume)
+    }
+
+    fn of(
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+        trust: &Trust,
+        host: &str,
+        resume: bool,
+    ) -> Result<Self, String> {
+        let provider = Arc::new(provider);
         let versions = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| format!("TLS: {error}"))?;
         let config = match trust {
             Trust::File(file) => versions.with_root_certificates(roots(file)?),

@@ -9,7 +9,7 @@
 //! Promises: as `compare`: loopback, bounded, everything on the machine undone, nothing skipped in silence.
 
 mod bulk;
-mod config;
+pub mod config;
 mod idle;
 mod memory;
 pub mod rows;
