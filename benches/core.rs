@@ -388,12 +388,12 @@ fn post(settings: &Rc<smtp_session::Settings>, mut input: &[u8]) -> (Vec<u8>, us
             Next::Ask(_) => session.resume(Answer::Done, &mut out),
             Next::Begin { .. } => {}
             Next::Body(slice) => octets += black_box(slice).len(),
-            Next::Commit(envelope) => {
+            Next::Commit(envelope, _) => {
                 drop(black_box(envelope));
                 messages += 1;
                 session.resume(Answer::Committed("0123456789ABCDEF".to_owned()), &mut out);
             }
-            Next::Discard => panic!("every message is good"),
+            Next::Discard | Next::Secure => panic!("every message is good, and in clear"),
             Next::Close => {
                 sent.extend(out.take());
                 return (sent, messages, octets);
@@ -416,6 +416,7 @@ fn smtp_settings() -> Rc<smtp_session::Settings> {
         hops_max: 100,
         errors_max: 20,
         idle_seconds: 300,
+        security: smtp_session::Security::default(),
     })
 }
 

@@ -7,6 +7,7 @@
 pub mod ftp;
 pub mod limits;
 pub mod mail;
+pub mod sasl;
 pub mod smtp;
 pub mod store;
 pub mod wire;

@@ -9,6 +9,8 @@ pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 /// Longest SMTP command line, CRLF included, octets: 512 of RFC 5321 §4.5.3.1.4 and what extensions add
 /// to MAIL and RCPT (RFC 3461 §5.4 alone asks for 1036).
 pub const SMTP_LINE_BYTES_MAX: usize = 2048;
+/// Longest line of an AUTH exchange, CRLF included, octets (RFC 4954 §4). The AUTH command itself is a command.
+pub const SMTP_AUTH_LINE_BYTES_MAX: usize = 12_288;
 /// SMTP replies waiting for one flush before input waits, octets.
 pub const SMTP_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 /// Longest line of an SMTP reply, CRLF included, octets (RFC 5321 §4.5.3.1.5).

@@ -279,7 +279,7 @@ fn check_looks_at_users_toml() {
     fs::set_permissions(&users, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(check().contains("may be read by others (mode 644) (chmod 600 "));
     fs::write(&users, "version = 9\n").unwrap();
-    assert!(check().contains("users.toml:1:11: version = 9: not allowed (allowed: 1; this program reads no other format)\n"));
+    assert!(check().contains("users.toml:1:11: version = 9: not allowed (allowed: 1 or 2; this program reads no other format)\n"));
 }
 
 // ---------------------------------------------------------------- users
@@ -379,6 +379,37 @@ fn users_that_cannot_be() {
         ],
         2,
     );
+}
+
+#[test]
+fn verifiers_for_scram_are_asked_for() {
+    const HASH: &str =
+        "--scram: a verifier is made of a password, not of a hash (leave one of them out)";
+    let here = directory();
+    let users = || fs::read_to_string(here.path().join("sluicegate-data/users.toml")).unwrap();
+    let alice = ["user", "passwd", "alice", "--password-stdin"];
+    good(here.path(), &["user", "add", "alice", "--password-stdin", "--scram"], "secret\n");
+    let first = users();
+    assert!(
+        first.contains("version = 2\n") && first.contains("scram = \"SCRAM-SHA-256$100000:"),
+        "{first}"
+    );
+    let json = good(here.path(), &["user", "list", "--json"], "");
+    assert!(json.contains("\"scram\": true") && !json.contains("100000"), "{json}");
+    // Another password: another verifier, although nobody said so again.
+    good(here.path(), &alice, "other\n");
+    assert!(users().contains("scram = \"") && users() != first);
+    good(here.path(), &[&alice[..], &["--no-scram"]].concat(), "other\n");
+    assert!(users().contains("version = 1\n") && !users().contains("scram"), "{}", users());
+    good(here.path(), &[&alice[..], &["--scram"]].concat(), "other\n");
+    // A hash has none, and the one there was is of another password.
+    let hash = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+    let imported = ["user", "passwd", "alice", "--password-hash", hash];
+    let refused = bad(here.path(), &[&imported[..], &["--scram"]].concat(), "");
+    assert_eq!(refused, (2, format!("sluicegate: {HASH}\n")));
+    assert!(users().contains("scram = \""));
+    good(here.path(), &imported, "");
+    assert!(!users().contains("scram"), "{}", users());
 }
 
 #[test]

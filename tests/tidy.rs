@@ -28,6 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("ftp", &["wire"]),
     ("smtp", &["wire"]),
+    // Who a client is, in octets that the protocols only carry.
+    ("sasl", &["wire"]),
     // Where mail goes, as values; speaks of addresses and envelopes in the words of `smtp`.
     ("mail", &["wire", "smtp::address", "smtp::envelope"]),
     // Leaves of the machine side.
@@ -40,12 +42,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("shard", &["problem"]),
     ("config", &["document", "owner", "problem", "ftp::convert", "wire::data"]),
-    ("store", &["document", "owner", "problem", "shard"]),
+    ("store", &["document", "owner", "problem", "sasl", "shard"]),
     // What joins them.
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "mail", "problem", "owner", "log", "xferlog", "metrics",
+            "wire", "ftp", "smtp", "sasl", "mail", "problem", "owner", "log", "xferlog", "metrics",
             "shard", "config", "store", "tls",
         ],
     ),

@@ -77,7 +77,7 @@ fn printed(command: &Command) -> Option<String> {
         }
         Command::Help(Some(text)) => Some(format!("HELP {text}")),
         Command::Data | Command::Rset | Command::Help(None) | Command::Noop | Command::Quit => None,
-        Command::NotHere(_) => None,
+        Command::StartTls | Command::Auth(_) | Command::NotHere(_) => None,
     }
 }
 
@@ -104,7 +104,8 @@ fuzz_target!(|input: (u8, &[u8])| {
                 | Why::BadAddress
                 | Why::TooLong
                 | Why::UnknownParameter
-                | Why::Parameter => {
+                | Why::Parameter
+                | Why::Base64 => {
                     assert!(verb.is_some());
                 }
             }

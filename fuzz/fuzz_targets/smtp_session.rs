@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sluicegate::limits::{SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
+use sluicegate::limits::{SMTP_AUTH_LINE_BYTES_MAX, SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
 use sluicegate::smtp::address::{Domain, Mailbox};
 use sluicegate::smtp::command::{self, Command, Syntax, Why};
-use sluicegate::smtp::session::{Session, Settings};
+use sluicegate::smtp::session::{Security, Session, Settings, Tls};
 use sluicegate::smtp::step::{Answer, Ask, Fault, Next};
 use sluicegate::wire::data::BareNewlines;
 use sluicegate::wire::outbox::Outbox;
@@ -49,6 +49,10 @@ struct Script {
     tell: bool,
     small: bool,
     patient: bool,
+    /// From the start.
+    tls: bool,
+    auth: bool,
+    submission: bool,
     portions: Vec<u8>,
 }
 
@@ -80,6 +84,14 @@ const LINES: &[&[u8]] = &[
     b"QUIT\r\n",
     b"STARTTLS\r\n",
     b"AUTH PLAIN\r\n",
+    b"AUTH PLAIN AGFubgBwYXNz\r\n",
+    b"AUTH LOGIN =\r\n",
+    b"AUTH SCRAM-SHA-256 biws\r\n",
+    b"AUTH CRAM-MD5\r\n",
+    b"AUTH X A\r\n",
+    b"AGFubgBwYXNz\r\n",
+    b"*\r\n",
+    b"=AAA\r\n",
     b"FROB\r\n",
     b"\r\n",
     b".\r\n",
@@ -138,6 +150,8 @@ struct Driver {
     draft: Option<Vec<u8>>,
     accepted: Vec<Vec<u8>>,
     drafts: (usize, usize),
+    /// After 220 to STARTTLS.
+    securing: bool,
     closed: bool,
 }
 
@@ -147,7 +161,10 @@ impl Driver {
         let local: SocketAddr = "127.0.0.1:25".parse().unwrap();
         let peer: SocketAddr = "[::1]:40000".parse().unwrap();
         let mut outbox = Outbox::default();
-        let session = Session::new(Rc::new(settings), local, peer, &mut outbox);
+        let mut session = Session::new(Rc::new(settings), local, peer, &mut outbox);
+        if script.tls {
+            session.secured();
+        }
         Self {
             session,
             outbox,
@@ -157,6 +174,7 @@ impl Driver {
             draft: None,
             accepted: Vec::new(),
             drafts: (0, 0),
+            securing: false,
             closed: false,
         }
     }
@@ -178,17 +196,23 @@ impl Driver {
             Ask::Mail { .. } | Ask::Rcpt(_) => Answer::Done,
             Ask::Verify(name) => Answer::Verified(Some(name.clone()), mailbox),
             Ask::Expand(_) => Answer::Expanded(vec![mailbox; usize::from(choice)]),
+            Ask::Auth { .. } | Ask::Respond(_) if choice & 1 == 0 => {
+                Answer::Challenge(vec![choice; usize::from(choice)])
+            }
+            Ask::Auth { .. } | Ask::Respond(_) => Answer::Authenticated,
+            Ask::Forget => Answer::Done,
         }
     }
 
     /// Calls `advance` until it waits, with these octets.
     fn feed(&mut self, mut input: &[u8]) {
         let mut idle = 0;
-        while !self.closed {
+        self.closed |= self.securing && !input.is_empty();
+        while !self.closed && !self.securing {
             let before = input.len();
             let next = self.session.advance(&mut input, &mut self.outbox);
             assert!(self.outbox.len() <= SMTP_OUTBOX_BYTES_MAX + 256 * 128 + REPLY_BYTES_MAX);
-            assert!(self.session.held_bytes() <= 2 * SMTP_LINE_BYTES_MAX);
+            assert!(self.session.held_bytes() <= 2 * SMTP_AUTH_LINE_BYTES_MAX);
             idle = if input.len() == before { idle + 1 } else { 0 };
             assert!(idle < 20, "no progress: {next:?}");
             match next {
@@ -212,7 +236,7 @@ impl Driver {
                     assert!(!octets.is_empty());
                     self.draft.as_mut().expect("no draft").extend_from_slice(octets);
                 }
-                Next::Commit(envelope) => {
+                Next::Commit(envelope, _) => {
                     assert!(!envelope.recipients.is_empty());
                     self.drafts.1 += 1;
                     let body = self.draft.take().expect("no draft");
@@ -228,6 +252,12 @@ impl Driver {
                 Next::Discard => {
                     self.drafts.1 += 1;
                     assert!(self.draft.take().is_some(), "no draft to drop");
+                }
+                // What comes in clear from now on ends the connection, in this portion or the next.
+                Next::Secure => {
+                    self.sent.extend(self.outbox.take());
+                    self.securing = true;
+                    self.closed = !input.is_empty();
                 }
                 Next::Close => {
                     assert!(self.draft.is_none(), "closed with a draft");
@@ -257,6 +287,13 @@ fn settings(script: &Script) -> Settings {
         hops_max: 3,
         errors_max: if script.patient { 0 } else { 10 },
         idle_seconds: 300,
+        security: Security {
+            tls: if script.tls || script.strict { Tls::Optional } else { Tls::Required },
+            tls_ready: !script.small,
+            mechanisms: if script.auth { vec!["SCRAM-SHA-256", "PLAIN", "LOGIN"] } else { Vec::new() },
+            submission: script.submission,
+            login_failures_max: 3,
+        },
     }
 }
 
@@ -273,8 +310,12 @@ fn fault(choice: u8) -> Fault {
         Fault::Denied,
         Fault::TooLarge,
         Fault::Loop,
+        Fault::Credentials,
+        Fault::Response,
+        Fault::NoLogins,
+        Fault::NotYours,
         Fault::ShuttingDown,
-    ][usize::from(choice) % 12]
+    ][usize::from(choice) % 16]
 }
 
 fn run(script: &Script, portions: &[usize]) -> (Driver, Vec<u8>) {
@@ -374,13 +415,15 @@ fn naive(stream: &[u8], mut codes: &[u16], closed: bool) -> Vec<Vec<u8>> {
         Some(*first)
     };
     assert_eq!(next(&mut codes), Some(220), "the greeting");
+    let mut challenged = false;
     loop {
         let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else { break };
         let line = &rest[..end];
         rest = &rest[end + 2..];
         let syntax = Syntax { strict: false, utf8: true, extended: true };
         let bare = line.iter().any(|octet| matches!(octet, b'\r' | b'\n'));
-        let readable = !bare && line.len() + 2 <= SMTP_LINE_BYTES_MAX;
+        // What follows a challenge is no command.
+        let readable = !challenged && !bare && line.len() + 2 <= SMTP_LINE_BYTES_MAX;
         let parsed = readable.then(|| command::parse(line, syntax));
         let (size, last) = match &parsed {
             Some(Ok(Command::Bdat { size, last })) => (Some(*size), *last),
@@ -400,6 +443,7 @@ fn naive(stream: &[u8], mut codes: &[u16], closed: bool) -> Vec<Vec<u8>> {
             (octets, rest) = (front, after);
         }
         let Some(code) = next(&mut codes) else { break };
+        challenged = code == 334;
         match code {
             221 | 421 | 554 if codes.is_empty() && closed => break,
             354 => {

@@ -15,6 +15,7 @@ use super::say;
 use crate::config::make_user_root;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::problem::Problem;
+use crate::sasl::scram::Verifier;
 use crate::server::Failure;
 use crate::store::accounts::{self, Access, Accounts, Hash, User};
 
@@ -47,6 +48,9 @@ pub(super) struct Add {
     name: String,
     #[command(flatten)]
     secret: Secret,
+    /// Keep what SCRAM-SHA-256 needs too; who steals users.toml guesses a password from it sooner
+    #[arg(long)]
+    scram: bool,
     /// What the user may do over FTP
     #[arg(long, value_enum, default_value_t = FtpAccess::Read, value_name = "ACCESS")]
     ftp: FtpAccess,
@@ -66,6 +70,12 @@ pub(super) struct Passwd {
     name: String,
     #[command(flatten)]
     secret: Secret,
+    /// Keep what SCRAM-SHA-256 needs too; a user who has it keeps it
+    #[arg(long, conflicts_with = "no_scram")]
+    scram: bool,
+    /// Do not keep it any longer
+    #[arg(long)]
+    no_scram: bool,
     #[command(flatten)]
     place: Where,
 }
@@ -133,7 +143,8 @@ fn run_add(add: Add) -> Result<(), Failure> {
     if Accounts::load(&users).map_err(running)?.find(add.name.as_bytes()).is_some() {
         return Err(running(taken(&add.name)));
     }
-    let hash = hash(&add.secret, &add.name)?;
+    let (hash, scram) =
+        hash(&add.secret, &add.name, if add.scram { Scram::Make } else { Scram::No })?;
 
     config.prepare(None).map_err(|problem| Failure::Usage(problem.to_string()))?;
     if let Some(root) = &ftp_root {
@@ -146,6 +157,7 @@ fn run_add(add: Add) -> Result<(), Failure> {
         accounts.insert(User {
             name: add.name,
             hash,
+            scram,
             ftp: add.ftp.into(),
             ftp_root,
             mail: add.mail,
@@ -157,8 +169,15 @@ fn run_add(add: Add) -> Result<(), Failure> {
 
 fn run_passwd(passwd: Passwd) -> Result<(), Failure> {
     let users = existing(&passwd.place, &passwd.name)?;
-    let hash = hash(&passwd.secret, &passwd.name)?;
-    change(&users, &passwd.name, |accounts| accounts.set_password(&passwd.name, hash))
+    let accounts = Accounts::load(&users).map_err(running)?;
+    let has = accounts.find(passwd.name.as_bytes()).is_some_and(|user| user.scram.is_some());
+    let scram = match (passwd.scram, passwd.no_scram) {
+        (true, _) => Scram::Make,
+        (false, false) if has => Scram::Renew,
+        (false, _) => Scram::No,
+    };
+    let (hash, scram) = hash(&passwd.secret, &passwd.name, scram)?;
+    change(&users, &passwd.name, |accounts| accounts.set_password(&passwd.name, hash, scram))
 }
 
 fn run_remove(remove: &Remove) -> Result<(), Failure> {
@@ -183,7 +202,7 @@ fn run_list(list: &List) -> Result<(), Failure> {
 }
 
 fn as_json(user: &User) -> serde_json::Value {
-    serde_json::json!({ "name": user.name, "ftp": user.ftp.name(), "ftp_root": user.ftp_root, "mail": user.mail })
+    serde_json::json!({ "name": user.name, "ftp": user.ftp.name(), "ftp_root": user.ftp_root, "mail": user.mail, "scram": user.scram.is_some() })
 }
 
 /// users.toml, when the user is in it: asked before anybody types a password.
@@ -204,14 +223,44 @@ fn change(
         .map_err(running)
 }
 
-fn hash(secret: &Secret, name: &str) -> Result<Hash, Failure> {
+/// Whether to keep what SCRAM needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scram {
+    No,
+    /// It was asked for.
+    Make,
+    /// The user had it. With a hash it cannot be had, and goes: it is of the old password.
+    Renew,
+}
+
+fn hash(secret: &Secret, name: &str, scram: Scram) -> Result<(Hash, Option<Verifier>), Failure> {
     if let Some(hash) = &secret.password_hash {
-        return Hash::import(hash).map_err(|fault| {
+        if scram == Scram::Make {
+            let why = "a verifier is made of a password, not of a hash";
+            return Err(usage("--scram", why, "leave one of them out"));
+        }
+        let hash = Hash::import(hash).map_err(|fault| {
             usage("--password-hash", fault, "quote it, for $ means something to the shell")
-        });
+        })?;
+        return Ok((hash, None));
     }
     let password = if secret.password_stdin { from_stdin() } else { from_terminal(name) }?;
-    Hash::new(&password).map_err(|fault| usage("password", fault, "choose another"))
+    let hash = Hash::new(&password).map_err(|fault| usage("password", fault, "choose another"))?;
+    let scram = if scram == Scram::No { None } else { Some(verifier(&password)?) };
+    Ok((hash, scram))
+}
+
+fn verifier(password: &[u8]) -> Result<Verifier, Failure> {
+    let mut salt = [0; Verifier::SALT_BYTES];
+    getrandom::fill(&mut salt)
+        .map_err(|error| Failure::Running(format!("random octets: {error} (try again)")))?;
+    str::from_utf8(password)
+        .ok()
+        .and_then(|password| Verifier::new(password, &salt, Verifier::ITERATIONS))
+        .ok_or_else(|| {
+            let why = "the password has characters that SCRAM does not allow (RFC 4013)";
+            usage("--scram", why, "choose another password, or do without --scram")
+        })
 }
 
 fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {

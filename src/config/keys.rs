@@ -241,7 +241,7 @@ const SMTP: &[Key] = &[
     key(
         "listen_tls",
         "[]",
-        &["Submission by users, TLS from the first octet (RFC 8314), like [\"0.0.0.0:465\"]."],
+        &["The same with TLS from the first octet (RFC 8314), like [\"0.0.0.0:465\"]."],
     ),
     key(
         "listen_submission",
@@ -316,6 +316,18 @@ const SMTP: &[Key] = &[
     key("expn", "false", &["Tell who is on a list (EXPN)?"]),
     key("max_hops", "100", &["A message that has so many Received lines goes in circles: 554."]),
     key("max_errors", "20", &["Errors before a session is closed with 421."]),
+    key(
+        "max_login_failures",
+        "5",
+        &["Failed logins before a session is closed with 421; at least 3."],
+    ),
+    key(
+        "authenticated_senders",
+        r#""own""#,
+        &[
+            "Addresses that a user may send from: \"own\" (name, addresses, extensions of them) or \"any\".",
+        ],
+    ),
     key("max_messages", "0", &["Messages of one session; 0 = no limit."]),
     key("idle_seconds", "300", &["A session may stay silent this long."]),
     key("message_seconds", "3600", &["One message may take this long."]),

@@ -220,7 +220,7 @@ pub struct Ftp {
 pub struct Smtp {
     /// Connections are accepted here.
     pub listen: Vec<SocketAddr>,
-    /// Submission, TLS from the first octet (RFC 8314 §3.3).
+    /// The same, TLS from the first octet (RFC 8314 §3.3).
     pub listen_tls: Vec<SocketAddr>,
     /// Submission, STARTTLS (RFC 6409).
     pub listen_submission: Vec<SocketAddr>,
@@ -260,6 +260,10 @@ pub struct Smtp {
     pub max_hops: u32,
     /// Errors before 421.
     pub max_errors: u32,
+    /// Failed logins before 421.
+    pub max_login_failures: u32,
+    /// What users may send from.
+    pub authenticated_senders: Senders,
     /// Messages of one session; 0 = no limit.
     pub max_messages: u32,
     /// Seconds between commands.
@@ -300,6 +304,15 @@ pub struct Route {
     pub to: RouteTo,
     /// The pattern, in the file.
     pub at: At,
+}
+
+/// What a user may send from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Senders {
+    /// The user's own addresses.
+    Own,
+    /// Anything.
+    Any,
 }
 
 /// Where a route leads.

@@ -24,7 +24,7 @@ mod mail;
 mod tls;
 
 use mail::Tree;
-pub(super) use mail::{BARE_NEWLINES, ROUTE_TO, UNKNOWN_LOCAL_PART};
+pub(super) use mail::{BARE_NEWLINES, ROUTE_TO, SENDERS, UNKNOWN_LOCAL_PART};
 
 const DAY_SECONDS: u64 = 86_400;
 const HOUR_SECONDS: u64 = 3600;

@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use super::read::{
-    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SYMLINKS,
+    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS, SYMLINKS,
     UNKNOWN_LOCAL_PART,
 };
 use super::{Config, Ftp, Log, Mail, Network, Route, Server, Smtp, Sni, Tls};
@@ -126,6 +126,8 @@ pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
         ("expn", smtp.expn.to_string()),
         ("max_hops", smtp.max_hops.to_string()),
         ("max_errors", smtp.max_errors.to_string()),
+        ("max_login_failures", smtp.max_login_failures.to_string()),
+        ("authenticated_senders", name_of(&SENDERS, smtp.authenticated_senders)),
         ("max_messages", smtp.max_messages.to_string()),
         ("idle_seconds", smtp.idle_seconds.to_string()),
         ("message_seconds", smtp.message_seconds.to_string()),

@@ -109,6 +109,8 @@ fn the_default_text_is_the_defaults_of_mail() {
             expn: false,
             max_hops: 100,
             max_errors: 20,
+            max_login_failures: 5,
+            authenticated_senders: Senders::Own,
             max_messages: 0,
             idle_seconds: 300,
             message_seconds: 3600,
@@ -155,7 +157,13 @@ fn tls_is_spoken_where_anything_speaks_it() {
     assert!(good("[ftp]\n").speaks_tls());
     assert!(!good("[ftp]\ntls = \"off\"\n[smtp]\ntls = \"off\"\n").speaks_tls());
     assert!(good("[ftp]\ntls = \"off\"\n[smtp]\ntls = \"required\"\n").speaks_tls());
-    assert!(good("[smtp]\ntls = \"off\"\nlisten_submission = [\"127.0.0.1:0\"]\n").speaks_tls());
+    assert!(good("[smtp]\ntls = \"off\"\nlisten_tls = [\"127.0.0.1:0\"]\n").speaks_tls());
+    assert_eq!(
+        bad("[smtp]\ntls = \"off\"\nlisten_submission = [\"127.0.0.1:0\"]\n"),
+        [
+            r#"s.toml:3:21: listen_submission = ["127.0.0.1:0"]: not allowed (allowed: [] where tls is "off": AUTH needs STARTTLS)"#
+        ]
+    );
 }
 
 #[test]
@@ -252,7 +260,7 @@ ebcdic = "cp037"
 listen = ["0.0.0.0:25", "[::]:25"]
 listen_tls = ["[::]:465"]
 listen_submission = ["[::]:587"]
-tls = "off"
+tls = "required"
 domains = ["Example.org", "xn--bcher-kva.example", "[192.0.2.1]", "[IPv6:2001:DB8::1]"]
 max_message_bytes = 1024
 max_recipients = 100
@@ -269,6 +277,8 @@ vrfy = true
 expn = true
 max_hops = 1
 max_errors = 2
+max_login_failures = 3
+authenticated_senders = "any"
 max_messages = 3
 idle_seconds = 4
 message_seconds = 5

@@ -195,14 +195,29 @@ impl Router {
         &self.warnings
     }
 
-    /// Is mail for this recipient taken from this client?
-    pub fn verdict(&self, recipient: &Recipient, peer: IpAddr) -> Verdict {
-        Walk::new(self, true).verdict(recipient, self.may_relay(peer))
+    /// Is mail for this recipient taken from this client? Who is authenticated may send anywhere a route
+    /// leads.
+    pub fn verdict(&self, recipient: &Recipient, peer: IpAddr, authenticated: bool) -> Verdict {
+        Walk::new(self, true).verdict(recipient, authenticated || self.may_relay(peer))
+    }
+
+    /// Is it an address of that user: the name in a domain of ours, or an address of the account, with an
+    /// extension or without? (Aliases are nobody's own.)
+    pub fn owns(&self, user: &str, sender: &Mailbox) -> bool {
+        let (folded, domain) = (name::folded(&sender.local), sender.domain.key());
+        let own = name::mailbox(user);
+        let is = |folded: &str| {
+            let by_address = self.addresses.get(&(folded.to_owned(), domain.clone()));
+            let by_name = || self.users.get(folded).filter(|_| self.is_ours(folded, &domain));
+            by_address.or_else(by_name).is_some_and(|found| own.as_ref() == Some(found))
+        };
+        is(&folded) || self.without_extension(&folded).is_some_and(|(base, _)| is(base))
     }
 
     /// Everybody the message goes to. Recipients whose users vanished since RCPT become failed targets.
     pub fn targets(&self, envelope: &Envelope) -> Vec<Target> {
-        let relays = self.may_relay(envelope.peer.ip());
+        let authenticated = envelope.protocol.authenticated;
+        let relays = authenticated || self.may_relay(envelope.peer.ip());
         let mut walk = Walk::new(self, false);
         for (number, to) in (0..).zip(&envelope.recipients) {
             walk.recipient(number, &to.recipient, relays);

@@ -106,7 +106,7 @@ fn targets(router: &Router, peer: &str, recipients: &[&str]) -> Vec<String> {
 
 fn verdict(router: &Router, peer: &str, to: &str) -> Verdict {
     let peer: SocketAddr = peer.parse().unwrap();
-    router.verdict(&recipient(to), peer.ip())
+    router.verdict(&recipient(to), peer.ip(), false)
 }
 
 #[test]
@@ -383,5 +383,65 @@ proptest! {
         prop_assert!(targets.len() <= 40);
         let taken = verdict(&router, STRANGER, &to) == Verdict::Taken;
         prop_assert_eq!(taken, !places.is_empty(), "{}: {:?}", text, targets);
+    }
+}
+
+#[test]
+fn who_is_authenticated_may_send_where_a_route_leads() {
+    let discarded = routes(&[("*@elsewhere.example", RouteTo::Discard)]);
+    let router = router_of(Rules { routes: discarded, ..rules() }, ALIASES);
+    let peer: SocketAddr = STRANGER.parse().unwrap();
+    let said = |to: &str| router.verdict(&recipient(to), peer.ip(), true);
+    assert_eq!(said("x@elsewhere.example"), Verdict::Taken);
+    assert_eq!(said("x@nowhere.example"), Verdict::RelayDenied);
+    assert_eq!(said("nobody@a.example"), Verdict::NoUser);
+    let routed =
+        router_of(Rules { routes: routes(&[("*", RouteTo::Discard)]), ..rules() }, ALIASES);
+    assert_eq!(routed.verdict(&recipient("x@y.example"), peer.ip(), false), Verdict::RelayDenied);
+    assert_eq!(routed.verdict(&recipient("x@y.example"), peer.ip(), true), Verdict::Taken);
+    let mut letter = envelope(STRANGER, &["x@y.example"]);
+    let failed = |letter: &Envelope| {
+        let targets = routed.targets(letter);
+        targets.iter().any(|target| matches!(target.state, TargetState::Failed { .. }))
+    };
+    assert!(failed(&letter));
+    letter.protocol.authenticated = true;
+    assert!(!failed(&letter));
+}
+
+#[test]
+fn addresses_belong_to_users() {
+    let router = router_of(rules(), ALIASES);
+    let owns = |user: &str, address: &str| {
+        let Recipient::Mailbox(mailbox) = recipient(address) else { panic!() };
+        router.owns(user, &mailbox)
+    };
+    for (user, address) in [
+        ("ann", "ann@a.example"),
+        ("ann", "ANN@B.Example"),
+        ("ann", "ann+shop@a.example"),
+        ("ann", "ann.smith@a.example"),
+        ("ann", "Ann.Smith+x@A.example"),
+        ("Bob", "bob@b.example"),
+        ("Bob", "bob@c.example"),
+        ("Bob", "office@b.example"),
+        ("x+y", "x+y@a.example"),
+    ] {
+        assert!(owns(user, address), "{user} {address}");
+    }
+    for (user, address) in [
+        ("ann", "bob@a.example"),
+        ("ann", "carl@a.example"),
+        ("ann", "ann@c.example"),
+        ("ann", "ann@elsewhere.example"),
+        ("ann", "ann.smith@b.example"),
+        ("ann", "team@a.example"),
+        ("carl", "carl@c.example"),
+        ("carl", "nobody@a.example"),
+        ("gone", "ann@a.example"),
+        ("gone", "gone@a.example"),
+        ("ann", "ann@[192.0.2.1]"),
+    ] {
+        assert!(!owns(user, address), "{user} {address}");
     }
 }

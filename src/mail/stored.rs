@@ -15,7 +15,8 @@ pub struct Message {
     pub envelope: Envelope,
     /// When it was accepted: seconds since 1970.
     pub accepted: i64,
-    /// The one `Received` header added here, with its CRLF; stands before the octets of the message.
+    /// The one `Received` header added here, with its CRLF; stands before the octets of the message. Of a
+    /// message that was submitted it holds what that lacked too: date, identifier.
     pub trace: Vec<u8>,
     /// Everybody it goes to, aliases and lists expanded, each once.
     pub targets: Vec<Target>,

@@ -43,13 +43,30 @@ pub enum Reason {
     Early,
     /// The client kept a deadline or the minimum rate not.
     Slow,
+    /// A user sent under an address of somebody else.
+    Sender,
+}
+
+/// What became of an AUTH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// 235.
+    Ok,
+    /// Not this user, or not this password; also what was refused unheard.
+    Failed,
+    /// Not what the mechanism wants.
+    Malformed,
+    /// Passwords could not be looked at.
+    Unavailable,
 }
 
 /// Labels, in the order of the enumerations.
 pub(super) const RECEIVED: [&str; 4] = ["accepted", "refused", "failed", "aborted"];
-pub(super) const REASONS: [&str; 10] = [
+pub(super) const REASONS: [&str; 11] = [
     "no_user", "relay", "mailbox", "no_space", "broken", "denied", "busy", "loop", "early", "slow",
+    "sender",
 ];
+pub(super) const LOGINS: [&str; 4] = ["ok", "failed", "malformed", "unavailable"];
 pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
 
 /// Upper bounds of the commit latency, microseconds.
@@ -114,8 +131,9 @@ pub struct Mail {
     /// Messages that one write made durable.
     pub batches: Histogram<10>,
     messages: [Count; 4],
-    refusals: [Count; 10],
+    refusals: [Count; 11],
     deliveries: [Count; 4],
+    logins: [Count; 4],
 }
 
 impl Default for Mail {
@@ -133,6 +151,7 @@ impl Default for Mail {
             messages: Default::default(),
             refusals: Default::default(),
             deliveries: Default::default(),
+            logins: Default::default(),
         }
     }
 }
@@ -153,6 +172,15 @@ impl Mail {
     /// A command or a client was refused.
     pub fn refused(&self, why: Reason) {
         one_more(&self.refusals, why as usize);
+    }
+
+    /// An AUTH came to its end.
+    pub fn login(&self, how: Login) {
+        one_more(&self.logins, how as usize);
+    }
+
+    pub(super) fn logins(&self, row: usize) -> u64 {
+        self.logins.get(row).map_or(0, Count::value)
     }
 
     /// Attempts to deliver that ended so, in the order of the labels: delivered, discarded, deferred, failed.

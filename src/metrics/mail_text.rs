@@ -9,7 +9,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::mail::{BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, Mail, REASONS, RECEIVED};
+use super::mail::{
+    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, Mail, REASONS, RECEIVED,
+};
 use super::text::{Page, counter};
 use super::{Count, Metrics};
 
@@ -34,6 +36,7 @@ fn totals(page: &mut Page<'_, '_>) -> Result<(), Error> {
         ("reason", &REASONS),
         Mail::refusal,
     )?;
+    table(page, "smtp_logins", "AUTH by how it ended", ("result", &LOGINS), Mail::logins)?;
     table(
         page,
         "deliveries",

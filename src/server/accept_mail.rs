@@ -4,29 +4,51 @@
 //! what is refused is not delivered; one line in the log per message, with the name its client was told.
 //! Not here: the dialogue (`smtp`), the deliveries (`deliver`).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::ingress::Ingress;
-use super::link::Link;
+use crate::config::Senders;
 use crate::log::Printable;
 use crate::mail::route::Verdict;
 use crate::mail::stored::Message;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::shard;
 use crate::smtp::envelope::Envelope;
+use crate::smtp::header::Lacks;
 use crate::smtp::step::{Answer, Ask, Fault};
-use crate::smtp::trace;
+use crate::smtp::trace::{self, Arrival};
 use crate::store::spool::{Draft, QueueId, Trouble};
 
+/// What is known of a message beside its envelope.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived<'a> {
+    /// What it should have.
+    pub(super) lacks: Lacks,
+    /// The cipher suite it came under.
+    pub(super) cipher: Option<&'a str>,
+    /// Who sent it.
+    pub(super) user: Option<&'a str>,
+}
+
 /// Answers a question of the dialogue, without waiting.
-pub(super) fn answer(ingress: &Ingress, stream: &Link, ask: Ask) -> Answer {
+pub(super) fn answer(ingress: &Ingress, peer: IpAddr, user: Option<&str>, ask: Ask) -> Answer {
     let rules = ingress.rules();
     let answer = match ask {
+        // RFC 6409 §6.1. An empty sender is nobody's: reports have it.
+        Ask::Mail { sender: Some(sender), .. }
+            if user.is_some_and(|user| {
+                rules.smtp.authenticated_senders == Senders::Own
+                    && !rules.router.owns(user, &sender)
+            }) =>
+        {
+            Answer::Refused(Fault::NotYours)
+        }
         Ask::Mail { declared, .. } => match ingress.spool.room(declared.unwrap_or(0)) {
             Ok(()) => Answer::Done,
             Err(trouble) => Answer::Refused(fault(trouble)),
         },
-        Ask::Rcpt(recipient) => match rules.router.verdict(&recipient, stream.peer().ip()) {
+        Ask::Rcpt(recipient) => match rules.router.verdict(&recipient, peer, user.is_some()) {
             Verdict::Taken => Answer::Done,
             Verdict::NoUser => Answer::Refused(Fault::NoUser),
             Verdict::RelayDenied => Answer::Refused(Fault::RelayDenied),
@@ -40,6 +62,8 @@ pub(super) fn answer(ingress: &Ingress, stream: &Link, ask: Ask) -> Answer {
             Some(members) => Answer::Expanded(members),
             None => Answer::Refused(Fault::NoUser),
         },
+        // Asked elsewhere (`authenticate`).
+        Ask::Auth { .. } | Ask::Respond(_) | Ask::Forget => Answer::Refused(Fault::NoLogins),
     };
     if let Answer::Refused(fault) = &answer {
         ingress.local.counters().mail.refused(reason(*fault));
@@ -52,6 +76,7 @@ pub(super) async fn commit(
     ingress: &Rc<Ingress>,
     draft: Option<Draft>,
     envelope: Box<Envelope>,
+    arrived: Arrived<'_>,
 ) -> Answer {
     let mail = &ingress.local.counters().mail;
     let Some(draft) = draft else {
@@ -64,7 +89,15 @@ pub(super) async fn commit(
     let mut whole = None;
     let committed = draft.commit(|id| {
         let (accepted, _) = shard::wall();
-        let trace = trace::received(&envelope, &rules.settings.hostname, &id.to_string(), accepted);
+        let id = id.to_string();
+        let arrival = Arrival {
+            hostname: &rules.settings.hostname,
+            id: &id,
+            unix_seconds: accepted,
+            cipher: arrived.cipher,
+        };
+        let mut trace = trace::received(&envelope, arrival);
+        trace.extend(trace::missing(arrived.lacks, arrival));
         let message = Message { envelope: *envelope, accepted, trace, targets, held: false };
         let octets = message.encode();
         whole = Some(message);
@@ -81,14 +114,14 @@ pub(super) async fn commit(
     mail.accepted(size, shard::now().since(begun));
     let name = committed.id.to_string();
     if let Some(message) = whole {
-        log(committed.id, size, &message);
+        log(committed.id, size, &message, arrived.user);
         ingress.watch();
         ingress.deliveries.accept(committed, message);
     }
     Answer::Committed(name)
 }
 
-fn log(id: QueueId, size: u64, message: &Message) {
+fn log(id: QueueId, size: u64, message: &Message, user: Option<&str>) {
     let envelope = &message.envelope;
     let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(
@@ -99,6 +132,7 @@ fn log(id: QueueId, size: u64, message: &Message) {
         from = %Printable(sender.as_bytes()),
         recipients = envelope.recipients.len(),
         with = envelope.protocol.with(),
+        user = user.map(|user| tracing::field::display(Printable(user.as_bytes()))),
         "message accepted"
     );
 }
@@ -118,7 +152,9 @@ fn reason(fault: Fault) -> Reason {
         Fault::NoSpace => Reason::NoSpace,
         Fault::Broken => Reason::Broken,
         Fault::Denied | Fault::TooLarge => Reason::Denied,
-        Fault::Busy | Fault::ShuttingDown => Reason::Busy,
+        Fault::NotYours => Reason::Sender,
+        Fault::Credentials | Fault::Response => Reason::Denied,
+        Fault::Busy | Fault::ShuttingDown | Fault::NoLogins => Reason::Busy,
         Fault::Loop => Reason::Loop,
     }
 }

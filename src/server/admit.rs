@@ -4,7 +4,8 @@
 //! fails to log in, never in between.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +15,15 @@ use crate::metrics::Refusal;
 
 /// Failed logins from one address before its logins are refused unheard.
 const FAILURES_MAX: u32 = 20;
-/// How long failures of an address are remembered.
+/// Failed logins as one user before logins as that user are refused unheard, from wherever it was not that
+/// user before.
+const ACCOUNT_FAILURES_MAX: u32 = 100;
+/// How long failures are remembered.
 const FAILURES_KEPT: Duration = Duration::from_secs(600);
-/// Addresses with failures that are remembered.
+/// Addresses with failures that are remembered; as many names, and addresses of users that came in.
 const ADDRESSES_MAX: usize = 65_536;
+/// How long it is remembered from where a user came in.
+const FRIENDS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// One client for the purpose of limits: an IPv4 address or an IPv6 network of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,10 +101,19 @@ impl Drop for Permit {
     }
 }
 
-/// Failed logins by address. Time is an argument: any clock that all shards share, from any origin.
+/// Failed logins, by address and by the name that was tried. Time is an argument: any clock that all shards
+/// share, from any origin.
+///
+/// Many addresses guess one password together, so names have a limit too. It must not be a way to lock a user
+/// out: it does not count where that user came in before. Names are not looked up, so that those nobody has
+/// are treated alike.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     addresses: Mutex<HashMap<Origin, Failed>>,
+    accounts: Mutex<HashMap<u64, Failed>>,
+    friends: Mutex<HashMap<(u64, Origin), Duration>>,
+    /// Names are kept as numbers that nobody can choose.
+    names: RandomState,
 }
 
 #[derive(Debug)]
@@ -107,34 +122,74 @@ struct Failed {
     since: Duration,
 }
 
+/// What logins are refused for, unheard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bar {
+    /// There were too many from that address.
+    Address,
+    /// There were too many as that user.
+    Account,
+}
+
 impl Failures {
-    /// Are logins from there refused for the time being?
-    pub(super) fn barred(&self, address: IpAddr, now: Duration) -> bool {
-        held(&self.addresses).get(&Origin::from(address)).is_some_and(|failed| {
-            failed.count >= FAILURES_MAX && now.saturating_sub(failed.since) < FAILURES_KEPT
-        })
+    /// Are logins from there, as that user, refused for the time being?
+    pub(super) fn barred(&self, address: IpAddr, name: &[u8], now: Duration) -> Option<Bar> {
+        let origin = Origin::from(address);
+        if reached(&held(&self.addresses), &origin, FAILURES_MAX, now) {
+            return Some(Bar::Address);
+        }
+        let account = self.names.hash_one(name);
+        if !reached(&held(&self.accounts), &account, ACCOUNT_FAILURES_MAX, now) {
+            return None;
+        }
+        let friend = held(&self.friends)
+            .get(&(account, origin))
+            .is_some_and(|since| now.saturating_sub(*since) < FRIENDS_KEPT);
+        (!friend).then_some(Bar::Account)
     }
 
     /// Notes one more.
-    pub(super) fn note(&self, address: IpAddr, now: Duration) {
-        let mut addresses = held(&self.addresses);
-        if addresses.len() >= ADDRESSES_MAX {
-            addresses.retain(|_, failed| now.saturating_sub(failed.since) < FAILURES_KEPT);
-            if addresses.len() >= ADDRESSES_MAX {
-                // More attackers than room: forget those that tried least.
-                addresses.retain(|_, failed| failed.count >= FAILURES_MAX / 2);
-            }
-            if addresses.len() >= ADDRESSES_MAX {
-                addresses.clear();
-            }
-        }
-        let failed =
-            addresses.entry(Origin::from(address)).or_insert(Failed { count: 0, since: now });
-        if now.saturating_sub(failed.since) >= FAILURES_KEPT {
-            *failed = Failed { count: 0, since: now };
-        }
-        failed.count = failed.count.saturating_add(1);
+    pub(super) fn note(&self, address: IpAddr, name: &[u8], now: Duration) {
+        one_more(&mut held(&self.addresses), Origin::from(address), FAILURES_MAX, now);
+        let account = self.names.hash_one(name);
+        one_more(&mut held(&self.accounts), account, ACCOUNT_FAILURES_MAX, now);
     }
+
+    /// That user came in from there.
+    pub(super) fn welcome(&self, address: IpAddr, name: &[u8], now: Duration) {
+        let mut friends = held(&self.friends);
+        if friends.len() >= ADDRESSES_MAX {
+            friends.retain(|_, since| now.saturating_sub(*since) < FAILURES_KEPT);
+            if friends.len() >= ADDRESSES_MAX {
+                friends.clear();
+            }
+        }
+        friends.insert((self.names.hash_one(name), Origin::from(address)), now);
+    }
+}
+
+fn reached<K: Eq + Hash>(table: &HashMap<K, Failed>, key: &K, most: u32, now: Duration) -> bool {
+    table.get(key).is_some_and(|failed| {
+        failed.count >= most && now.saturating_sub(failed.since) < FAILURES_KEPT
+    })
+}
+
+fn one_more<K: Eq + Hash>(table: &mut HashMap<K, Failed>, key: K, most: u32, now: Duration) {
+    if table.len() >= ADDRESSES_MAX {
+        table.retain(|_, failed| now.saturating_sub(failed.since) < FAILURES_KEPT);
+        if table.len() >= ADDRESSES_MAX {
+            // More attackers than room: forget those that tried least.
+            table.retain(|_, failed| failed.count >= most / 2);
+        }
+        if table.len() >= ADDRESSES_MAX {
+            table.clear();
+        }
+    }
+    let failed = table.entry(key).or_insert(Failed { count: 0, since: now });
+    if now.saturating_sub(failed.since) >= FAILURES_KEPT {
+        *failed = Failed { count: 0, since: now };
+    }
+    failed.count = failed.count.saturating_add(1);
 }
 
 /// Counters stay meaningful when a thread panicked while it held them.
@@ -174,13 +229,51 @@ mod tests {
         let failures = Failures::default();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let at = Duration::from_secs(1000);
-        for _ in 0..FAILURES_MAX {
-            assert!(!failures.barred(address, at));
-            failures.note(address, at);
+        for number in 0..FAILURES_MAX {
+            assert_eq!(failures.barred(address, b"ann", at), None);
+            failures.note(address, format!("user {number}").as_bytes(), at);
         }
-        assert!(failures.barred(address, at));
-        assert!(!failures.barred(address, at + FAILURES_KEPT));
-        failures.note(address, at + FAILURES_KEPT);
-        assert!(!failures.barred(address, at + FAILURES_KEPT));
+        assert_eq!(failures.barred(address, b"ann", at), Some(Bar::Address));
+        assert_eq!(failures.barred(address, b"ann", at + FAILURES_KEPT), None);
+        failures.note(address, b"ann", at + FAILURES_KEPT);
+        assert_eq!(failures.barred(address, b"ann", at + FAILURES_KEPT), None);
+    }
+
+    #[test]
+    fn failures_from_everywhere_bar_a_name_but_not_who_came_in_from_there() {
+        let failures = Failures::default();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        let at = Duration::from_secs(1000);
+        failures.welcome(address(1), b"ann", at);
+        for number in 0..ACCOUNT_FAILURES_MAX {
+            assert_eq!(failures.barred(address(2), b"ann", at), None);
+            failures.note(address(1000 + number), b"ann", at);
+        }
+        assert_eq!(failures.barred(address(2), b"ann", at), Some(Bar::Account));
+        assert_eq!(failures.barred(address(2), b"bob", at), None);
+        assert_eq!(failures.barred(address(1), b"ann", at), None, "she was here before");
+        assert_eq!(failures.barred(address(1), b"bob", at), None);
+        assert_eq!(failures.barred(address(2), b"ann", at + FAILURES_KEPT), None);
+        for _ in 0..FAILURES_MAX {
+            failures.note(address(1), b"ann", at);
+        }
+        assert_eq!(failures.barred(address(1), b"ann", at), Some(Bar::Address));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let failures = Failures::default();
+        let at = Duration::from_secs(1000);
+        for number in 0..2 * u32::try_from(ADDRESSES_MAX).unwrap() {
+            let address = IpAddr::from(number.to_be_bytes());
+            failures.note(address, &number.to_be_bytes(), at);
+            failures.welcome(address, b"ann", at);
+        }
+        let lengths = (
+            held(&failures.addresses).len(),
+            held(&failures.accounts).len(),
+            held(&failures.friends).len(),
+        );
+        assert!(lengths.0.max(lengths.1).max(lengths.2) <= ADDRESSES_MAX, "{lengths:?}");
     }
 }

@@ -8,11 +8,9 @@
 //! end of TLS is said before FIN, and a client's that was not said is told from one that was
 //! ([`DataLink::is_cut_off`]); dropping a future loses nothing.
 //! Not here: which data connections are taken (`transfer`), records (`tls`).
-#![allow(dead_code, reason = "PROT P, which comes next, uses it")]
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -27,6 +25,10 @@ const PORTION: usize = 64 * 1024;
 const GULP: usize = 128 * 1024;
 /// The least, however little room there is.
 const GULP_MIN: usize = 4096;
+/// Octets received at once in a handshake.
+const HELLO: usize = 8 * 1024;
+/// Looks at what the client says while it is spoken to, before it is spoken to again.
+const LISTENS_MAX: usize = 4;
 
 thread_local! {
     /// What is being sealed or opened: used between two waits only, by all connections of the shard.
@@ -79,16 +81,6 @@ impl DataLink {
         Ok((Self { stream, secure: Some(secure) }, info))
     }
 
-    /// Our address.
-    pub(super) fn local(&self) -> SocketAddr {
-        self.stream.local()
-    }
-
-    /// The client's address.
-    pub(super) fn peer(&self) -> SocketAddr {
-        self.stream.peer()
-    }
-
     /// Did TLS end without anybody saying so? To be asked after the end.
     pub(super) fn is_cut_off(&self) -> bool {
         self.secure.as_ref().is_some_and(|secure| secure.cut_off.get())
@@ -106,7 +98,7 @@ impl DataLink {
     /// What the kernel says of the connection.
     pub(super) async fn send_some(&self, bytes: &Bytes) -> io::Result<usize> {
         let Some(secure) = &self.secure else { return self.stream.send_some(bytes).await };
-        secure.flush(&self.stream).await?;
+        secure.ready(&self.stream).await?;
         let mut sent = 0;
         for part in bytes.chunks(PORTION) {
             secure.push(&self.stream, part)?;
@@ -132,7 +124,7 @@ impl DataLink {
         let Some(secure) = &self.secure else {
             return self.stream.send_file(file, offset, count).await;
         };
-        secure.flush(&self.stream).await?;
+        secure.ready(&self.stream).await?;
         let mut sent = 0;
         while sent < count && !secure.is_full() {
             let at = offset + sent as u64;
@@ -192,7 +184,16 @@ impl DataLink {
             secure.records.borrow_mut().close(&mut secure.unsent.borrow_mut());
             secure.flush(&self.stream).await?;
         }
-        self.stream.finish().await
+        self.stream.finish().await?;
+        if let Some(secure) = &self.secure {
+            // Everything arrived: what the client still says changes nothing.
+            for _ in 0..LISTENS_MAX {
+                if !matches!(secure.listen(&self.stream), Ok(true)) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says the end of TLS where there is room to: after an upload, whose end was heard.
@@ -244,7 +245,8 @@ fn shake(
 ) -> Result<bool, Unsecured> {
     SCRATCH.with_borrow_mut(|Scratch { wire, .. }| {
         wire.resize(wire.len().max(GULP), 0);
-        let count = match stream.receive_ready(wire) {
+        // Little at a time: what a client uploads may follow its handshake at once, and is none of it.
+        let count = match stream.receive_ready(wire.get_mut(..HELLO).unwrap_or_default()) {
             Ok(0) => return Err(Unsecured::Gone),
             Ok(count) => count,
             Err(error) if is_nothing(&error) => return Ok(false),
@@ -259,6 +261,11 @@ fn shake(
 /// Nothing could be done without waiting.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// The connection's fault, not the file's (`fault`).
+fn broken(trouble: Trouble) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, trouble)
 }
 
 /// Sends what is left over, as far as there is room. Is all of it sent?
@@ -315,6 +322,37 @@ impl Secure {
         Ok(())
     }
 
+    /// Everything sealed is sent, and what the client said meanwhile is taken in and answered.
+    async fn ready(&self, stream: &Stream) -> io::Result<()> {
+        for _ in 0..LISTENS_MAX {
+            self.flush(stream).await?;
+            if !self.listen(stream)? && !self.is_full() {
+                return Ok(());
+            }
+        }
+        self.flush(stream).await
+    }
+
+    /// Takes in what the client says while it is spoken to: a change of keys, an alert. Anything else is
+    /// dropped; but received, because a close with octets unread is a reset and could cost it the file. Was
+    /// there something?
+    fn listen(&self, stream: &Stream) -> io::Result<bool> {
+        if self.ended.get() {
+            return Ok(false);
+        }
+        let heard = self.open(stream, &mut []);
+        *self.untaken.borrow_mut() = Vec::new();
+        match heard {
+            Ok(heard) => Ok(heard.is_some()),
+            Err(Broke::Trouble(trouble)) => {
+                // The alert goes if there is room; nothing more will.
+                drop(stream.send_ready(&self.unsent.take()));
+                Err(broken(trouble))
+            }
+            Err(Broke::Gone(error)) => Err(error),
+        }
+    }
+
     /// Seals `plain`, at most a portion, and sends what there is room for.
     fn push(&self, stream: &Stream, plain: &[u8]) -> io::Result<()> {
         SCRATCH.with_borrow_mut(|scratch| self.push_by(stream, plain, &mut scratch.wire))
@@ -323,8 +361,7 @@ impl Secure {
     fn push_by(&self, stream: &Stream, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
         wire.resize(wire.len().max(Records::sealed_bytes(PORTION.max(plain.len()))), 0);
         let sealed = self.records.borrow_mut().seal_into(plain, wire);
-        let sealed =
-            sealed.map_err(|trouble| io::Error::new(io::ErrorKind::InvalidData, trouble))?;
+        let sealed = sealed.map_err(broken)?;
         let sealed = wire.get(..sealed).unwrap_or_default();
         let sent = match stream.send_ready(sealed) {
             Ok(sent) => sent,
@@ -385,7 +422,7 @@ impl Secure {
                 Err(Broke::Trouble(trouble)) => {
                     // The alert goes if there is room; nothing more will.
                     drop(stream.send_ready(&self.unsent.take()));
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, trouble));
+                    return Err(broken(trouble));
                 }
                 Err(Broke::Gone(error)) => return Err(error),
             }

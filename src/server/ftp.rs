@@ -27,14 +27,15 @@ use super::notice::Phase;
 use super::poll::poll_once;
 use super::shared::{Context, View};
 use super::sockets::Service;
-use super::transfer::{self, Change, Ground, Running, Who};
+use super::transfer::{self, Change, Ground, Privacy, Running, Who};
 use crate::ftp::reply;
 use crate::ftp::session::{Session, Timer};
 use crate::ftp::step::{Answer, Ask, Family, Fault, Job, Kind, News, Next, Secret, Transfer};
+use crate::metrics::tls::Failed;
 use crate::metrics::{Ending, Protocol, Refusal, Verb};
 use crate::shard::{self, Instant, Passive, Received, Stream};
 use crate::store::files::Tree;
-use crate::tls::Use;
+use crate::tls::{Offer, Use};
 use crate::wire::outbox::Outbox;
 
 /// Bits cleared in the mode of what a client makes while it sets none itself.
@@ -82,6 +83,8 @@ struct Control {
     /// What became of the transfer while something else was waited for.
     change: Option<Change>,
     progress: Option<Rc<Cell<u64>>>,
+    /// For the data connections of a session in TLS.
+    offer: Option<Offer>,
     failures: u32,
     started: Instant,
     active: Instant,
@@ -127,7 +130,10 @@ impl Control {
             }
         };
         tracing::debug!(%peer, "session begins");
-        let dialogue = Session::new(Rc::clone(&view.settings), local, peer, &mut out);
+        let mut dialogue = Session::new(Rc::clone(&view.settings), local, peer, &mut out);
+        if service.is_tls() {
+            dialogue = dialogue.implicit();
+        }
         let now = shard::now();
         Ok(Self {
             phase: Phase::Running,
@@ -144,6 +150,7 @@ impl Control {
             running: None,
             change: None,
             progress: None,
+            offer: None,
             failures: 0,
             started: now,
             active: now,
@@ -204,14 +211,64 @@ impl Control {
                 Next::Unlisten => self.passive = None,
                 Next::Transfer(transfer) => self.start(transfer),
                 Next::Abort => self.abort(),
-                // Not offered yet (`shared.rs`).
-                Next::Secure | Next::Unsecure => return,
+                Next::Secure => {
+                    if !Box::pin(self.secure()).await {
+                        return;
+                    }
+                }
+                Next::Unsecure => {
+                    if !Box::pin(self.unsecure()).await {
+                        return;
+                    }
+                }
                 Next::Close => {
+                    if self.dialogue.is_injected() {
+                        self.context().counters().tls.failed(Failed::Injected);
+                    }
                     self.running = None;
                     return Box::pin(farewell(&self.stream, self.out.take())).await;
                 }
             }
         }
+    }
+
+    /// AUTH: the reply goes out, and TLS begins. False when the connection is of no use any more.
+    async fn secure(&mut self) -> bool {
+        let left_over = self.input.len() + self.dialogue.held_bytes();
+        let granted = self.out.take();
+        let local = &self.context.local;
+        let info = link::upgrade(local, &self.stream, left_over, granted, Use::Ftp).await;
+        if info.is_none() {
+            return false;
+        }
+        self.dialogue.secured();
+        self.offer = None;
+        self.active = shard::now();
+        true
+    }
+
+    /// REIN: the reply goes out, and TLS ends. False when the connection is of no use any more.
+    async fn unsecure(&mut self) -> bool {
+        let last = self.out.take();
+        let deadline = shard::now().after(self.view.stall);
+        self.offer = None;
+        match shard::within(deadline, self.stream.unsecure(last)).await {
+            Some(Ok(behind)) => {
+                self.input.append(behind);
+                true
+            }
+            Some(Err(_)) | None => false,
+        }
+    }
+
+    /// What the data connections of a session in TLS must be.
+    fn privacy(&mut self) -> Option<Privacy> {
+        let offer = match &self.offer {
+            Some(offer) => offer.clone(),
+            None => self.offer.insert(self.stream.data_offer()?).clone(),
+        };
+        let binding = self.stream.info().and_then(|info| info.bound);
+        Some(Privacy { offer, binding, policy: self.view.ftp.data_tls })
     }
 
     /// The time to drain is over: what runs is broken off, and the client is told.
@@ -383,6 +440,11 @@ impl Control {
             Job::Store { .. } | Job::Append { .. } => Verb::Appe,
             Job::List { .. } => Verb::List,
         };
+        let privacy = if transfer.private { self.privacy() } else { None };
+        if transfer.private && privacy.is_none() {
+            self.dialogue.transfer(News::NotSecured, &mut self.out);
+            return;
+        }
         let progress = Rc::new(Cell::new(0));
         self.progress = Some(Rc::clone(&progress));
         self.change = None;
@@ -398,6 +460,7 @@ impl Control {
             who,
             begun: shard::now(),
             text: transfer.representation.kind != Kind::Image,
+            privacy,
         };
         self.running = Some(transfer::start(ground, transfer));
     }

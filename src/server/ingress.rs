@@ -12,13 +12,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::authenticate;
 use super::deliver::{Deliveries, Policy};
 use super::shared::{Local, Shared};
-use crate::config::{self, Config};
+use super::sockets::Service;
+use crate::config::{self, Config, Encryption};
 use crate::mail::route::Router;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
-use crate::smtp::session::Settings;
+use crate::smtp::session::{Security, Settings, Tls};
 use crate::store::maildir::Maildirs;
 use crate::store::spool::{self, Spool};
 
@@ -52,6 +54,8 @@ pub(super) struct Rules {
     pub(super) smtp: config::Smtp,
     /// What the core needs.
     pub(super) settings: Rc<Settings>,
+    /// The same for listeners of submission.
+    submission: Rc<Settings>,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
     policy: Rc<Policy>,
@@ -172,7 +176,11 @@ impl Rules {
         let generation = shared.generation();
         let config = shared.config.load_full();
         let smtp = config.smtp.clone()?;
-        let settings = Rc::new(settings(&config, &smtp));
+        let security = security(shared, &smtp);
+        let settings = settings(&config, &smtp, security);
+        let mut submission = settings.clone();
+        submission.security.submission = true;
+        let (settings, submission) = (Rc::new(settings), Rc::new(submission));
         let router = shared.router.load_full()?;
         let policy = Rc::new(Policy {
             router: Arc::clone(&router),
@@ -182,11 +190,19 @@ impl Rules {
             give_up_seconds: config.mail.give_up_seconds,
             mailbox_bytes_max: config.mail.mailbox_bytes_max,
         });
-        Some(Self { settings, router, policy, generation, smtp })
+        Some(Self { settings, submission, router, policy, generation, smtp })
+    }
+
+    /// What the core needs for a connection to that listener.
+    pub(super) fn settings_of(&self, service: Service) -> &Rc<Settings> {
+        match service {
+            Service::Submission => &self.submission,
+            Service::Smtp | Service::Smtps | Service::Ftp | Service::Ftps => &self.settings,
+        }
     }
 }
 
-fn settings(config: &Config, smtp: &config::Smtp) -> Settings {
+fn settings(config: &Config, smtp: &config::Smtp, security: Security) -> Settings {
     Settings {
         hostname: config.server.hostname.clone(),
         banner: smtp.banner.clone(),
@@ -200,6 +216,22 @@ fn settings(config: &Config, smtp: &config::Smtp) -> Settings {
         hops_max: smtp.max_hops,
         errors_max: smtp.max_errors,
         idle_seconds: smtp.idle_seconds,
+        security,
+    }
+}
+
+fn security(shared: &Shared, smtp: &config::Smtp) -> Security {
+    let accounts = shared.accounts.load();
+    Security {
+        tls: match smtp.tls {
+            Encryption::Off => Tls::Off,
+            Encryption::Optional => Tls::Optional,
+            Encryption::Required => Tls::Required,
+        },
+        tls_ready: shared.tls.is_ready(),
+        mechanisms: authenticate::mechanisms(&accounts),
+        submission: false,
+        login_failures_max: smtp.max_login_failures,
     }
 }
 

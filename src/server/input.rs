@@ -36,6 +36,15 @@ impl Input {
         matches!(self, Self::Empty)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Fresh(received, at) => received.len().saturating_sub(*at),
+            Self::Kept(kept, at) => kept.len().saturating_sub(*at),
+        }
+    }
+
     /// Adds what was received.
     pub(super) fn append(&mut self, received: Received) {
         match self {

@@ -19,7 +19,7 @@ use super::shared::Local;
 use crate::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::metrics::tls::Failed;
 use crate::shard::{self, Instant, Received, Stream};
-use crate::tls::{Info, Offer, Progress, Session, Trouble, Use};
+use crate::tls::{Info, Offer, Progress, Records, Session, Trouble, Use};
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
@@ -204,6 +204,38 @@ impl Link {
             Some(Err(_)) => Err(Unsecured::Gone),
             None => Err(Unsecured::Late),
         }
+    }
+
+    /// Says `last` and the end of TLS, hears the client's end of it, and goes on in clear (RFC 4217 §13).
+    /// Gives what came in clear behind that end.
+    ///
+    /// # Errors
+    /// The connection is of no use any more: also when something came between `last` and that end.
+    pub(super) async fn unsecure(&self, last: Vec<u8>) -> io::Result<Received> {
+        let secure = self.secure.borrow_mut().take().ok_or(io::ErrorKind::NotConnected)?;
+        let Secure { session, plain, outgoing, .. } = *secure;
+        let broken = |trouble: Trouble| io::Error::new(io::ErrorKind::InvalidData, trouble);
+        let mut records = session.into_records().map_err(broken)?;
+        let mut octets = outgoing;
+        let mut room = vec![0; Records::sealed_bytes(last.len())];
+        let sealed = records.seal_into(&last, &mut room).map_err(broken)?;
+        octets.extend_from_slice(room.get(..sealed).unwrap_or_default());
+        records.close(&mut octets);
+        self.stream.posted().await?;
+        self.stream.post(octets);
+        self.stream.posted().await?;
+        let (mut said, mut behind) = (plain, Vec::new());
+        while records.progress() != Progress::Ended {
+            let received = self.stream.receive().await?;
+            if received.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            records.open(&received, &mut [], &mut said, &mut Vec::new()).map_err(broken)?;
+            let clear = received.len() - records.behind();
+            behind.extend_from_slice(received.get(clear..).unwrap_or_default());
+        }
+        let silent = said.is_empty();
+        if silent { Ok(Received::from(behind)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// Begins with TLS at once: the handshake of a connection that never was in clear.

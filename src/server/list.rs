@@ -7,18 +7,19 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::data_link::DataLink;
 pub(super) use super::lister::Request;
 use super::lister::{Bounds, Lister};
 use super::listing_cache::{Key, LISTING_BYTES_MAX, Look, Stamp};
 use super::transfer::{Ground, Opened};
 use crate::ftp::convert::Encoder;
 use crate::ftp::step::{Channel, Fault, Kind, ListForm, News, Representation, Structure};
-use crate::shard::{self, Stream};
+use crate::shard;
 
 /// A listing on its way.
 struct Sending {
     ground: Ground,
-    stream: Stream,
+    link: DataLink,
     lister: Lister,
     share: Option<(Key, Stamp)>,
     encoder: Option<Encoder>,
@@ -50,8 +51,13 @@ pub(super) async fn open(
         (Key { tree: ground.tree.key(), path, form, options }, Stamp::from(&stat))
     });
     let stream = ground.connect(channel).await?;
-    let sending = Sending { ground, stream, lister, share, encoder, sent: 0 };
-    Ok(Opened { name: None, size_bytes: None, pump: Box::pin(sending.pump()) })
+    let pump = Box::pin(async move {
+        match ground.secured(stream).await {
+            Ok(link) => Sending { ground, link, lister, share, encoder, sent: 0 }.pump().await,
+            Err(news) => news,
+        }
+    });
+    Ok(Opened { name: None, size_bytes: None, pump })
 }
 
 impl Sending {
@@ -69,7 +75,7 @@ impl Sending {
         loop {
             let wire = self.encoded(part, whole);
             let count = u64::try_from(wire.len()).unwrap_or(u64::MAX);
-            pace.send(&self.stream, wire).await?;
+            pace.send(&self.link, wire).await?;
             self.sent = self.sent.saturating_add(count);
             self.ground.sent(count);
             if whole {
@@ -80,7 +86,7 @@ impl Sending {
             part = Bytes::from(lines);
             shard::yield_now().await;
         }
-        pace.finish(&self.stream).await
+        pace.finish(&self.link).await
     }
 
     /// The whole listing where it fits, from the cache where it is there; and whether it is whole.

@@ -1,29 +1,21 @@
 //! server::login – who may come in.
 //!
-//! Passwords are checked off the shard, few at a time. A wrong one is answered late – one second per
-//! failure of the session – by a sleep of that session's task only; an address that failed often is
-//! refused without looking (its greeting never is).
-//! Promises: an unknown name takes as long as a wrong password (the accounts see to that), and is answered alike.
+//! Anonymous users, and what the others find; whether a password is right is asked in `credentials`.
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
+use super::credentials::{self, Attempt, Refused};
 use super::shared::{Context, View};
 use super::transfer::Who;
 use crate::config::Anonymous;
 use crate::ftp::step::{Account, Fault, Secret};
-use crate::log::Printable;
-use crate::shard;
-use crate::store::accounts::{Access, User, Verdict};
+use crate::store::accounts::{Access, User};
 use crate::store::files::{Policy, Tree, Writes};
+use crate::wire;
 
 /// Names of the anonymous user.
 const ANONYMOUS: [&[u8]; 2] = [b"anonymous", b"ftp"];
-/// Delay of the answer to a wrong password, per failure.
-const DELAY: Duration = Duration::from_secs(1);
-/// Failures that still lengthen the delay.
-const DELAYS_MAX: u32 = 5;
 /// Octets of a mail address given as a password that are kept for the transfer log.
 const MAIL_BYTES_MAX: usize = 64;
 /// Account number of the anonymous user.
@@ -63,17 +55,18 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
         let who = Rc::new(Who { anonymous: true, name });
         return Ok(Entry { account, tree, view, who });
     }
-    let (peer, failures) = (login.peer, login.failures);
-    if context.shared.failures.barred(peer, clock()) {
-        tracing::debug!(%peer, "login refused unheard after many failures");
-        wait(failures).await;
-        return Err(Fault::Denied);
-    }
-    let Some(user) = check(&context, login).await? else {
-        context.shared.failures.note(peer, clock());
-        wait(failures).await;
-        return Err(Fault::Denied);
-    };
+    let Login { user, mut password, peer, failures } = login;
+    let attempt = Attempt { name: &user, peer, failures, how: "ftp" };
+    let password = wire::secret::Secret::new(std::mem::take(&mut password.0));
+    let may = |user: &User| user.ftp != Access::None;
+    let user =
+        credentials::check(&context, attempt, password, may).await.map_err(
+            |refused| match refused {
+                Refused::Denied => Fault::Denied,
+                Refused::Busy => Fault::Busy,
+                Refused::Broken => Fault::Local,
+            },
+        )?;
     let tree = tree_of(&context, &view, &user).await?;
     let account = Account {
         name: user.name.into_bytes(),
@@ -84,32 +77,6 @@ pub(super) async fn login(context: Rc<Context>, login: Login) -> Result<Entry, F
     };
     let who = Rc::new(Who { anonymous: false, name: account.name.clone() });
     Ok(Entry { account, tree, view, who })
-}
-
-/// Asks the accounts, off the shard. `None`: not with this password.
-async fn check(context: &Context, login: Login) -> Result<Option<User>, Fault> {
-    let _pass = context.logins.pass().await.ok_or(Fault::Busy)?;
-    let accounts = context.shared.accounts.load_full();
-    let Login { user, password, peer, .. } = login;
-    let checked = shard::blocking(move || {
-        let verdict = accounts.verify(&user, &password.0);
-        let known = accounts.find(&user).filter(|user| user.ftp != Access::None).cloned();
-        (known.filter(|_| verdict == Verdict::Accepted), user)
-    })
-    .await;
-    match checked {
-        Ok((Some(user), _)) => Ok(Some(user)),
-        Ok((None, name)) => {
-            if let Some(unsaid) = context.login_lines.take() {
-                tracing::info!(%peer, user = %Printable(&name), unsaid, "login failed");
-            }
-            Ok(None)
-        }
-        Err(error) => {
-            tracing::error!(%error, "a password could not be checked");
-            Err(Fault::Local)
-        }
-    }
 }
 
 /// The account's tree, opened once per shard and configuration.
@@ -130,14 +97,4 @@ async fn tree_of(context: &Context, view: &View, user: &User) -> Result<Rc<Tree>
     let tree = Rc::new(Tree::new(root, policy, context.next_key()));
     view.trees.borrow_mut().insert(user.name.clone().into_bytes(), Rc::clone(&tree));
     Ok(tree)
-}
-
-/// Time that all shards share.
-fn clock() -> Duration {
-    Duration::from_secs(u64::try_from(shard::wall().0).unwrap_or(0))
-}
-
-async fn wait(failures: u32) {
-    let delay = DELAY * (failures + 1).min(DELAYS_MAX);
-    shard::sleep_until(shard::now().after(delay)).await;
 }

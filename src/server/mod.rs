@@ -1,13 +1,15 @@
 //! The drivers: the only code that joins a protocol core to a shard.
 //!
 //! Reading order: `run` (start to stop) · `ftp` (one control connection) · `transfer`, `retrieve`,
-//! `store`, `list` (one data connection) · `ask`, `login` (answers) · `admit`, `drain` (limits and the end).
+//! `store`, `list` (one data connection) · `ask`, `login`, `authenticate`, `credentials` (answers) · `admit`, `drain` (limits and the end).
 
 mod accept_mail;
 pub mod admin;
 mod admit;
 mod ask;
+mod authenticate;
 mod certificates;
+mod credentials;
 mod data_link;
 mod deliver;
 mod door;

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::data_link::DataLink;
 use super::poll::poll_once;
 use crate::ftp::step::News;
-use crate::shard::{self, Instant, Stream};
+use crate::shard::{self, Instant};
 
 /// Octets sent before the limits are looked at again.
 const SLICE_BYTES: usize = 256 * 1024;
@@ -56,19 +57,19 @@ impl Pace {
         enough
     }
 
-    /// Waits for something that goes on as long as the peer takes octets from `stream`, however slowly.
+    /// Waits for something that goes on as long as the peer takes octets from `link`, however slowly.
     /// `None` when it took none, or too few.
-    pub(super) async fn sending<F: Future>(&self, stream: &Stream, future: F) -> Option<F::Output> {
+    pub(super) async fn sending<F: Future>(&self, link: &DataLink, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         if let Some(done) = poll_once(|context| future.as_mut().poll(context)).await {
             return Some(done);
         }
-        let mut before = stream.unacknowledged();
+        let mut before = link.unacknowledged();
         loop {
             if let Some(done) = shard::within(self.deadline(), future.as_mut()).await {
                 return Some(done);
             }
-            let after = stream.unacknowledged();
+            let after = link.unacknowledged();
             let taken = u64::try_from(before.saturating_sub(after)).unwrap_or(u64::MAX);
             if taken == 0 || taken < self.stretch_bytes_min {
                 return None;
@@ -79,10 +80,10 @@ impl Pace {
 
     /// Sends all of `bytes`; as much at a time as the socket takes, because a socket that is filled up
     /// again all the time looks the same as one that nobody reads from.
-    pub(super) async fn send(&mut self, stream: &Stream, mut bytes: Bytes) -> Result<(), News> {
+    pub(super) async fn send(&mut self, link: &DataLink, mut bytes: Bytes) -> Result<(), News> {
         while !bytes.is_empty() {
             let slice = bytes.slice(..bytes.len().min(SLICE_BYTES));
-            let Some(Ok(sent)) = self.sending(stream, stream.send_some(&slice)).await else {
+            let Some(Ok(sent)) = self.sending(link, link.send_some(&slice)).await else {
                 return Err(News::Broken);
             };
             bytes::Buf::advance(&mut bytes, sent);
@@ -94,8 +95,8 @@ impl Pace {
     }
 
     /// Ends what was sent: waits until the peer has it all.
-    pub(super) async fn finish(&self, stream: &Stream) -> Result<(), News> {
-        match self.sending(stream, stream.finish()).await {
+    pub(super) async fn finish(&self, link: &DataLink) -> Result<(), News> {
+        match self.sending(link, link.finish()).await {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) | None => Err(News::Broken),
         }

@@ -1,19 +1,20 @@
 //! server::retrieve – RETR: a file goes out.
 //!
-//! TYPE I moves without a copy (sendfile) after the shard made the next stretch resident; every other
-//! representation is read, encoded and sent.
+//! TYPE I moves without a copy (sendfile) after the shard made the next stretch resident, in TLS with the one
+//! that sealing needs; every other representation is read, encoded and sent.
 //!
 //! Promises: the file is opened once, so a file that is replaced or deleted meanwhile goes out whole;
 //! Done only after the peer has every octet; a file that shrinks ends the transfer as failed.
 
 use bytes::Bytes;
 
+use super::data_link::DataLink;
 use super::fault;
 use super::transfer::{Ground, Opened};
 use crate::ftp::convert::Encoder;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Channel, Fault, News, Representation};
-use crate::shard::{self, File, Stream};
+use crate::shard::{self, File};
 use crate::xferlog::Direction;
 
 /// Octets one transfer may move in its turn while few share the shard.
@@ -28,7 +29,7 @@ const ENCODE_BYTES: usize = 64 * 1024;
 /// A file that is being retrieved.
 struct Source {
     ground: Ground,
-    stream: Stream,
+    link: DataLink,
     file: File,
     encoder: Encoder,
     /// Octets of the file when it was opened: no more are sent.
@@ -56,11 +57,18 @@ pub(super) async fn open(
         return Err(News::Refused(Fault::BadOffset));
     }
     let stream = ground.connect(channel).await?;
-    let source = Source { ground, stream, file, encoder, size: stat.size, offset, path };
+    let size = stat.size;
     Ok(Opened {
         name: None,
-        size_bytes: identity.then(|| stat.size - offset),
-        pump: if identity { Box::pin(source.pump()) } else { Box::pin(source.pump_encoded()) },
+        size_bytes: identity.then(|| size - offset),
+        pump: Box::pin(async move {
+            let link = match ground.secured(stream).await {
+                Ok(link) => link,
+                Err(news) => return news,
+            };
+            let source = Source { ground, link, file, encoder, size, offset, path };
+            if identity { source.pump().await } else { source.pump_encoded().await }
+        }),
     })
 }
 
@@ -89,8 +97,8 @@ impl Source {
             self.file.prefetch(at, ahead).await.map_err(|error| fault::failed(&error))?;
             while at < end {
                 let count = usize::try_from(end - at).unwrap_or(usize::MAX);
-                let sending = self.stream.send_file(&self.file, at, count);
-                let moved = match pace.sending(&self.stream, sending).await {
+                let sending = self.link.send_file(&self.file, at, count);
+                let moved = match pace.sending(&self.link, sending).await {
                     Some(Ok(0)) => return Err(News::Failed(Fault::Changed)),
                     Some(Ok(moved)) => u64::try_from(moved).unwrap_or(u64::MAX),
                     Some(Err(error)) => return Err(fault::moved(&error)),
@@ -106,7 +114,7 @@ impl Source {
                 shard::yield_now().await;
             }
         }
-        pace.finish(&self.stream).await?;
+        pace.finish(&self.link).await?;
         Ok(at - self.offset)
     }
 
@@ -127,7 +135,7 @@ impl Source {
             let last = left == 0;
             let wire = skipped(wire, &mut skip);
             let count = u64::try_from(wire.len()).unwrap_or(u64::MAX);
-            pace.send(&self.stream, wire).await?;
+            pace.send(&self.link, wire).await?;
             sent = sent.saturating_add(count);
             self.ground.sent(count);
             if last {
@@ -139,7 +147,7 @@ impl Source {
         if skip > 0 {
             return Err(News::Failed(Fault::BadOffset));
         }
-        pace.finish(&self.stream).await?;
+        pace.finish(&self.link).await?;
         Ok(sent)
     }
 

@@ -22,7 +22,7 @@ use super::listing_cache::Listings;
 use super::notice::{Notice, Phase};
 use super::quota::Quota;
 use super::size::Sizes;
-use crate::config::{self, Anonymous, Config};
+use crate::config::{self, Anonymous, Config, Encryption};
 use crate::ftp::session::{Settings, Tls};
 use crate::mail::route::Router;
 use crate::metrics::{Counters, Metrics};
@@ -147,6 +147,9 @@ pub(super) struct Local {
     pub(super) notice: Notice,
     /// Sessions of this shard.
     pub(super) sessions: Cell<usize>,
+    /// Lines in the log about logins that were refused unheard.
+    pub(super) login_lines: Quota,
+    pub(super) logins: Gate,
     index: usize,
 }
 
@@ -154,7 +157,14 @@ impl Local {
     /// For this shard.
     pub(super) fn new(shared: Arc<Shared>) -> Rc<Self> {
         let notice = Notice::default();
-        Rc::new(Self { shared, notice, sessions: Cell::new(0), index: shard::index() })
+        Rc::new(Self {
+            shared,
+            notice,
+            sessions: Cell::new(0),
+            login_lines: Quota::default(),
+            logins: Gate::new(LOGINS_AT_ONCE, LOGINS_WAITING_MAX),
+            index: shard::index(),
+        })
     }
 
     /// What this shard counts.
@@ -171,9 +181,6 @@ pub(super) struct Context {
     pub(super) transfers: Cell<usize>,
     pub(super) listings: Rc<Listings>,
     pub(super) sizes: Sizes,
-    /// Lines in the log about failed logins.
-    pub(super) login_lines: Quota,
-    pub(super) logins: Gate,
     pub(super) counts: Gate,
     root: Root,
     view: RefCell<Rc<View>>,
@@ -189,8 +196,6 @@ impl Context {
             transfers: Cell::new(0),
             listings: Rc::default(),
             sizes: Sizes::default(),
-            login_lines: Quota::default(),
-            logins: Gate::new(LOGINS_AT_ONCE, LOGINS_WAITING_MAX),
             counts: Gate::new(COUNTS_AT_ONCE, COUNTS_WAITING_MAX),
             root,
             view: RefCell::new(Rc::new(view)),
@@ -282,7 +287,11 @@ fn settings(config: &Config, ftp: &config::Ftp) -> Settings {
         idle_seconds_max: ftp.idle_seconds.max(7200),
         idle_seconds: ftp.idle_seconds,
         code_page: ftp.ebcdic,
-        tls: Tls::Off,
+        tls: match ftp.tls {
+            Encryption::Off => Tls::Off,
+            Encryption::Optional => Tls::Optional,
+            Encryption::Required => Tls::Required,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 //!   input ─▶ advance ─▶ Ask ────▶ answered at once (router, room in the spool) ─▶ resume
 //!               ▲   ├─▶ Body ───▶ draft.append
 //!               │   ├─▶ Commit ─▶ draft.commit ─▶ resume ─▶ deliveries (after the reply)
+//!               │   ├─▶ Secure ─▶ link::upgrade: nothing in clear behind it, flush, handshake
 //!               │   └─▶ Receive ▶ flush, then wait for input · deadline · notice
 //!               └──────────────────────────────┘
 //! ```
@@ -18,7 +19,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::accept_mail;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::accept_mail::{self, Arrived};
+use super::authenticate::Client;
 use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
@@ -31,9 +35,9 @@ use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
 use crate::smtp::reply;
 use crate::smtp::session::Session;
-use crate::smtp::step::{Fault, Next, Timer};
+use crate::smtp::step::{Answer, Ask, Fault, Next, Timer};
 use crate::store::spool::{Draft, Trouble};
-use crate::tls::Use;
+use crate::tls::{Info, Use};
 use crate::wire::outbox::Outbox;
 
 /// Rounds of one session before others of the shard may run.
@@ -76,6 +80,10 @@ struct Reception {
     rules: Rc<Rules>,
     stream: Link,
     dialogue: Session,
+    /// Who the client is; none before it says so.
+    client: Option<Box<Client>>,
+    /// What TLS it speaks.
+    cipher: Option<&'static str>,
     out: Outbox,
     message: Message,
     alarm: Alarm,
@@ -104,6 +112,8 @@ enum After {
     Wait,
     /// The outbox is full: flush it, then use the rest.
     Flush,
+    /// STARTTLS was granted.
+    Secure,
     /// Say what is left to say, and close.
     Close,
     /// The client is no more, or does not read.
@@ -145,7 +155,8 @@ impl Reception {
             }
         };
         tracing::debug!(%peer, "session begins");
-        let mut dialogue = Session::new(Rc::clone(&rules.settings), local, peer, &mut out);
+        let settings = rules.settings_of(service);
+        let mut dialogue = Session::new(Rc::clone(settings), local, peer, &mut out);
         // RFC 5321 §4.3.1: the client waits for the greeting. Who does not is a program that does not
         // listen, or another protocol.
         if rules.smtp.drop_early_talkers && !service.is_tls() && stream.unread() > 0 {
@@ -159,6 +170,8 @@ impl Reception {
             rules,
             stream: Link::new(stream),
             dialogue,
+            client: None,
+            cipher: None,
             out,
             message: Message::default(),
             alarm: Alarm::default(),
@@ -169,9 +182,29 @@ impl Reception {
     }
 
     /// The handshake of an implicit TLS connection; the greeting waits for it.
-    async fn begin_secure(&self) -> bool {
+    async fn begin_secure(&mut self) -> bool {
         let begun = link::begin(&self.ingress.local, &self.stream, Use::Smtp);
-        Box::pin(begun).await.is_some()
+        let info = Box::pin(begun).await;
+        self.secured(info)
+    }
+
+    /// STARTTLS was granted, with so many octets behind it. The shared rule judges them.
+    async fn upgrade(&mut self, left_over: usize) -> After {
+        let granted = self.out.take();
+        let Self { ingress, stream, .. } = self;
+        let upgraded = link::upgrade(&ingress.local, stream, left_over, granted, Use::Smtp);
+        let info = Box::pin(upgraded).await;
+        if self.secured(info) { After::Wait } else { After::Gone }
+    }
+
+    fn secured(&mut self, info: Option<Info>) -> bool {
+        let Some(info) = info else { return false };
+        self.dialogue.secured();
+        self.client = None;
+        self.cipher = Some(info.cipher);
+        // Time spent on a handshake is not idleness.
+        self.active = shard::now();
+        true
     }
 
     async fn serve(&mut self) {
@@ -180,7 +213,7 @@ impl Reception {
         let mut input = None;
         loop {
             match self.take(input.take()).await {
-                After::Wait | After::Flush => {}
+                After::Wait | After::Flush | After::Secure => {}
                 After::Gone => return self.end(),
                 After::Close => {
                     self.end();
@@ -221,19 +254,23 @@ impl Reception {
 
     /// Uses all of what was received.
     async fn take(&mut self, received: Option<Received>) -> After {
-        let octets: &[u8] = received.as_deref().unwrap_or_default();
-        let (used, after) = self.digest(octets).await;
-        if after != After::Flush {
-            return after;
-        }
-        // A client that does not read its replies shall not hold the shard's small buffers.
-        let rest = octets.len() - used;
-        if rest > KEPT_BYTES {
-            return Box::pin(self.take_rest(octets.get(used..).unwrap_or_default())).await;
-        }
-        let kept = octets.get(used..).unwrap_or_default().to_vec();
-        drop(received);
-        Box::pin(self.take_rest(&kept)).await
+        let Some(received) = received else { return self.digest(&[]).await.1 };
+        let secrets = self.dialogue.hears_secrets();
+        let (used, after) = self.digest(&received).await;
+        let rest = received.get(used..).unwrap_or_default();
+        let left_over = rest.len();
+        let after = match after {
+            After::Flush if left_over > KEPT_BYTES => Box::pin(self.take_rest(rest)).await,
+            After::Flush => {
+                // A client that does not read its replies shall not hold the shard's small buffers.
+                let kept = Zeroizing::new(rest.to_vec());
+                wipe(received, secrets);
+                return Box::pin(self.take_rest(&kept)).await;
+            }
+            After::Wait | After::Secure | After::Close | After::Gone => after,
+        };
+        wipe(received, secrets);
+        if after == After::Secure { Box::pin(self.upgrade(left_over)).await } else { after }
     }
 
     /// Flushes and goes on, until all is used.
@@ -243,10 +280,12 @@ impl Reception {
                 return After::Gone;
             }
             let (used, after) = self.digest(rest).await;
-            if after != After::Flush {
-                return after;
-            }
             rest = rest.get(used..).unwrap_or_default();
+            match after {
+                After::Flush => {}
+                After::Secure => return Box::pin(self.upgrade(rest.len())).await,
+                After::Wait | After::Close | After::Gone => return after,
+            }
         }
     }
 
@@ -261,15 +300,21 @@ impl Reception {
             match self.dialogue.advance(&mut rest, &mut self.out) {
                 Next::Receive if rest.is_empty() => break After::Wait,
                 Next::Receive => break After::Flush,
+                Next::Ask(ask @ (Ask::Auth { .. } | Ask::Respond(_) | Ask::Forget)) => {
+                    let answer = Box::pin(self.authenticate(ask)).await;
+                    self.dialogue.resume(answer, &mut self.out);
+                }
                 Next::Ask(ask) => {
-                    let answer = accept_mail::answer(&self.ingress, &self.stream, ask);
+                    let peer = self.stream.peer().ip();
+                    let answer = accept_mail::answer(&self.ingress, peer, self.user(), ask);
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Begin { declared } => self.open(declared),
                 Next::Body(part) => self.keep(part).await,
-                Next::Commit(envelope) => {
+                Next::Commit(envelope, lacks) => {
                     let draft = std::mem::take(&mut self.message).draft;
-                    let committing = accept_mail::commit(&self.ingress, draft, envelope);
+                    let arrived = Arrived { lacks, cipher: self.cipher, user: self.user() };
+                    let committing = accept_mail::commit(&self.ingress, draft, envelope, arrived);
                     let answer = Box::pin(committing).await;
                     // Time spent on a commit is not idleness.
                     self.active = shard::now();
@@ -282,10 +327,36 @@ impl Reception {
                         self.ingress.local.counters().mail.received(How::Refused);
                     }
                 }
+                Next::Secure => break After::Secure,
                 Next::Close => break After::Close,
             }
         };
         (octets.len() - rest.len(), after)
+    }
+
+    /// Who the client is, if it said so.
+    fn user(&self) -> Option<&str> {
+        self.client.as_ref()?.user().map(|user| &**user)
+    }
+
+    /// AUTH. The client waits for its answer, so nothing else is looked at meanwhile.
+    async fn authenticate(&mut self, ask: Ask) -> Answer {
+        let peer = self.stream.peer().ip();
+        let client = self.client.get_or_insert_default();
+        let local = &self.ingress.local;
+        let answer = match ask {
+            Ask::Auth { mechanism, initial } => {
+                client.begin(local, peer, &mechanism, initial).await
+            }
+            Ask::Respond(response) => client.respond(local, peer, response).await,
+            Ask::Forget | Ask::Mail { .. } | Ask::Rcpt(_) | Ask::Verify(_) | Ask::Expand(_) => {
+                client.forget();
+                Answer::Done
+            }
+        };
+        // Time spent on an answer is not idleness.
+        self.active = shard::now();
+        answer
     }
 
     /// The last reply after QUIT: nothing comes any more that could make the close a reset, so the kernel
@@ -401,5 +472,12 @@ impl Reception {
         // A reply ends a command; octets of one that is not whole change nothing.
         self.active = shard::now();
         true
+    }
+}
+
+/// What came may have held a password: nothing of it is left in a buffer of the shard.
+fn wipe(mut received: Received, secrets: bool) {
+    if secrets {
+        received.zeroize();
     }
 }

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::data_link::DataLink;
 use super::fault;
 use super::pace::Pace;
 use super::poll::poll_once;
@@ -17,7 +18,7 @@ use super::transfer::{Ground, Opened};
 use crate::ftp::convert::Decoder;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Channel, Fault, News, Representation};
-use crate::shard::{self, BLOCK_BYTES, File, Instant, Stream};
+use crate::shard::{self, BLOCK_BYTES, File, Instant};
 use crate::store::files::{Trouble, Upload};
 use crate::xferlog::Direction;
 
@@ -66,9 +67,16 @@ pub(super) async fn open(
     let bulk = matches!(prepared.target, Target::Whole(_)) && decoder.is_identity();
     let sink = Sink::new(prepared.offset, bulk, ground.view.ftp.max_upload_bytes);
     let name = prepared.name.clone();
-    let pace = ground.pace();
-    let receiver = Receiver { ground, stream, sink, pace, prepared, small: None, bytes: 0 };
-    Ok(Opened { name, size_bytes: None, pump: Box::pin(receiver.pump(decoder)) })
+    let pump = Box::pin(async move {
+        let link = match ground.secured(stream).await {
+            Ok(link) => link,
+            Err(news) => return news,
+        };
+        let pace = ground.pace();
+        let receiver = Receiver { ground, link, sink, pace, prepared, small: None, bytes: 0 };
+        receiver.pump(decoder).await
+    });
+    Ok(Opened { name, size_bytes: None, pump })
 }
 
 async fn prepare(ground: &Ground, aim: Aim) -> Result<Prepared, Fault> {
@@ -106,7 +114,7 @@ async fn whole(ground: &Ground, path: VirtualPath) -> Result<Prepared, Fault> {
 /// The receiving end of an upload.
 struct Receiver {
     ground: Ground,
-    stream: Stream,
+    link: DataLink,
     sink: Sink,
     pace: Pace,
     prepared: Prepared,
@@ -124,8 +132,9 @@ impl Receiver {
         } else {
             self.receive_decoded(decoder).await
         };
-        let Self { ground, stream, mut sink, prepared, small, bytes, .. } = self;
-        drop(stream);
+        let Self { ground, link, mut sink, prepared, small, bytes, .. } = self;
+        link.close();
+        drop(link);
         let ended = match received {
             Ok(()) => conclude(&ground, &mut sink, prepared, small).await,
             Err(news) => Err(news),
@@ -239,11 +248,15 @@ impl Receiver {
         block: shard::Block,
         at: usize,
     ) -> Result<(usize, shard::Block), News> {
-        let received = self.stream.receive_into(block, at);
+        let received = self.link.receive_into(block, at);
         let Some((count, block)) = shard::within(self.pace.deadline(), received).await else {
             return Err(News::Broken);
         };
         let count = count.map_err(|_| News::Broken)?;
+        if count == 0 && self.link.is_cut_off() {
+            // RFC 4217 §15.2.4, RFC 5246 §7.2.1: an end that nobody said may be somebody else's doing.
+            return Err(News::Broken);
+        }
         let bytes = u64::try_from(count).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(bytes);
         self.ground.received(bytes);
@@ -257,7 +270,7 @@ impl Receiver {
 
     /// Is there input, or its end, within `patience`?
     async fn soon(&self, patience: Duration) -> Result<bool, News> {
-        let mut readable = std::pin::pin!(self.stream.readable());
+        let mut readable = std::pin::pin!(self.link.readable());
         let ready = match poll_once(|context| readable.as_mut().poll(context)).await {
             Some(ready) => Some(ready),
             None => shard::within(shard::now().after(patience), readable).await,
@@ -271,7 +284,7 @@ impl Receiver {
 
     /// Waits for input as long as a stall may last.
     async fn eventually(&self) -> Result<(), News> {
-        match shard::within(self.pace.deadline(), self.stream.readable()).await {
+        match shard::within(self.pace.deadline(), self.link.readable()).await {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) | None => Err(News::Broken),
         }

@@ -10,20 +10,28 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{self, Poll};
+use std::time::Duration;
 
+use super::data_link::DataLink;
+use super::link::HANDSHAKE;
 use super::pace::Pace;
 use super::shared::{Context, View};
 use super::{list, retrieve, store};
+use crate::config::DataTls;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::step::{Channel, Job, News, Transfer};
 use crate::log::Printable;
 use crate::shard::{self, Instant, Passive, Stream};
 use crate::store::files::Tree;
+use crate::tls::{Binding, Offer};
 use crate::xferlog::{Direction, XferLine};
+
+/// How long somebody from another address may take to show that it is the client.
+const STRANGER: Duration = Duration::from_secs(5);
 
 /// What a transfer stands on.
 pub(super) struct Ground {
@@ -41,6 +49,38 @@ pub(super) struct Ground {
     pub(super) begun: Instant,
     /// TYPE A or E.
     pub(super) text: bool,
+    /// PROT P.
+    pub(super) privacy: Option<Privacy>,
+}
+
+/// What a data connection in TLS must be.
+pub(super) struct Privacy {
+    pub(super) offer: Offer,
+    /// The session of the control connection.
+    pub(super) binding: Option<Binding>,
+    pub(super) policy: DataTls,
+}
+
+impl Privacy {
+    /// From where a passive port takes connections at all; `None`: from anywhere.
+    fn accepts(&self, client: IpAddr, asked: Option<IpAddr>) -> Option<IpAddr> {
+        match self.policy {
+            DataTls::Require => asked,
+            DataTls::SameIp => Some(client),
+            DataTls::ResumeOrSameIp | DataTls::Off => None,
+        }
+    }
+
+    /// Is this data connection the client's? RFC 4217 §15.2.6 leaves it to the server how it knows.
+    fn takes(&self, same_ip: bool, binding: Option<Binding>) -> bool {
+        let resumes = binding.is_some() && binding == self.binding;
+        match self.policy {
+            DataTls::Require => resumes,
+            DataTls::ResumeOrSameIp => resumes || same_ip,
+            DataTls::SameIp => same_ip,
+            DataTls::Off => true,
+        }
+    }
 }
 
 /// A user as the transfer log names them.
@@ -91,7 +131,7 @@ impl Running {
 
 /// Begins a transfer; nothing happens until it is polled.
 pub(super) fn start(ground: Ground, transfer: Transfer) -> Running {
-    let Transfer { job, representation, channel, .. } = transfer;
+    let Transfer { job, representation, channel, private: _ } = transfer;
     Running::Opening(match job {
         Job::Retrieve { path, offset_bytes } => {
             Box::pin(retrieve::open(ground, channel, representation, path, offset_bytes))
@@ -120,11 +160,16 @@ pub(super) fn start(ground: Ground, transfer: Transfer) -> Running {
 
 impl Ground {
     /// The data connection, from the listener or to the client.
-    pub(super) async fn connect(&mut self, channel: Channel) -> Result<Stream, News> {
+    pub(super) async fn connect(&self, channel: Channel) -> Result<Stream, News> {
         let deadline = shard::now().after(self.view.accept());
         let connected = match channel {
-            Channel::Passive(peer) => match self.passive.take() {
-                Some(passive) => shard::within(deadline, passive.accept(peer)).await,
+            Channel::Passive(asked) => match &self.passive {
+                Some(passive) => {
+                    let client = self.peer.ip().to_canonical();
+                    let privacy = self.privacy.as_ref();
+                    let from = privacy.map_or(asked, |privacy| privacy.accepts(client, asked));
+                    shard::within(deadline, passive.accept(from)).await
+                }
                 None => None,
             },
             Channel::Active(remote) => {
@@ -139,6 +184,38 @@ impl Ground {
                 Err(News::NoConnection)
             }
             None => Err(News::NoConnection),
+        }
+    }
+
+    /// Makes of the data connection what PROT says. Comes after 150, for which clients wait before they
+    /// begin TLS (RFC 4217 §12.6).
+    ///
+    /// Where another address may be the client's, whoever comes from one has little time to show its
+    /// ticket, and whoever comes next is looked at then: a stranger can delay a transfer, not take it.
+    pub(super) async fn secured(&mut self, mut stream: Stream) -> Result<DataLink, News> {
+        let passive = self.passive.take();
+        let Some(privacy) = &self.privacy else { return Ok(DataLink::clear(stream)) };
+        let end = shard::now().after(self.view.accept());
+        loop {
+            let same_ip = stream.peer().ip() == self.peer.ip().to_canonical();
+            let again = passive.as_ref().filter(|_| !same_ip);
+            let limit = if again.is_some() { STRANGER } else { HANDSHAKE };
+            let limit = shard::now().after(limit);
+            let local = &self.context.local;
+            let news = match DataLink::secure(local, stream, &privacy.offer, limit).await {
+                Ok((link, info)) if privacy.takes(same_ip, info.bound) => return Ok(link),
+                Ok((link, _)) => {
+                    link.close();
+                    News::NotResumed
+                }
+                Err(_) => News::NotSecured,
+            };
+            tracing::debug!(peer = %self.peer, same_ip, ?news, "a data connection was not taken");
+            let Some(passive) = again else { return Err(news) };
+            match shard::within(end, passive.accept(None)).await {
+                Some(Ok(next)) => stream = next,
+                Some(Err(_)) | None => return Err(news),
+            }
         }
     }
 

@@ -4,10 +4,14 @@
 //! control octets; whatever the line, there is an answer.
 //! Not here: replies, state, what a command means to the machine.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::address::{self, BadAddress, DOMAIN_BYTES_MAX, Mailbox, Path, Recipient, Sender};
 use super::envelope::{BodyType, Notify, Return};
 use super::parameters;
 use crate::wire::ascii;
+use crate::wire::secret::Secret;
 
 /// The verbs we know by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,8 +101,21 @@ pub enum Command {
     Noop,
     /// QUIT
     Quit,
+    /// STARTTLS
+    StartTls,
+    /// AUTH
+    Auth(Auth),
     /// A verb that we know by name only: 502.
     NotHere(Verb),
+}
+
+/// What AUTH says (RFC 4954 §4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// SASL mechanism: 1 to 20 of `A-Z`, `0-9`, `-`, `_` (RFC 4422 §3.1), in upper case.
+    pub mechanism: String,
+    /// The initial response, decoded. Empty where the client said `=`; `None` where it said nothing.
+    pub initial: Option<Secret>,
 }
 
 /// What MAIL says.
@@ -161,6 +178,8 @@ pub enum Why {
     Parameter,
     /// A non-ASCII address without SMTPUTF8: 553 5.6.7 of RCPT, 550 5.6.7 of MAIL.
     NeedsUtf8,
+    /// A response of AUTH that is not base64: 501 5.5.2.
+    Base64,
     /// A bad BDAT line: 501 5.5.4. Holds how many octets follow where that could be read; they must
     /// be read and discarded (RFC 3030 §2).
     BadBdat(Option<u64>),
@@ -190,6 +209,29 @@ pub fn parse(line: &[u8], syntax: Syntax) -> Result<Command, Malformed> {
         return Err(malformed(Why::BareNewline));
     }
     command(verb, trim(rest), syntax).map_err(malformed)
+}
+
+impl Command {
+    /// The verb it began with.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Helo(_) => Verb::Helo,
+            Self::Ehlo(_) => Verb::Ehlo,
+            Self::Mail(_) => Verb::Mail,
+            Self::Rcpt(_) => Verb::Rcpt,
+            Self::Data => Verb::Data,
+            Self::Bdat { .. } => Verb::Bdat,
+            Self::Rset => Verb::Rset,
+            Self::Vrfy { .. } => Verb::Vrfy,
+            Self::Expn { .. } => Verb::Expn,
+            Self::Help(_) => Verb::Help,
+            Self::Noop => Verb::Noop,
+            Self::Quit => Verb::Quit,
+            Self::StartTls => Verb::StartTls,
+            Self::Auth(_) => Verb::Auth,
+            Self::NotHere(verb) => *verb,
+        }
+    }
 }
 
 impl Verb {
@@ -297,14 +339,11 @@ fn command(verb: Verb, rest: &[u8], syntax: Syntax) -> Result<Command, Why> {
         // §4.1.1.9: whatever is said with it.
         Verb::Noop => Ok(Command::Noop),
         Verb::Quit => alone(Command::Quit),
-        Verb::Lhlo
-        | Verb::StartTls
-        | Verb::Auth
-        | Verb::Etrn
-        | Verb::Turn
-        | Verb::Send
-        | Verb::Soml
-        | Verb::Saml => Ok(Command::NotHere(verb)),
+        Verb::StartTls => alone(Command::StartTls),
+        Verb::Auth => auth(rest),
+        Verb::Lhlo | Verb::Etrn | Verb::Turn | Verb::Send | Verb::Soml | Verb::Saml => {
+            Ok(Command::NotHere(verb))
+        }
     }
 }
 
@@ -382,6 +421,32 @@ fn bdat(rest: &[u8]) -> Result<Command, Why> {
         }
         (size, _, _) => Err(Why::BadBdat(size)),
     }
+}
+
+/// `AUTH mechanism [initial-response]`.
+fn auth(rest: &[u8]) -> Result<Command, Why> {
+    /// RFC 4422 §3.1.
+    const MECHANISM_BYTES_MAX: usize = 20;
+    let mut words =
+        rest.split(|octet| matches!(octet, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let mechanism = words.next().unwrap_or_default();
+    let named = (1..=MECHANISM_BYTES_MAX).contains(&mechanism.len())
+        && mechanism.iter().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'));
+    let (initial, None, true) = (words.next(), words.next(), named) else {
+        return Err(Why::Argument);
+    };
+    let initial = match initial {
+        None => None,
+        Some(b"=") => Some(Secret::default()),
+        Some(text) => Some(response(text).ok_or(Why::Base64)?),
+    };
+    let mechanism = mechanism.iter().map(|o| char::from(o.to_ascii_uppercase())).collect();
+    Ok(Command::Auth(Auth { mechanism, initial }))
+}
+
+/// What a client responds, decoded. RFC 4954 §4: nothing that is no base64 is overlooked.
+pub fn response(text: &[u8]) -> Option<Secret> {
+    STANDARD.decode(text).ok().map(Secret::new)
 }
 
 /// The argument of VRFY and EXPN, and whether UTF-8 may be used (RFC 6531 §3.7.4.2).

@@ -3,13 +3,17 @@
 //! Only CRLF ends a line (RFC 5321 §2.3.8): a CR or LF on its own makes the whole line, up to the
 //! next CRLF, one that must not be executed. What arrived in one portion is borrowed from the input.
 //!
-//! Promises: memory is bounded by `limits::SMTP_LINE_BYTES_MAX`, and there is none between lines; a
-//! line that is wrong is reported once, at its end, whatever the splits.
+//! Promises: memory is bounded by `limits::SMTP_LINE_BYTES_MAX`, or by what the caller allows, and there
+//! is none between lines; a line that is wrong is reported once, at its end, whatever the splits; what is
+//! held of a line is wiped when it goes, for it may hold a password.
 //! Not here: which lines are commands (`command`).
 
 use std::borrow::Cow;
 
+use zeroize::Zeroize;
+
 use crate::limits::SMTP_LINE_BYTES_MAX;
+use crate::wire::secret;
 
 /// One line, without its CRLF.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,11 @@ impl Lines {
 
     /// Consumes one line from the front of `input`, or all of it when no line ends there.
     pub fn take<'a>(&mut self, input: &mut &'a [u8]) -> Option<Line<'a>> {
+        self.take_within(input, SMTP_LINE_BYTES_MAX)
+    }
+
+    /// The same, of lines that have at most so many octets, CRLF included.
+    pub fn take_within<'a>(&mut self, input: &mut &'a [u8], most: usize) -> Option<Line<'a>> {
         let bytes = *input;
         let mut searched = 0;
         while let Some(found) = memchr::memchr(b'\n', &bytes[searched..]) {
@@ -75,18 +84,18 @@ impl Lines {
             };
             if ends {
                 *input = &bytes[at + 1..];
-                return Some(self.end(&bytes[..at]));
+                return Some(self.end(&bytes[..at], most));
             }
             self.condemn(Fate::Bare);
             searched = at + 1;
         }
         *input = &[];
-        self.keep(bytes);
+        self.keep(bytes, most);
         None
     }
 
     /// The line goes on after `run`.
-    fn keep(&mut self, run: &[u8]) {
+    fn keep(&mut self, run: &[u8], most: usize) {
         let Some(&last) = run.last() else { return };
         let closed = &run[..run.len() - 1];
         // A CR that was last before, and what precedes the last octet now, are judged: the last
@@ -94,17 +103,17 @@ impl Lines {
         if self.after_cr || memchr::memchr(b'\r', closed).is_some() {
             self.condemn(Fate::Bare);
         }
-        if self.partial.len() + run.len() > SMTP_LINE_BYTES_MAX - 1 {
+        if self.partial.len() + run.len() > most - 1 {
             self.condemn(Fate::TooLong);
         }
         if self.fate == Fate::Kept {
-            self.partial.extend_from_slice(run);
+            secret::append(&mut self.partial, run);
         }
         self.after_cr = last == b'\r';
     }
 
     /// An LF follows `run`, which ends with CR or is empty after one.
-    fn end<'a>(&mut self, run: &'a [u8]) -> Line<'a> {
+    fn end<'a>(&mut self, run: &'a [u8], most: usize) -> Line<'a> {
         let bare = match run.split_last() {
             Some((_, text)) => self.after_cr || memchr::memchr(b'\r', text).is_some(),
             None => false,
@@ -112,7 +121,7 @@ impl Lines {
         if bare {
             self.condemn(Fate::Bare);
         }
-        if self.partial.len() + run.len() + 1 > SMTP_LINE_BYTES_MAX {
+        if self.partial.len() + run.len() + 1 > most {
             self.condemn(Fate::TooLong);
         }
         let mut partial = std::mem::take(&mut self.partial);
@@ -124,7 +133,7 @@ impl Lines {
                 Line::Whole(Cow::Borrowed(run.strip_suffix(b"\r").unwrap_or(run)))
             }
             Fate::Kept => {
-                partial.extend_from_slice(run);
+                secret::append(&mut partial, run);
                 partial.pop();
                 Line::Whole(Cow::Owned(partial))
             }
@@ -132,11 +141,25 @@ impl Lines {
     }
 
     fn condemn(&mut self, fate: Fate) {
+        self.partial.zeroize();
         self.partial = Vec::new();
         // What was seen first would depend on the split: a bare CR or LF outweighs the length.
         if self.fate != Fate::Bare {
             self.fate = fate;
         }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.partial.zeroize();
+    }
+}
+
+/// Wipes what was gathered of a line. What was borrowed is its owner's.
+pub fn wipe(line: Cow<'_, [u8]>) {
+    if let Cow::Owned(mut octets) = line {
+        octets.zeroize();
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Promises: `ddd text CRLF`, or `ddd-` … `ddd ` with one code (RFC 5321 §4.2); no line is longer
 //! than 512 octets (§4.5.3.1.5); nothing filled in can end a line; the enhanced code's class is the
-//! code's first digit, and stands on every line but those of the greeting, HELO, EHLO and 354.
+//! code's first digit, and stands on every line but those of the greeting, HELO, EHLO, 334 and 354.
 //! Not here: which reply is due (`session`).
 
 use super::step::Fault;
@@ -55,8 +55,11 @@ replies! {
     HELP_LINE 214 "2.0.0" "{}"
     HELP_END 214 "2.0.0" "Sessions are those of RFC 5321"
     BYE 221 "2.0.0" "Bye"
+    START_TLS 220 "2.0.0" "Begin TLS now"
+    AUTHENTICATED 235 "2.7.0" "Authentication succeeded"
 
     // More is needed
+    CHALLENGE 334 "" "{}"
     SEND_DATA 354 "" "End data with <CR><LF>.<CR><LF>"
 
     // Not now
@@ -64,6 +67,7 @@ replies! {
     DRAINING 421 "4.3.2" "{} is going down, closing"
     TOO_MANY_ERRORS 421 "4.7.0" "{} too many errors, closing"
     TOO_MANY_MESSAGES 421 "4.7.0" "{} too many messages in one session, closing"
+    TOO_MANY_LOGINS 421 "4.7.0" "{} too many failed logins, closing"
     TOO_MANY_CONNECTIONS 421 "4.3.2" "{} has too many connections, try again later"
     TOO_MANY_OF_ADDRESS 421 "4.7.0" "{} too many connections from your address, closing"
     MAILBOX_BUSY 450 "4.2.1" "The mailbox takes nothing now, try again later"
@@ -72,11 +76,17 @@ replies! {
     MAILBOX_FULL 452 "4.2.2" "The mailbox is full"
     NO_SPACE 452 "4.3.1" "No space for mail now, try again later"
     TOO_MANY_RECIPIENTS 452 "4.5.3" "Too many recipients; send the message again for the others"
+    NO_TLS_NOW 454 "4.7.0" "TLS is not available now"
+    NO_LOGIN_NOW 454 "4.7.0" "Nobody can be authenticated now, try again later"
 
     // Not so: the words
     UNKNOWN 500 "5.5.2" "Unknown command"
     TOO_LONG 500 "5.5.2" "Line too long"
     BARE_LINE 500 "5.5.2" "Bare CR or LF in a command (send CRLF line ends)"
+    AUTH_TOO_LONG 500 "5.5.6" "Authentication line too long"
+    BASE64 501 "5.5.2" "Not base64"
+    BAD_RESPONSE 501 "5.5.2" "Not what the mechanism wants"
+    AUTH_CANCELLED 501 "5.7.0" "Authentication cancelled"
     SYNTAX 501 "5.5.4" "Syntax error in the argument"
     CHUNK_SYNTAX 501 "5.5.4" "Syntax: BDAT octets [LAST]"
     BAD_SENDER 501 "5.1.7" "Bad sender address"
@@ -91,6 +101,13 @@ replies! {
 
     // Not so: the order
     HELLO_FIRST 503 "5.5.1" "HELO or EHLO first"
+    EHLO_FIRST 503 "5.5.1" "EHLO first"
+    TLS_ALREADY 503 "5.5.1" "TLS is on already"
+    TLS_IN_TRANSACTION 503 "5.5.1" "Not within a transaction; RSET ends it"
+    AUTH_IN_TRANSACTION 503 "5.5.1" "Not within a transaction; RSET ends it"
+    AUTHENTICATED_ALREADY 503 "5.5.1" "Authenticated already"
+    TLS_FIRST 530 "5.7.0" "Must issue a STARTTLS command first"
+    AUTH_FIRST 530 "5.7.0" "Authentication required"
     MAIL_FIRST 503 "5.5.1" "MAIL first"
     RECIPIENT_FIRST 503 "5.5.1" "RCPT first"
     NESTED 503 "5.5.1" "MAIL was given already; RSET begins anew"
@@ -98,6 +115,12 @@ replies! {
     MESSAGE_FAILED 503 "5.5.1" "The message has failed already; RSET begins anew"
     BINARY_NEEDS_CHUNKS 503 "5.5.1" "BODY=BINARYMIME is sent with BDAT"
     NO_VALID_RECIPIENTS 554 "5.5.1" "No valid recipients"
+
+    // Not so: the proof (RFC 4954 §6)
+    UNKNOWN_MECHANISM 504 "5.5.4" "Authentication mechanism not offered"
+    WEAK_MECHANISM 534 "5.7.9" "Authentication mechanism is too weak"
+    BAD_CREDENTIALS 535 "5.7.8" "Authentication credentials invalid"
+    TLS_FOR_AUTH 538 "5.7.11" "Encryption required for authentication; STARTTLS first"
 
     // Not so: this server, this message
     NO_USER 550 "5.1.1" "No such mailbox here"
@@ -107,6 +130,7 @@ replies! {
     BARE_DATA 550 "5.5.2" "Bare CR or LF in message data (send CRLF line ends)"
     TOO_LARGE 552 "5.3.4" "The message is too large"
     AMBIGUOUS 553 "5.1.4" "The address means more than one mailbox"
+    NOT_YOURS 553 "5.7.1" "That sender address is not yours"
     TOO_MANY_HOPS 554 "5.4.6" "Too many Received lines, mail goes in a circle"
     TOO_EARLY 554 "5.5.0" "Wait for the greeting"
     FOREIGN 554 "5.5.0" "This is SMTP, closing"
@@ -128,6 +152,10 @@ pub const fn refusal(fault: Fault) -> Reply {
         Fault::TooLarge => TOO_LARGE,
         Fault::Loop => LOOP,
         Fault::ShuttingDown => DRAINING,
+        Fault::NotYours => NOT_YOURS,
+        Fault::Credentials => BAD_CREDENTIALS,
+        Fault::Response => BAD_RESPONSE,
+        Fault::NoLogins => NO_LOGIN_NOW,
     }
 }
 
@@ -219,7 +247,7 @@ mod tests {
     }
 
     /// Replies that RFC 2034 §4 leaves without an enhanced code.
-    const BARE: [Reply; 4] = [GREETING, GREETING_BANNER, HELLO, SEND_DATA];
+    const BARE: [Reply; 5] = [GREETING, GREETING_BANNER, HELLO, CHALLENGE, SEND_DATA];
 
     #[test]
     fn the_table_is_well_formed() {

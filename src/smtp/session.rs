@@ -4,10 +4,11 @@
 //!  Idle ──MAIL──▶ Mail ──DATA──▶ Data ──end──────────────▶ Commit ─▶ Idle
 //!                  │ └──BDAT──▶ Chunk ◀──BDAT── Chunks      ▲
 //!                RSET, EHLO       └──end──▶──────┘ └──LAST──┘
+//!  Idle ──AUTH──▶ Auth ⇄ 334 ─▶ Idle      Idle ──STARTTLS──▶ Securing ──secured──▶ Idle, nothing known
 //! ```
 //! Octets enter at `advance`, what came of a question at `resume`. Replies leave in the outbox,
 //! everything else as one [`Next`]. What may come when is decided in `Session::order`, what a command
-//! does in `Session::command`; the handlers sit by subject: `transaction`, `receive`, `texts`.
+//! does in `Session::command`; the handlers sit by subject: `security`, `transaction`, `receive`, `texts`.
 //!
 //! Promises: one reply per command, in order; replies and message octets do not depend on how the
 //! input is split; after [`Next::Begin`] comes either [`Next::Commit`] or [`Next::Discard`]; an idle
@@ -15,6 +16,7 @@
 //! Not here: the words of replies (`reply`), what a command means to the machine (`step`), clocks.
 
 mod receive;
+mod security;
 mod texts;
 mod transaction;
 
@@ -22,9 +24,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use self::receive::{Chunk, Receiving};
+use self::security::Broken;
+pub use self::security::{Security, Tls};
 use self::transaction::Transaction;
 use super::command::{self, Command, Malformed, Syntax, Verb, Why};
-use super::line::{Line, Lines};
+use super::line::{Line, Lines, wipe};
 use super::reply::{self, Reply};
 use super::step::{Answer, Fault, Next, Timer};
 use crate::limits;
@@ -61,6 +65,8 @@ pub struct Settings {
     pub errors_max: u32,
     /// Seconds between commands.
     pub idle_seconds: u32,
+    /// TLS and AUTH.
+    pub security: Security,
 }
 
 /// Where the dialogue is.
@@ -78,6 +84,10 @@ enum State {
     Chunks(Box<Receiving>),
     /// Octets of a BDAT that is refused (RFC 3030 §2: they are read and discarded).
     Skip { left: u64, then: Then },
+    /// After 334: the client's response.
+    Auth,
+    /// After 220 to STARTTLS: nothing is read before the handshake is done.
+    Securing,
     /// Nothing more: the connection is to be closed.
     Closing,
 }
@@ -103,6 +113,9 @@ enum Asked {
         utf8: bool,
     },
     Commit,
+    Auth,
+    /// To forget an exchange; then it is said why.
+    Forget(Broken),
 }
 
 /// Why the session ends when nothing is under way.
@@ -132,7 +145,13 @@ pub struct Session {
     quit: bool,
     /// The last command was a DATA that was refused.
     data_refused: bool,
+    /// Under TLS.
+    secure: bool,
+    /// After AUTH.
+    authenticated: bool,
     errors: u32,
+    /// Logins that failed.
+    failures: u32,
     messages: u32,
 }
 
@@ -144,7 +163,7 @@ impl Session {
         peer: SocketAddr,
         out: &mut Outbox,
     ) -> Self {
-        // Which address the client came to decides nothing yet; submission and LMTP will differ by it.
+        // Which address the client came to decides nothing: what a listener is for is in its settings.
         let _: SocketAddr = local;
         reply::greeting(&settings.hostname, &settings.banner, out);
         Self {
@@ -160,6 +179,9 @@ impl Session {
             errors: 0,
             quit: false,
             data_refused: false,
+            secure: false,
+            authenticated: false,
+            failures: 0,
             messages: 0,
         }
     }
@@ -182,6 +204,8 @@ impl Session {
                 State::Data(_) => self.data_octets(input, out),
                 State::Chunk(..) => self.chunk_octets(input, out),
                 State::Skip { .. } => self.skip_octets(input, out),
+                State::Auth => self.response(input, out),
+                State::Securing => Some(Next::Secure),
                 State::Idle | State::Mail(_) | State::Chunks(_) => self.ready(input, out),
             };
             if let Some(next) = next {
@@ -198,6 +222,10 @@ impl Session {
             Some(Asked::Verify { utf8 }) => self.verified(answer, utf8, out),
             Some(Asked::Expand { utf8 }) => self.expanded(&answer, utf8, out),
             Some(Asked::Commit) => self.committed(&answer, out),
+            Some(Asked::Auth) => self.auth_answered(&answer, out),
+            Some(Asked::Forget(broken)) => {
+                self.refuse(broken.reply(), out);
+            }
             None => {}
         }
     }
@@ -232,11 +260,13 @@ impl Session {
     /// close.
     pub fn drain(&mut self, out: &mut Outbox) {
         match self.state {
-            State::Idle | State::Mail(_) if self.asked.is_none() => {
+            State::Idle | State::Mail(_) | State::Auth if self.asked.is_none() => {
                 self.close(reply::DRAINING, out);
             }
             State::Idle
             | State::Mail(_)
+            | State::Auth
+            | State::Securing
             | State::Data(_)
             | State::Chunk(..)
             | State::Chunks(_)
@@ -256,9 +286,12 @@ impl Session {
             _ if self.asked.is_some() => Timer::None,
             State::Data(_) | State::Chunk(..) | State::Chunks(_) => Timer::Message,
             // The octets of a refused BDAT belong to that command: no message has begun.
-            State::Idle | State::Mail(_) | State::Skip { .. } | State::Closing => {
-                Timer::Command(self.settings.idle_seconds)
-            }
+            State::Idle
+            | State::Mail(_)
+            | State::Skip { .. }
+            | State::Auth
+            | State::Securing
+            | State::Closing => Timer::Command(self.settings.idle_seconds),
         }
     }
 
@@ -271,8 +304,13 @@ impl Session {
     pub fn in_message(&self) -> bool {
         match self.state {
             State::Data(_) | State::Chunk(..) | State::Chunks(_) | State::Skip { .. } => true,
-            State::Idle | State::Mail(_) | State::Closing => false,
+            State::Idle | State::Mail(_) | State::Auth | State::Securing | State::Closing => false,
         }
+    }
+
+    /// Can what the client says hold a password?
+    pub fn hears_secrets(&self) -> bool {
+        self.offers_auth() && !self.authenticated
     }
 
     /// Octets this session holds beyond itself for a line that has begun: none when idle.
@@ -289,12 +327,8 @@ impl Session {
             (None, _) => {}
             // A message that has begun is taken, unless it has failed.
             (Some(Ending::Drain), State::Chunks(receiving)) if !receiving.has_failed() => {}
-            (Some(Ending::Drain), _) => {
-                self.close(reply::DRAINING, out);
-                return None;
-            }
-            (Some(Ending::Timeout), _) => {
-                self.close(reply::TIMEOUT, out);
+            (Some(ending), _) => {
+                self.end(ending, out);
                 return None;
             }
         }
@@ -305,7 +339,11 @@ impl Session {
         }
         match self.lines.take(input) {
             None => Some(Next::Receive),
-            Some(Line::Whole(line)) => self.command(&line, out),
+            Some(Line::Whole(line)) => {
+                let next = self.command(&line, out);
+                wipe(line);
+                next
+            }
             _ if self.data_refused => self.unasked(out),
             // What cannot be read may have been a BDAT.
             Some(Line::Bare) => {
@@ -328,6 +366,8 @@ impl Session {
             | State::Chunk(..)
             | State::Chunks(_)
             | State::Skip { .. }
+            | State::Auth
+            | State::Securing
             | State::Closing => false,
         };
         let strict = self.settings.strict_syntax;
@@ -335,6 +375,14 @@ impl Session {
         let parsed = command::parse(line, syntax);
         if std::mem::take(&mut self.data_refused) && parsed.is_err() {
             return self.unasked(out);
+        }
+        // What takes part in a transaction asks `order` below, with what it does when it is refused.
+        if let Ok(command) = &parsed
+            && let verb = command.verb()
+            && !matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat)
+            && let Err(reply) = self.order(verb)
+        {
+            return self.refuse(reply, out);
         }
         match parsed {
             Ok(Command::Helo(name)) => self.hello(name, false, out),
@@ -375,17 +423,21 @@ impl Session {
                 self.close(reply::BYE, out);
                 None
             }
-            // The seam for STARTTLS and AUTH; the others stay away.
+            Ok(Command::StartTls) => self.start_tls(out),
+            Ok(Command::Auth(auth)) => self.auth(auth, out),
             Ok(Command::NotHere(_)) => self.refuse(reply::NOT_IMPLEMENTED, out),
             Err(malformed) => self.malformed(malformed, out),
         }
     }
 
-    /// The whole table of what may come when (RFC 5321 §4.1.4, RFC 3030 §2).
+    /// The whole table of what may come when (RFC 5321 §4.1.4, RFC 3030 §2, RFC 3207 §4, RFC 4954 §4).
     fn order(&self, verb: Verb) -> Result<(), Reply> {
-        use Verb::{Bdat, Data, Mail, Rcpt};
-        let (Mail | Rcpt | Data | Bdat) = verb else { return Ok(()) };
+        use Verb::{Auth, Bdat, Data, Mail, Rcpt, StartTls};
+        self.admits(verb)?;
         match (&self.state, verb) {
+            (_, StartTls) => self.order_of_tls(),
+            (_, Auth) => self.order_of_auth(),
+            (_, verb) if !matches!(verb, Mail | Rcpt | Data | Bdat) => Ok(()),
             (State::Idle, _) if self.helo.is_none() => Err(reply::HELLO_FIRST),
             (State::Idle, Mail) => Ok(()),
             (State::Idle, _) => Err(reply::MAIL_FIRST),
@@ -396,7 +448,8 @@ impl Session {
             (State::Chunks(receiving), _) if receiving.has_failed() => Err(reply::MESSAGE_FAILED),
             (State::Chunks(_), _) => Err(reply::CHUNKS_BEGUN),
             // No command is read in these.
-            (State::Data(_) | State::Chunk(..) | State::Skip { .. } | State::Closing, _) => Ok(()),
+            (State::Data(_) | State::Chunk(..) | State::Skip { .. } | State::Closing, _)
+            | (State::Auth | State::Securing, _) => Ok(()),
         }
     }
 
@@ -430,6 +483,7 @@ impl Session {
             Why::BadAddress | Why::TooLong if verb == Some(Verb::Rcpt) => reply::BAD_RECIPIENT,
             Why::BadAddress | Why::TooLong => reply::SYNTAX,
             Why::UnknownParameter => reply::UNKNOWN_PARAMETER,
+            Why::Base64 => reply::BASE64,
             Why::NeedsUtf8 if of_mail => reply::SENDER_NEEDS_UTF8,
             Why::NeedsUtf8 => reply::RECIPIENT_NEEDS_UTF8,
             Why::BadBdat(_) => {
@@ -470,7 +524,19 @@ impl Session {
             State::Data(receiving) | State::Chunk(receiving, _) | State::Chunks(receiving) => {
                 self.discard |= receiving.has_draft();
             }
-            State::Idle | State::Mail(_) | State::Skip { .. } | State::Closing => {}
+            State::Idle
+            | State::Mail(_)
+            | State::Skip { .. }
+            | State::Auth
+            | State::Securing
+            | State::Closing => {}
+        }
+    }
+
+    fn end(&mut self, ending: Ending, out: &mut Outbox) {
+        match ending {
+            Ending::Drain => self.close(reply::DRAINING, out),
+            Ending::Timeout => self.close(reply::TIMEOUT, out),
         }
     }
 

@@ -6,6 +6,8 @@
 
 use super::address::{Mailbox, Recipient, Sender};
 use super::envelope::Envelope;
+use super::header::Lacks;
+use crate::wire::secret::Secret;
 
 /// What the driver must do before it calls [`super::session::Session::advance`] again.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,10 +27,15 @@ pub enum Next<'a> {
     /// Append to the draft.
     Body(&'a [u8]),
     /// The message is whole: make it durable, then `resume` with [`Answer::Committed`] or
-    /// [`Answer::Refused`]. The draft is used up either way.
-    Commit(Box<Envelope>),
+    /// [`Answer::Refused`]. The draft is used up either way. What a message that was submitted lacks is
+    /// to stand before it (RFC 6409 §8).
+    Commit(Box<Envelope>, Lacks),
     /// Drop the draft. Nothing to resume.
     Discard,
+    /// After 220 to STARTTLS, which is in the outbox. When any octet came behind the command, close, and
+    /// send nothing; otherwise flush, become a TLS server, and call `Session::secured`. A handshake that
+    /// fails ends the connection.
+    Secure,
     /// Flush and close.
     Close,
 }
@@ -49,6 +56,18 @@ pub enum Ask {
     Verify(String),
     /// EXPN. Answer: `Expanded`, or `Refused(NoUser | Denied)`.
     Expand(String),
+    /// An AUTH begins, with one of `Settings::mechanisms`; what was left of an earlier one is void. Answer:
+    /// `Challenge`, `Authenticated`, or `Refused(Credentials | Response | NoLogins | Busy)`.
+    Auth {
+        /// The SASL mechanism.
+        mechanism: String,
+        /// The initial response, if there was one.
+        initial: Option<Secret>,
+    },
+    /// What the client responded to a challenge. Answer: as with `Auth`.
+    Respond(Secret),
+    /// The exchange is over before its end: forget it. Answer: `Done`.
+    Forget,
 }
 
 /// What came of a [`Next::Ask`] or [`Next::Commit`].
@@ -60,6 +79,10 @@ pub enum Answer {
     Verified(Option<String>, Mailbox),
     /// The members that EXPN found.
     Expanded(Vec<Mailbox>),
+    /// Send this, and ask again with what the client responds.
+    Challenge(Vec<u8>),
+    /// The client is who it says it is.
+    Authenticated,
     /// The message would survive a power cut from now on. The text names it for the client.
     Committed(String),
     /// It was not done, and why.
@@ -93,6 +116,14 @@ pub enum Fault {
     Loop,
     /// The server shuts down: 421 4.3.2.
     ShuttingDown,
+    /// Authenticated, but as somebody whose address that is not: 553 5.7.1.
+    NotYours,
+    /// No such user, or not this password: nobody is told which. 535 5.7.8.
+    Credentials,
+    /// Not a response of this mechanism: 501 5.5.2.
+    Response,
+    /// Proofs cannot be looked at now: 454 4.7.0.
+    NoLogins,
 }
 
 /// Which deadline counts from when.

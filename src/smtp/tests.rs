@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `# id 5321-14 …` | items of the acceptance list this file shows |
 //! | `= peer ADDR`, `= banner TEXT`, `= size N`, `= recipients N`, `= messages N`, `= hops N`, `= errors N`, `= bare normalize`, `= strict on`, `= verify on`, `= expand on` | settings |
+//! | `= tls off`, `optional` or `required`, `= certificate off`, `= auth on`, `= submission on`, `= logins N` | settings of security |
+//! | `= secure on` | TLS from the first octet |
 //! | `= hello on`, `= transaction on` | begins after EHLO, or after RCPT |
 //! | `= hold on` | questions wait for a line `<` |
 //! | `C: line` | the client sends a line; `\` at the end: without CRLF; neighbours go in one portion |
-//! | `< words` | the driver answers a question it did not answer by itself, or has news |
+//! | `< words` | the driver answers a question it did not answer by itself, or has news; `< secured`: 220 was sent and a handshake done |
 //! | `? timer`, `? message`, `? held` | what the session says of itself |
 //! | `---` | another session begins |
 //! | `S: line`, `> words`, `! words` | what came of it: replies, steps, values |

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::address::{Domain, Recipient};
 use super::envelope::Envelope;
+use super::header::Lacks;
 use crate::wire::ascii::{push_decimal, push_pair};
 
 /// Length of a line that is not exceeded where it can be helped (RFC 5322 §2.1.1), without CRLF.
@@ -19,8 +20,22 @@ const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The trace header of a message accepted by `hostname` under `id` at `unix_seconds`.
-pub fn received(envelope: &Envelope, hostname: &str, id: &str, unix_seconds: i64) -> Vec<u8> {
+/// How a message came, beside what its envelope says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival<'a> {
+    /// Who accepted it.
+    pub hostname: &'a str,
+    /// Under which name.
+    pub id: &'a str,
+    /// When, in seconds since 1970.
+    pub unix_seconds: i64,
+    /// What TLS it came under, as IANA names its cipher suite.
+    pub cipher: Option<&'a str>,
+}
+
+/// The trace header of an accepted message.
+pub fn received(envelope: &Envelope, arrival: Arrival<'_>) -> Vec<u8> {
+    let Arrival { hostname, id, unix_seconds, cipher } = arrival;
     let mut field = Field { bytes: b"Received:".to_vec(), line: 9 };
     field.word(&[b"from ", &client(&envelope.helo)]);
     let address = literal(envelope.peer);
@@ -29,15 +44,40 @@ pub fn received(envelope: &Envelope, hostname: &str, id: &str, unix_seconds: i64
     // RFC 3848, RFC 6531 §4.3.
     field.word(&[b"with ", envelope.protocol.with().as_bytes()]);
     // RFC 5321 §7.2: `for` never tells one recipient of another.
-    if let [only] = envelope.recipients.as_slice() {
-        field.word(&[b"id ", id.as_bytes()]);
-        field.word(&[b"for <", path(&only.recipient, hostname).as_bytes(), b">;"]);
-    } else {
-        field.word(&[b"id ", id.as_bytes(), b";"]);
+    let only = match envelope.recipients.as_slice() {
+        [only] => Some(path(&only.recipient, hostname)),
+        _ => None,
+    };
+    // RFC 8314 §4.3: a clause of its own, which RFC 5321 puts last.
+    let clauses: [(&[u8], Option<&str>, &[u8]); 3] =
+        [(b"id ", Some(id), b""), (b"for <", only.as_deref(), b">"), (b"tls ", cipher, b"")];
+    let last = clauses.iter().rposition(|(_, value, _)| value.is_some());
+    for (number, (name, value, end)) in clauses.into_iter().enumerate() {
+        if let Some(value) = value {
+            let semicolon: &[u8] = if last == Some(number) { b";" } else { b"" };
+            field.word(&[name, value.as_bytes(), end, semicolon]);
+        }
     }
     field.word(&[&date(unix_seconds)]);
     field.bytes.extend_from_slice(b"\r\n");
     field.bytes
+}
+
+/// What a submitted message lacks (RFC 6409 §8.1, §8.2), to stand after the trace header.
+pub fn missing(lacks: Lacks, arrival: Arrival<'_>) -> Vec<u8> {
+    let Arrival { hostname, id, unix_seconds, .. } = arrival;
+    let mut fields = Vec::new();
+    if lacks.date {
+        fields.extend_from_slice(b"Date: ");
+        fields.extend(date(unix_seconds));
+        fields.extend_from_slice(b"\r\n");
+    }
+    if lacks.message_id {
+        fields.extend_from_slice(
+            format!("Message-ID: <{unix_seconds}.{id}@{hostname}>\r\n").as_bytes(),
+        );
+    }
+    fields
 }
 
 /// A header field that is folded where a word would not fit.
@@ -174,8 +214,44 @@ mod tests {
         Recipient::Mailbox(Mailbox { local: local.into(), domain })
     }
 
+    const ARRIVAL: Arrival<'_> = Arrival {
+        hostname: "edge.example.org",
+        id: "Q1",
+        unix_seconds: 1_795_181_581,
+        cipher: None,
+    };
+
     fn shown(envelope: &Envelope) -> String {
-        String::from_utf8(received(envelope, "edge.example.org", "Q1", 1_795_181_581)).unwrap()
+        String::from_utf8(received(envelope, ARRIVAL)).unwrap()
+    }
+
+    #[test]
+    fn tls_has_a_clause() {
+        let arrival = Arrival { cipher: Some("TLS_AES_128_GCM_SHA256"), ..ARRIVAL };
+        let mut letter = envelope("client.example", &[mailbox("ann")]);
+        letter.protocol = Protocol { secure: true, authenticated: true, ..letter.protocol };
+        assert_eq!(
+            String::from_utf8(received(&letter, arrival)).unwrap(),
+            "Received: from client.example ([198.51.100.7]) by edge.example.org\r\n\
+             \twith ESMTPSA id Q1 for <ann@example.org> tls TLS_AES_128_GCM_SHA256;\r\n\
+             \tFri, 20 Nov 2026 13:33:01 +0000\r\n"
+        );
+        letter.recipients.clear();
+        let several = String::from_utf8(received(&letter, arrival)).unwrap();
+        assert!(several.contains(" id Q1 tls TLS_AES_128_GCM_SHA256;\r\n"), "{several}");
+    }
+
+    #[test]
+    fn what_is_missing_is_made() {
+        let made = |date, message_id| {
+            String::from_utf8(missing(Lacks { date, message_id }, ARRIVAL)).unwrap()
+        };
+        assert_eq!(made(false, false), "");
+        assert_eq!(
+            made(true, true),
+            "Date: Fri, 20 Nov 2026 13:33:01 +0000\r\n\
+             Message-ID: <1795181581.Q1@edge.example.org>\r\n"
+        );
     }
 
     #[test]
@@ -256,7 +332,7 @@ mod tests {
             helo in ".{0,300}", local in "[ -~]{1,64}", count in 0_usize..3, seconds: i64,
         ) {
             let envelope = envelope(&helo, &vec![mailbox(&local); count]);
-            let field = received(&envelope, "edge.example.org", "Q1", seconds);
+            let field = received(&envelope, Arrival { unix_seconds: seconds, ..ARRIVAL });
             let text = field.strip_suffix(b"\r\n").unwrap();
             for line in memchr::memmem::find_iter(text, b"\r\n") {
                 prop_assert_eq!(text[line + 2], b'\t');

@@ -116,6 +116,8 @@ pub struct Records {
     /// The begin of a record that is not whole.
     partial: Vec<u8>,
     idle: u32,
+    /// Octets that came behind the client's end, with it.
+    behind: usize,
     progress: Progress,
     closed: bool,
     trouble: Option<Trouble>,
@@ -152,6 +154,7 @@ impl Session {
             keys,
             partial,
             idle: 0,
+            behind: 0,
             progress,
             closed,
             trouble: None,
@@ -164,6 +167,12 @@ impl Records {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// How many of the octets last opened came behind the client's end: they are no TLS.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.behind
     }
 
     /// Octets that `plain` octets take when they are sealed, at most.
@@ -275,13 +284,16 @@ impl Records {
             let room = room.get_mut(filled..).unwrap_or_default();
             if kept == 0 {
                 filled += self.take(now, room, beside, out)?;
-                continue;
+            } else {
+                self.partial.extend_from_slice(now);
+                // It may be no more than the header that is whole now.
+                if record_bytes(&self.partial) == Some(self.partial.len()) {
+                    let record = std::mem::take(&mut self.partial);
+                    filled += self.take(&record, room, beside, out)?;
+                }
             }
-            self.partial.extend_from_slice(now);
-            // It may be no more than the header that is whole now.
-            if record_bytes(&self.partial) == Some(self.partial.len()) {
-                let record = std::mem::take(&mut self.partial);
-                filled += self.take(&record, room, beside, out)?;
+            if self.progress == Progress::Ended {
+                self.behind = wire.len();
             }
         }
         Ok(filled)

@@ -457,6 +457,20 @@ fn records_of_our_own_are_understood_and_understand() {
 }
 
 #[test]
+fn octets_behind_the_end_are_no_tls() {
+    for speaks in BOTH {
+        let (mut client, mut records) = bulk(speaks);
+        client.say(b"last");
+        client.close();
+        let octets = [&client.outgoing()[..], b"NOOP\r\n"].concat();
+        let mut said = Vec::new();
+        records.open(&octets, &mut [], &mut said, &mut Vec::new()).unwrap();
+        assert_eq!((records.progress(), records.behind()), (Progress::Ended, 6));
+        assert_eq!(said, b"last");
+    }
+}
+
+#[test]
 fn a_record_that_was_touched_ends_it_with_an_alert() {
     for speaks in BOTH {
         let (mut client, _) = bulk(speaks);

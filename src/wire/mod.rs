@@ -1,7 +1,8 @@
 //! wire – bytes that protocols share; knows no protocol.
 //!
 //! In reading order: [`ascii`] (decimals, words), [`mod@line`] (lines with a limit), [`outbox`]
-//! (replies that wait for the one flush), [`data`] (the body of a message, over `scan`).
+//! (replies that wait for the one flush), [`secret`] (octets nobody is to see), [`data`] (the body of a
+//! message, over `scan`).
 //!
 //! Not here: verbs, reply codes, sockets.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -16,5 +17,6 @@ pub mod outbox;
     reason = "vector loads, and calls that need features the processor was asked for"
 )]
 mod scan;
+pub mod secret;
 #[cfg(test)]
 pub(crate) mod transcript;

@@ -633,6 +633,11 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
+    /// Goes on with a connection whose greeting was read.
+    pub fn resume(stream: TcpStream) -> Self {
+        Self::over(stream)
+    }
+
     /// Connects from a certain loopback address.
     pub fn raw_from(source: Ipv4Addr, address: SocketAddr) -> Self {
         Self::over(connect_from(source, address).unwrap())

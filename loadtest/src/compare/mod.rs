@@ -73,8 +73,8 @@ pub struct Options {
     /// Mail: seconds that one measurement sends
     #[arg(long, default_value_t = 2.5, value_parser = seconds)]
     seconds: f64,
-    /// Mail: idle sessions held with sluicegate
-    #[arg(long, default_value_t = 10_000)]
+    /// Idle sessions held with sluicegate; peers hold fewer
+    #[arg(long, default_value_t = 10_000, value_parser = idle)]
     idle: usize,
     /// The sluicegate program [default: beside this program, then PATH]
     #[arg(long, value_name = "PATH")]
@@ -130,6 +130,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     between(text, 0.1, 600.0)
+}
+
+fn idle(text: &str) -> Result<usize, String> {
+    between(text, 10.0, 20_000.0).map(|count| count as usize)
 }
 
 fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
@@ -248,7 +252,8 @@ fn write(report: &Report, options: &Options) -> Result<(), String> {
     for (ending, text) in texts {
         put(&folder.join(format!("comparison.{ending}")), &text)?;
     }
-    if let Some(readme) = &options.readme {
+    // Half a comparison replaces nobody's table.
+    if let Some(readme) = options.readme.as_ref().filter(|_| report.complete) {
         let former = fs::read_to_string(readme);
         let former = former.map_err(|error| format!("{}: {error}", readme.display()))?;
         let text = markdown::into_readme(report, &former);

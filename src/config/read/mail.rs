@@ -5,7 +5,7 @@
 //! Not here: single values (`values`).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -14,7 +14,7 @@ use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
     recipient_pattern, reply_text,
 };
-use super::super::{At, Mail, Network, Route, RouteTo, Smtp, UnknownLocalPart};
+use super::super::{At, Mail, Network, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
 use super::{
     DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, keys, read_listen,
     read_more,
@@ -36,6 +36,8 @@ const MEMORY_BYTES_MAX: u64 = 1 << 40;
 const RESERVE_BYTES_MAX: u64 = 1 << 50;
 const HOPS_MAX: u64 = 10_000;
 const ERRORS_MAX: u64 = 10_000;
+/// RFC 4954 §9.
+const LOGIN_FAILURES_MIN: u64 = 3;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
 /// Networks wider than these are half the world.
 const RELAY_PREFIX_MIN_V4: u8 = 8;
@@ -43,6 +45,8 @@ const RELAY_PREFIX_MIN_V6: u8 = 16;
 
 pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
     [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
+pub(in super::super) const SENDERS: [(&str, Senders); 2] =
+    [("own", Senders::Own), ("any", Senders::Any)];
 pub(in super::super) const ROUTE_TO: [(&str, RouteTo); 2] =
     [("local", RouteTo::Local), ("discard", RouteTo::Discard)];
 pub(in super::super) const UNKNOWN_LOCAL_PART: [(&str, UnknownLocalPart); 2] =
@@ -53,7 +57,7 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
     Smtp {
         listen: read_listen(keys, "SMTP", 25),
         listen_tls: read_more(keys, "listen_tls", 465),
-        listen_submission: read_more(keys, "listen_submission", 587),
+        listen_submission: submission(keys),
         tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
         domains: domains(keys),
         max_message_bytes: keys.whole(
@@ -80,6 +84,12 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
         expn: keys.flag("expn"),
         max_hops: narrow(keys.whole("max_hops", 1..=HOPS_MAX, "Received lines")),
         max_errors: narrow(keys.whole("max_errors", 1..=ERRORS_MAX, "errors")),
+        max_login_failures: narrow(keys.whole(
+            "max_login_failures",
+            LOGIN_FAILURES_MIN..=ERRORS_MAX,
+            "failed logins",
+        )),
+        authenticated_senders: keys.choice("authenticated_senders", &SENDERS, Senders::Own),
         max_messages: narrow(keys.whole("max_messages", 0..=u64::from(u32::MAX), "messages")),
         idle_seconds: keys.seconds("idle_seconds", DAY_SECONDS),
         message_seconds: keys.seconds("message_seconds", DAY_SECONDS),
@@ -201,6 +211,18 @@ fn relay_from(keys: &mut Reader<'_, '_>) -> Vec<Network> {
         }
     }
     networks
+}
+
+/// Users must say who they are, and nobody says it in clear.
+fn submission(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
+    const KEY: &str = "listen_submission";
+    let listen = read_more(keys, KEY, 587);
+    let off = keys.section.value("tls").get_ref().as_str() == Some("off");
+    if off && !listen.is_empty() {
+        let span = keys.section.value(KEY).span();
+        keys.document.reject_value(KEY, span, "[] where tls is \"off\": AUTH needs STARTTLS");
+    }
+    listen
 }
 
 fn segment_bytes(keys: &mut Reader<'_, '_>) -> u64 {

@@ -43,14 +43,20 @@ pub(super) struct Security {
     sized: bool,
     /// PROT P.
     pub(super) private: bool,
+    /// The session ended because of octets behind a change of protection.
+    injected: bool,
 }
+
+/// On a listener for TLS.
+const IMPLICIT: Security =
+    Security { secured: true, implicit: true, sized: true, private: true, injected: false };
 
 impl Session {
     /// The same session on a connection that began with a handshake. RFC 4217 has no such thing; all
     /// clients take PROT P for granted there.
     #[must_use]
     pub fn implicit(mut self) -> Self {
-        self.security = Security { secured: true, implicit: true, sized: true, private: true };
+        self.security = IMPLICIT;
         self
     }
 
@@ -71,6 +77,11 @@ impl Session {
             Command::Prot(level) => self.protect(level, out),
             Command::Ccc => self.clear_control(out),
         }
+    }
+
+    /// Did the session end because octets came in clear behind AUTH?
+    pub fn is_injected(&self) -> bool {
+        self.security.injected
     }
 
     /// RFC 4217 §4.2: identity and transfer parameters are reset, "almost as if a REIN command was
@@ -102,6 +113,7 @@ impl Session {
             self.state = State::Closing;
             self.step = None;
             self.deferred = super::Deferred::default();
+            self.security.injected = true;
             return Next::Close;
         }
         answer.send(out);
@@ -162,12 +174,10 @@ impl Session {
     pub(super) fn reinitialize(&mut self, out: &mut Outbox) -> Option<Next> {
         self.reset();
         debug_assert!(matches!(self.state, State::Ready));
-        let implicit = self.security.implicit;
-        let secured = std::mem::take(&mut self.security).secured;
-        if implicit {
-            let as_before = Security { secured, implicit, sized: true, private: true };
-            self.security = as_before;
-        } else if secured {
+        let before = std::mem::take(&mut self.security);
+        if before.implicit {
+            self.security = IMPLICIT;
+        } else if before.secured {
             self.step = self.replace_data(Data::Unset);
             return Some(Next::Unsecure);
         }

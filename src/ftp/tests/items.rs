@@ -27,23 +27,30 @@ I18N-01 I18N-02 I18N-03 I18N-04
 3659-01 3659-02 3659-03 3659-04 3659-05 3659-06 3659-07 3659-08
 3659-09 3659-10 3659-11 3659-12 3659-13 3659-14 3659-15 3659-16
 SEC-01 SEC-02 SEC-03 SEC-04 SEC-05 SEC-06 SEC-07
-TLS-01 TLS-02 TLS-04 TLS-05 TLS-06 TLS-07 TLS-08 TLS-09 TLS-10 TLS-11 TLS-13 TLS-14
-TLS-15 TLS-16
+TLS-01 TLS-02 TLS-03 TLS-04 TLS-05 TLS-06 TLS-07 TLS-08 TLS-09 TLS-10 TLS-11 TLS-12 TLS-13 TLS-14
+TLS-15 TLS-16 TLS-17
 DRAFT-MFMT DRAFT-MDTM DRAFT-CLNT
 ";
 
 /// Items no dialogue can show, why, and the test over real sockets that shows them instead.
-const LEFT_OVER: [(&str, &str, &str); 6] = [
+const LEFT_OVER: [(&str, &str, &str); 9] = [
     ("959-17", "the core is dropped with its connection", "clients_that_vanish_leave_nothing"),
     ("959-29", "addresses of sockets", "active_data_leaves_from_the_control_address"),
     ("1123-07", "addresses of sockets", "active_data_leaves_from_the_control_address"),
     ("959-60", "octets of the data connection", "text_is_converted_both_ways"),
     ("959-61", "a licence not to convert, of which no use is made", "text_is_converted_both_ways"),
     ("SEC-05", "ports are bound by the driver", "passive_ports_are_random_and_end_with_the_next"),
+    (
+        "TLS-03",
+        "what comes of it depends on the split (`injection`)",
+        "octets_in_clear_behind_auth_are_never_interpreted",
+    ),
+    ("TLS-12", "handshakes", "a_handshake_that_fails_ends_the_session"),
+    ("TLS-17", "handshakes", "a_hundred_data_connections_resume_under_every_policy"),
 ];
 
 /// Items a dialogue shows by half: the other half is about sockets and files.
-const ALSO_ON_THE_WIRE: [(&str, &str); 9] = [
+const ALSO_ON_THE_WIRE: [(&str, &str); 13] = [
     ("959-05", "too_many_sessions_get_421"),
     ("959-25", "records_in_ebcdic_as_in_the_text_book"),
     ("959-30", "passive_ports_are_random_and_end_with_the_next"),
@@ -51,6 +58,10 @@ const ALSO_ON_THE_WIRE: [(&str, &str); 9] = [
     ("959-44", "a_stor_that_the_client_breaks_leaves_the_old_file"),
     ("959-53", "listings_agree_with_the_tree"),
     ("1123-05", "an_idle_session_ends_and_a_transfer_does_not"),
+    ("TLS-10", "the_server_is_the_tls_server_in_active_mode_too"),
+    ("TLS-11", "rein_leads_back_to_clear_and_auth_begins_again"),
+    ("TLS-14", "an_upload_without_the_end_of_tls_leaves_the_old_file"),
+    ("TLS-16", "files_and_listings_pass_both_ways"),
     ("SEC-02", "a_stranger_on_the_passive_port_gets_nothing"),
     ("SEC-03", "the_delay_for_a_wrong_password_blocks_nobody_else"),
 ];

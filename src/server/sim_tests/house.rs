@@ -113,6 +113,7 @@ fn accounts() -> Accounts {
     accounts.insert(User {
         name: "writer".into(),
         hash: cheap_hash(),
+        scram: None,
         ftp: Access::Write,
         ftp_root: None,
         mail: Vec::new(),

@@ -14,6 +14,7 @@ mod crashes;
 mod data;
 mod drain;
 mod faults;
+mod ftps;
 mod house;
 mod limits;
 mod mail;

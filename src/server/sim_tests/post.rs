@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::client::{Client, Reply};
 use super::house;
-use crate::config::{Config, Encryption, Mail, Smtp, UnknownLocalPart};
+use crate::config::{Config, Encryption, Mail, Senders, Smtp, UnknownLocalPart};
 use crate::server::ingress::Ingress;
 use crate::server::routing::Routing;
 use crate::server::shared::{Local, Shared};
@@ -159,6 +159,7 @@ fn accounts() -> Accounts {
         accounts.insert(User {
             name: name.into(),
             hash: house::cheap_hash(),
+            scram: None,
             ftp: Access::None,
             ftp_root: None,
             mail: Vec::new(),
@@ -190,6 +191,8 @@ pub(super) fn config() -> Config {
         expn: false,
         max_hops: 50,
         max_errors: 20,
+        max_login_failures: 3,
+        authenticated_senders: Senders::Own,
         max_messages: 0,
         idle_seconds: LIMIT,
         message_seconds: LIMIT,

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SLOW: Duration = Duration::from_secs(600);
 
 /// A network that takes a whole flight of a handshake, as every kernel's buffers do.
-fn fair(seed: u64) -> Sim {
+pub(super) fn fair(seed: u64) -> Sim {
     let sim = Sim::new(seed);
     let segment = [1, 100, 1460][usize::try_from(seed % 3).unwrap()];
     let weather = Weather {
@@ -35,7 +35,7 @@ fn fair(seed: u64) -> Sim {
     sim
 }
 
-fn person(seed: u64) -> Person {
+pub(super) fn person(seed: u64) -> Person {
     Person::new(&testing::keeper().1, BOTH[usize::try_from(seed % 2).unwrap()])
 }
 

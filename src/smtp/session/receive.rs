@@ -6,7 +6,7 @@
 use super::{Asked, Session, Settings, State, Then};
 use crate::smtp::command::Verb;
 use crate::smtp::envelope::Envelope;
-use crate::smtp::header::Hops;
+use crate::smtp::header::{Fields, Lacks};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::step::{Answer, Fault, Next};
 use crate::wire::ascii::Digits;
@@ -19,7 +19,7 @@ use crate::wire::outbox::Outbox;
 pub(super) struct Receiving {
     envelope: Box<Envelope>,
     decoder: Decoder,
-    hops: Hops,
+    fields: Fields,
     /// Octets of the message so far, header and CRLFs included (RFC 1870 §3).
     bytes: u64,
     /// What the driver said of its draft.
@@ -45,7 +45,7 @@ impl Receiving {
         Box::new(Self {
             envelope,
             decoder: Decoder::new(settings.bare_newlines),
-            hops: Hops::new(),
+            fields: Fields::new(),
             bytes: 0,
             fault: None,
             dropped: false,
@@ -78,7 +78,7 @@ impl Receiving {
     fn count(&mut self, octets: &[u8]) {
         let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(length);
-        self.hops.feed(octets);
+        self.fields.feed(octets);
     }
 
     /// Why it cannot be accepted. In a fixed order: what was seen first may depend on the split.
@@ -90,7 +90,7 @@ impl Receiving {
         if most > 0 && self.bytes > most {
             return Some(reply::TOO_LARGE);
         }
-        if self.hops.count() >= settings.hops_max {
+        if self.fields.hops() >= settings.hops_max {
             return Some(reply::TOO_MANY_HOPS);
         }
         self.fault.map(reply::refusal)
@@ -118,6 +118,8 @@ impl Session {
             | State::Data(_)
             | State::Chunk(..)
             | State::Skip { .. }
+            | State::Auth
+            | State::Securing
             | State::Closing) => self.state = other,
         }
         self.foresee(chunk);
@@ -134,6 +136,8 @@ impl Session {
             | State::Data(_)
             | State::Chunk(..)
             | State::Skip { .. }
+            | State::Auth
+            | State::Securing
             | State::Closing => Then::Idle,
         };
         self.state = State::Skip { left: size, then };
@@ -161,6 +165,8 @@ impl Session {
             | State::Chunk(..)
             | State::Chunks(_)
             | State::Skip { .. }
+            | State::Auth
+            | State::Securing
             | State::Closing) => {
                 self.state = other;
                 None
@@ -284,7 +290,8 @@ impl Session {
             return None;
         };
         self.asked = Some(Asked::Commit);
-        Some(Next::Commit(receiving.envelope))
+        let lacks = if self.submits() { receiving.fields.lacks() } else { Lacks::default() };
+        Some(Next::Commit(receiving.envelope, lacks))
     }
 
     /// The reply to a message that is refused. It is no error of the dialogue.
@@ -304,7 +311,11 @@ impl Session {
             }
             Answer::Refused(fault) => self.fail(reply::refusal(*fault), out),
             // No answer to a commit: nothing is promised to the client.
-            Answer::Done | Answer::Verified(..) | Answer::Expanded(_) => {
+            Answer::Done
+            | Answer::Verified(..)
+            | Answer::Expanded(_)
+            | Answer::Challenge(_)
+            | Answer::Authenticated => {
                 self.fail(reply::BROKEN, out);
             }
         }

@@ -11,7 +11,7 @@ use crate::wire::ascii::Digits;
 use crate::wire::outbox::Outbox;
 
 /// How commands are written.
-const SYNTAX: [(&str, &str); 12] = [
+const SYNTAX: [(&str, &str); 14] = [
     ("HELO", "HELO domain"),
     ("EHLO", "EHLO domain"),
     (
@@ -22,6 +22,8 @@ const SYNTAX: [(&str, &str); 12] = [
     ("DATA", "DATA"),
     ("BDAT", "BDAT octets [LAST]"),
     ("RSET", "RSET"),
+    ("STARTTLS", "STARTTLS"),
+    ("AUTH", "AUTH mechanism [response]"),
     ("VRFY", "VRFY user"),
     ("EXPN", "EXPN list"),
     ("HELP", "HELP [command]"),
@@ -53,6 +55,12 @@ impl Session {
         if settings.expand {
             line(&[b"EXPN"], out);
         }
+        if self.offers_tls() {
+            line(&[b"STARTTLS"], out);
+        }
+        if self.offers_auth() {
+            line(&[b"AUTH ", settings.security.mechanisms.join(" ").as_bytes()], out);
+        }
         // RFC 9422 §4.
         let recipients = Digits::of(settings.recipients_max.into());
         match self.bounds().messages_max.map(|most| Digits::of(most.into())) {
@@ -66,7 +74,14 @@ impl Session {
     }
 
     pub(super) fn help(&self, topic: Option<&str>, out: &mut Outbox) -> Option<Next<'static>> {
-        let offered = || SYNTAX.iter().filter(|(verb, _)| *verb != "EXPN" || self.settings.expand);
+        let offered = || {
+            SYNTAX.iter().filter(|(verb, _)| match *verb {
+                "EXPN" => self.settings.expand,
+                "STARTTLS" => self.offers_tls(),
+                "AUTH" => self.offers_auth(),
+                _ => true,
+            })
+        };
         let one = topic
             .and_then(|topic| offered().find(|(verb, _)| verb.eq_ignore_ascii_case(topic.trim())));
         if let Some((_, syntax)) = one {
@@ -110,7 +125,11 @@ impl Session {
                 }
             }
             Answer::Refused(fault) => self.refused(fault, out),
-            Answer::Done | Answer::Expanded(_) | Answer::Committed(_) => {
+            Answer::Done
+            | Answer::Expanded(_)
+            | Answer::Committed(_)
+            | Answer::Challenge(_)
+            | Answer::Authenticated => {
                 reply::NOT_VERIFIED.send(out);
             }
         }
@@ -151,7 +170,11 @@ impl Session {
                 self.refuse(reply::NO_LIST, out);
             }
             Answer::Refused(fault) => self.refused(*fault, out),
-            Answer::Done | Answer::Verified(..) | Answer::Committed(_) => {
+            Answer::Done
+            | Answer::Verified(..)
+            | Answer::Committed(_)
+            | Answer::Challenge(_)
+            | Answer::Authenticated => {
                 reply::NOT_EXPANDED.send(out);
             }
         }

@@ -60,13 +60,14 @@ impl Session {
             self.close(reply::TOO_MANY_MESSAGES, out);
             return None;
         }
+        // RFC 4954 §5: nobody here is trusted to say who submitted it; `AUTH=<>` is what it comes to.
         let Mail { sender, size, body, utf8, ret, envelope_id, auth: _ } = mail;
         // RFC 1870 §6.1.
         if size.zip(message_bytes_max).is_some_and(|(size, most)| size > most) {
             reply::TOO_LARGE.send(out);
             return None;
         }
-        let extended = self.extended;
+        let Self { extended, secure, authenticated, .. } = *self;
         let ask = Ask::Mail { sender: sender.clone(), declared: size };
         let envelope = Envelope {
             sender,
@@ -76,7 +77,7 @@ impl Session {
             envelope_id,
             helo: self.helo.as_deref().unwrap_or_default().to_owned(),
             peer: self.peer,
-            protocol: Protocol { extended, utf8, secure: false, authenticated: false },
+            protocol: Protocol { extended, utf8, secure, authenticated },
         };
         self.state = State::Mail(Transaction {
             envelope: Box::new(envelope),

@@ -3,7 +3,8 @@
 //! Items are named by the standard they come from and by their number in the list: `5321` with the
 //! codes of RFC 7504, `1870` SIZE, `2034` enhanced codes, `2920` PIPELINING, `3030` CHUNKING and
 //! BINARYMIME, `3461` the parameters of DSN, `3848` the `with` of trace headers, `6152` 8BITMIME,
-//! `6531` SMTPUTF8, `9422` LIMITS; `SEC` is what attacks taught, `TEXTBOOK` what text books show.
+//! `6531` SMTPUTF8, `3207` STARTTLS with RFC 8314, `4954` AUTH,
+//! `6409` submission, `9422` LIMITS; `SEC` is what attacks taught, `TEXTBOOK` what text books show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,6 +25,10 @@ TEXTBOOK SEC-early SEC-errors SEC-foreign
 3030-01 3030-02 3030-03 3030-04 3030-05 3030-06 3030-07 3030-08 3030-09 3030-10 3030-11
 3461-01 3461-02 3461-12 3461-14
 3848-1 6152-1
+3207-01 3207-02 3207-03 3207-04 3207-05 3207-06 3207-07 3207-08 3207-09 3207-10
+4954-01 4954-02 4954-03 4954-04 4954-05 4954-06 4954-07 4954-08 4954-09 4954-10 4954-11
+4954-12 4954-13 4954-14 4954-15 4954-16 4954-17
+6409-1 6409-2
 6531-01 6531-02 6531-03 6531-04 6531-05 6531-06 6531-07 6531-08 6531-10 6531-11
 7504-521 7504-556
 9422-1 9422-2 9422-3
@@ -47,7 +52,7 @@ const ALSO: [(&str, &str); 4] = [
 ];
 
 /// Items that are no matter of the dialogue, and whose they are.
-const NOT_HERE: [(&str, &str); 8] = [
+const NOT_HERE: [(&str, &str); 12] = [
     (
         "5321-32",
         "what survives a crash is the spool's: the dialogue says 250 after Answer::Committed",
@@ -61,6 +66,13 @@ const NOT_HERE: [(&str, &str); 8] = [
         "7504-521",
         "a listener without domains is an error of the configuration, so that no host takes no mail",
     ),
+    ("3207-05", "a handshake that fails ends the connection: the driver's, tests/smtps.rs"),
+    (
+        "3207-07",
+        "TLS that does not suffice does not come about: versions and ciphers are the layer's",
+    ),
+    ("3207-10", "records, close_notify and renegotiation are the layer's"),
+    ("4954-13", "the least allowed for max_login_failures is the configuration's: 3, or 0"),
     ("7504-556", "null MX is asked for when mail is relayed"),
 ];
 

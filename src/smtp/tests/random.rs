@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::script::{commit, judge, settings};
-use crate::limits::{SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
+use super::script::{MECHANISMS, commit, judge, settings};
+use crate::limits::{SMTP_AUTH_LINE_BYTES_MAX, SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
 use crate::smtp::envelope::Envelope;
-use crate::smtp::session::{Session, Settings};
+use crate::smtp::session::{Security, Session, Settings, Tls};
 use crate::smtp::step::Next;
 use crate::wire::outbox::Outbox;
 
@@ -26,6 +26,8 @@ pub(super) struct Auto {
     begun: usize,
     dropped: usize,
     most_waiting: usize,
+    /// After 220 to STARTTLS.
+    pub(super) securing: bool,
     pub(super) closed: bool,
 }
 
@@ -45,7 +47,13 @@ impl Auto {
         let mut out = Outbox::default();
         let local = "192.0.2.1:25".parse().unwrap();
         let peer = "198.51.100.7:50000".parse().unwrap();
-        let session = Session::new(Rc::new(settings), local, peer, &mut out);
+        // What has AUTH and no STARTTLS has TLS from the start.
+        let implicit =
+            settings.security.tls == Tls::Off && !settings.security.mechanisms.is_empty();
+        let mut session = Session::new(Rc::new(settings), local, peer, &mut out);
+        if implicit {
+            session.secured();
+        }
         let said = out.take();
         Self {
             session,
@@ -56,17 +64,19 @@ impl Auto {
             begun: 0,
             dropped: 0,
             most_waiting: 0,
+            securing: false,
             closed: false,
         }
     }
 
     pub(super) fn give(&mut self, input: &[u8]) {
         let mut input = input;
-        while !self.closed {
+        self.closed |= self.securing && !input.is_empty();
+        while !self.closed && !self.securing {
             let next = self.session.advance(&mut input, &mut self.out);
             self.most_waiting = self.most_waiting.max(self.out.len());
             assert!(self.out.len() <= SMTP_OUTBOX_BYTES_MAX + 4096);
-            assert!(self.session.held_bytes() <= 2 * SMTP_LINE_BYTES_MAX);
+            assert!(self.session.held_bytes() <= 2 * SMTP_AUTH_LINE_BYTES_MAX);
             match next {
                 Next::Receive => {
                     self.said.extend(self.out.take());
@@ -80,7 +90,7 @@ impl Auto {
                     assert!(self.draft.replace(Vec::new()).is_none());
                 }
                 Next::Body(octets) => self.draft.as_mut().unwrap().extend_from_slice(octets),
-                Next::Commit(envelope) => {
+                Next::Commit(envelope, _) => {
                     let answer = commit(&envelope, self.messages.len() + 1);
                     self.messages.push((*envelope, self.draft.take().unwrap()));
                     self.session.resume(answer, &mut self.out);
@@ -88,6 +98,11 @@ impl Auto {
                 Next::Discard => {
                     self.dropped += 1;
                     assert!(self.draft.take().is_some());
+                }
+                Next::Secure => {
+                    self.said.extend(self.out.take());
+                    self.securing = true;
+                    self.closed = !input.is_empty();
                 }
                 Next::Close => {
                     assert!(self.draft.is_none());
@@ -140,39 +155,55 @@ pub(super) fn codes(said: &[u8]) -> Vec<u16> {
     codes
 }
 
+/// Lines that sessions are made of, in their turn or not.
+const PARTS: &[&str] = &[
+    "HELO client.example",
+    "EHLO client.example",
+    "MAIL FROM:<sam@example.edu>",
+    "MAIL FROM: sam@example.edu SIZE=40 BODY=BINARYMIME",
+    "MAIL FROM:<nobody@example.edu>",
+    "MAIL FROM:<commit-broken@example.edu>",
+    "RCPT TO:<ann@example.org>",
+    "RCPT TO:<nobody@example.org>",
+    "RCPT TO:<bob@elsewhere.example>",
+    "RCPT TO:<postmaster> NOTIFY=NEVER",
+    "DATA",
+    "DATA",
+    "RSET",
+    "NOOP",
+    "VRFY ann",
+    "EXPN staff",
+    "HELP",
+    "BDAT x",
+    "BDAT 2 MORE",
+    "BDAT 0",
+    "BDAT 0 LAST",
+    "FROB",
+    "",
+    ".",
+    "Received: x",
+    ".x",
+    "a\rb",
+    "a\nb",
+    "QUIT x",
+    "STARTTLS",
+    "STARTTLS x",
+    "AUTH PLAIN AGFubgBwYXNz",
+    "AUTH PLAIN",
+    "AUTH LOGIN",
+    "AUTH LOGIN =",
+    "AUTH CRAM-MD5",
+    "AUTH PLAIN A",
+    "AGFubgBwYXNz",
+    "YW5u",
+    "cGFzcw==",
+    "*",
+    "=AAA",
+];
+
 /// A part of a session, and how many replies it gets where it is its turn.
 fn part() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop::sample::select(vec![
-        "HELO client.example",
-        "EHLO client.example",
-        "MAIL FROM:<sam@example.edu>",
-        "MAIL FROM: sam@example.edu SIZE=40 BODY=BINARYMIME",
-        "MAIL FROM:<nobody@example.edu>",
-        "MAIL FROM:<commit-broken@example.edu>",
-        "RCPT TO:<ann@example.org>",
-        "RCPT TO:<nobody@example.org>",
-        "RCPT TO:<bob@elsewhere.example>",
-        "RCPT TO:<postmaster> NOTIFY=NEVER",
-        "DATA",
-        "DATA",
-        "RSET",
-        "NOOP",
-        "VRFY ann",
-        "EXPN staff",
-        "HELP",
-        "BDAT x",
-        "BDAT 2 MORE",
-        "BDAT 0",
-        "BDAT 0 LAST",
-        "FROB",
-        "",
-        ".",
-        "Received: x",
-        ".x",
-        "a\rb",
-        "a\nb",
-        "QUIT x",
-    ]);
+    let line = prop::sample::select(PARTS);
     let piece = prop::sample::select(vec![
         "\r",
         "\n",
@@ -192,7 +223,10 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
         let body = pieces.as_bytes();
         let last = if last { " LAST" } else { "" };
         match kind {
-            0 => vec![b'x'; SMTP_LINE_BYTES_MAX + 9].into_iter().chain(*b"\r\n").collect(),
+            0 if last.is_empty() => {
+                vec![b'x'; SMTP_LINE_BYTES_MAX + 9].into_iter().chain(*b"\r\n").collect()
+            }
+            0 => vec![b'x'; SMTP_AUTH_LINE_BYTES_MAX + 9].into_iter().chain(*b"\r\n").collect(),
             1 => [group.as_bytes(), b"DATA\r\n", body, b"\r\n.\r\n"].concat(),
             2 => [b"DATA\r\n", body, b"\r\n.\r\n"].concat(),
             3 => [format!("{group}BDAT {}{last}\r\n", body.len()).as_bytes(), body].concat(),
@@ -204,21 +238,31 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_settings() -> impl Strategy<Value = Settings> {
-    (any::<[bool; 4]>(), 0_u32..3).prop_map(|([small, strict, tell, normalize], few)| Settings {
-        message_bytes_max: if small { 30 } else { 1_000_000 },
-        recipients_max: 3,
-        messages_max: few,
-        bare_newlines: if normalize {
-            crate::wire::data::BareNewlines::Normalize
-        } else {
-            crate::wire::data::BareNewlines::Reject
-        },
-        strict_syntax: strict,
-        verify: tell,
-        expand: tell,
-        hops_max: 3,
-        errors_max: if few == 0 { 0 } else { 8 },
-        ..settings()
+    (any::<[bool; 7]>(), 0_u32..3).prop_map(|(switches, few)| {
+        let [small, strict, tell, normalize, auth, clear, submission] = switches;
+        Settings {
+            message_bytes_max: if small { 30 } else { 1_000_000 },
+            recipients_max: 3,
+            messages_max: few,
+            bare_newlines: if normalize {
+                crate::wire::data::BareNewlines::Normalize
+            } else {
+                crate::wire::data::BareNewlines::Reject
+            },
+            strict_syntax: strict,
+            verify: tell,
+            expand: tell,
+            hops_max: 3,
+            errors_max: if few == 0 { 0 } else { 8 },
+            security: Security {
+                tls: if clear { Tls::Optional } else { Tls::Off },
+                tls_ready: true,
+                mechanisms: if auth { MECHANISMS.to_vec() } else { Vec::new() },
+                submission: submission && auth,
+                login_failures_max: few,
+            },
+            ..settings()
+        }
     })
 }
 
@@ -340,7 +384,7 @@ fn a_million_chunks_of_one_octet_are_bounded() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 160, "{}", size_of::<Session>());
+    assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
     let mut auto = Auto::new(settings());
     auto.give(b"EHLO client.example\r\nNOO");
     auto.give(b"P\r\n");

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::{BodyType, Envelope, Return, To};
-use crate::smtp::session::{Session, Settings};
+use crate::smtp::header::Lacks;
+use crate::smtp::session::{Security, Session, Settings, Tls};
 use crate::smtp::step::{Answer, Ask, Fault, Next, Timer};
 use crate::wire::data::BareNewlines;
 use crate::wire::outbox::Outbox;
@@ -38,10 +39,14 @@ pub(super) fn settings() -> Settings {
         hops_max: 100,
         errors_max: 20,
         idle_seconds: 300,
+        security: Security { tls_ready: true, login_failures_max: 5, ..Security::default() },
     }
 }
 
-const FAULTS: [(&str, Fault); 12] = [
+/// The mechanisms of tests that have some.
+pub(super) const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
+
+const FAULTS: [(&str, Fault); 13] = [
     ("nobody", Fault::NoUser),
     ("relay", Fault::RelayDenied),
     ("two", Fault::Ambiguous),
@@ -54,6 +59,7 @@ const FAULTS: [(&str, Fault); 12] = [
     ("large", Fault::TooLarge),
     ("loop", Fault::Loop),
     ("closing", Fault::ShuttingDown),
+    ("theirs", Fault::NotYours),
 ];
 
 pub(super) fn fault(name: &str) -> Option<Fault> {
@@ -87,6 +93,31 @@ pub(super) fn judge(ask: &Ask) -> Answer {
             "shy" => Answer::Done,
             _ => Answer::Expanded(vec![mailbox("ann"), mailbox("a b"), mailbox("bob")]),
         },
+        Ask::Auth { mechanism, initial: None } => Answer::Challenge(match mechanism.as_str() {
+            "LOGIN" => b"Username:".to_vec(),
+            _ => Vec::new(),
+        }),
+        Ask::Auth { initial: Some(response), .. } if response.as_bytes().is_empty() => {
+            Answer::Refused(Fault::Response)
+        }
+        Ask::Auth { initial: Some(response), .. } | Ask::Respond(response) => {
+            proof(response.as_bytes())
+        }
+        Ask::Forget => Answer::Done,
+    }
+}
+
+/// Ann's password is `pass`; other names are those of faults.
+fn proof(response: &[u8]) -> Answer {
+    match response {
+        b"\0ann\0pass" | b"pass" | b"" => Answer::Authenticated,
+        b"ann" => Answer::Challenge(b"Password:".to_vec()),
+        b"n,,n=ann,r=x" => Answer::Challenge(b"r=xy,s=c2FsdA==,i=4096".to_vec()),
+        b"c=biws,r=xy,p=proof" => Answer::Challenge(b"v=signature".to_vec()),
+        b"odd" => Answer::Refused(Fault::Response),
+        other => Answer::Refused(
+            str::from_utf8(other).ok().and_then(fault).unwrap_or(Fault::Credentials),
+        ),
     }
 }
 
@@ -110,12 +141,14 @@ pub(super) struct SetUp {
     before: &'static [u8],
     /// Questions wait for a line `<`.
     hold: bool,
+    /// Under TLS from the start.
+    secure: bool,
 }
 
 impl Default for SetUp {
     fn default() -> Self {
         let peer = "198.51.100.7:50000".parse().unwrap();
-        Self { settings: settings(), peer, before: b"", hold: false }
+        Self { settings: settings(), peer, before: b"", hold: false, secure: false }
     }
 }
 
@@ -135,6 +168,19 @@ impl transcript::SetUp for SetUp {
             "verify" => settings.verify = value == "on",
             "expand" => settings.expand = value == "on",
             "hold" => self.hold = value == "on",
+            "tls" => {
+                settings.security.tls = match value {
+                    "off" => Tls::Off,
+                    "optional" => Tls::Optional,
+                    "required" => Tls::Required,
+                    _ => panic!("= {name} {value}"),
+                }
+            }
+            "certificate" => settings.security.tls_ready = value == "on",
+            "auth" => settings.security.mechanisms = MECHANISMS.to_vec(),
+            "submission" => settings.security.submission = value == "on",
+            "logins" => settings.security.login_failures_max = value.parse().unwrap(),
+            "secure" => self.secure = value == "on",
             "hello" => self.before = b"EHLO client.example\r\n",
             "transaction" => {
                 self.before =
@@ -156,6 +202,8 @@ pub(super) struct Player {
     hold: bool,
     /// A question is pending: no input until it is answered.
     asked: bool,
+    /// 220 to STARTTLS waits: what comes now is in clear.
+    securing: bool,
     closed: bool,
     draft: Option<Vec<u8>>,
     messages: usize,
@@ -168,7 +216,10 @@ impl Stage for Player {
         let mut out = Outbox::default();
         let settings = Rc::new(set_up.settings.clone());
         let local = "192.0.2.1:25".parse().unwrap();
-        let session = Session::new(settings, local, set_up.peer, &mut out);
+        let mut session = Session::new(settings, local, set_up.peer, &mut out);
+        if set_up.secure {
+            session.secured();
+        }
         let mut player = Self {
             session,
             out,
@@ -176,6 +227,7 @@ impl Stage for Player {
             said: Vec::new(),
             hold: false,
             asked: false,
+            securing: false,
             closed: false,
             draft: None,
             messages: 0,
@@ -193,6 +245,9 @@ impl Stage for Player {
     }
 
     fn receive(&mut self, octets: &[u8], log: &mut String) {
+        if self.securing {
+            return self.injected(log);
+        }
         self.buffer.extend_from_slice(octets);
         self.pump(log);
     }
@@ -204,7 +259,13 @@ impl Stage for Player {
             "timeout" => self.session.timeout(&mut self.out),
             "drain" => self.session.drain(&mut self.out),
             "poison" => self.session.poison(fault(rest).unwrap()),
+            "secured" => {
+                assert!(std::mem::take(&mut self.securing), "no handshake");
+                self.flush(log);
+                self.session.secured();
+            }
             "done" => self.resume(Answer::Done),
+            "authenticated" => self.resume(Answer::Authenticated),
             "committed" => self.resume(Answer::Committed(rest.into())),
             "refused" => self.resume(Answer::Refused(fault(rest).unwrap())),
             _ => panic!("< {words}"),
@@ -227,6 +288,9 @@ impl Stage for Player {
     }
 
     fn flush(&mut self, log: &mut String) {
+        if self.securing {
+            return;
+        }
         self.said.extend(self.out.take());
         show_replies(&std::mem::take(&mut self.said), log);
     }
@@ -236,6 +300,15 @@ impl Player {
     fn resume(&mut self, answer: Answer) {
         assert!(std::mem::take(&mut self.asked), "nothing was asked");
         self.session.resume(answer, &mut self.out);
+    }
+
+    /// Octets in clear behind STARTTLS: the connection is dropped, and nothing is said (`server::link`).
+    fn injected(&mut self, log: &mut String) {
+        self.securing = false;
+        self.closed = true;
+        self.said.clear();
+        drop(self.out.take());
+        log.push_str("> dropped\n");
     }
 
     /// What a driver does until it has to wait.
@@ -258,9 +331,17 @@ impl Player {
                     assert!(!octets.is_empty());
                     self.draft.as_mut().unwrap().extend_from_slice(octets);
                 }
+                Next::Secure => {
+                    self.securing = true;
+                    log.push_str("> secure\n");
+                    if rest > 0 {
+                        self.injected(log);
+                    }
+                    break;
+                }
                 Next::Begin { .. }
                 | Next::Ask(_)
-                | Next::Commit(_)
+                | Next::Commit(..)
                 | Next::Discard
                 | Next::Close => {
                     self.flush(log);
@@ -273,7 +354,7 @@ impl Player {
 
     fn step(&mut self, next: &Next<'_>, log: &mut String) {
         match next {
-            Next::Receive | Next::Body(_) => {}
+            Next::Receive | Next::Body(_) | Next::Secure => {}
             Next::Begin { declared } => {
                 writeln!(log, "> begin{}", sized(*declared)).unwrap();
                 assert!(self.draft.replace(Vec::new()).is_none());
@@ -285,8 +366,8 @@ impl Player {
                     self.resume(judge(ask));
                 }
             }
-            Next::Commit(envelope) => {
-                writeln!(log, "> commit {}", enveloped(envelope)).unwrap();
+            Next::Commit(envelope, lacks) => {
+                writeln!(log, "> commit {}{}", enveloped(envelope), lacking(*lacks)).unwrap();
                 show_body(&self.draft.take().unwrap(), log);
                 self.asked = true;
                 self.messages += 1;
@@ -335,6 +416,21 @@ fn question(ask: &Ask) -> String {
         Ask::Rcpt(recipient) => format!("rcpt <{}>", shown(recipient.to_string().as_bytes())),
         Ask::Verify(text) => format!("verify {}", shown(text.as_bytes())),
         Ask::Expand(text) => format!("expand {}", shown(text.as_bytes())),
+        Ask::Auth { mechanism, initial: None } => format!("auth {mechanism}"),
+        Ask::Auth { mechanism, initial: Some(response) } => {
+            format!("auth {mechanism} \"{}\"", shown(response.as_bytes()))
+        }
+        Ask::Respond(response) => format!("response \"{}\"", shown(response.as_bytes())),
+        Ask::Forget => "forget".into(),
+    }
+}
+
+fn lacking(lacks: Lacks) -> &'static str {
+    match (lacks.date, lacks.message_id) {
+        (false, false) => "",
+        (true, false) => ", lacks a date",
+        (false, true) => ", lacks an identifier",
+        (true, true) => ", lacks a date and an identifier",
     }
 }
 

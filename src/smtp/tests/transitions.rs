@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::random::{Auto, codes};
-use super::script::{folder, settings};
+use super::script::{MECHANISMS, folder, settings};
+use crate::smtp::session::{Settings, Tls};
 
 const HELLO: &str = "EHLO c\r\n";
 const MAIL: &str = "EHLO c\r\nMAIL FROM:<sam@example.edu>\r\n";
@@ -53,10 +54,65 @@ const COMMANDS: [(&str, &str); 23] = [
     ("GET", "GET / HTTP/1.1\r\n"),
 ];
 
+/// What TLS and AUTH allow, in states of their own: what the listener demands, and what was said.
+const SECURED: [(&str, &str, &str); 9] = [
+    ("optional", "optional auth", HELLO),
+    ("required", "required auth", HELLO),
+    ("no cert", "optional cert-off", HELLO),
+    ("tls", "secure auth", HELLO),
+    ("tls, helo", "secure auth", "HELO c\r\n"),
+    ("tls, sender", "secure auth", MAIL),
+    ("authenticated", "secure auth", "EHLO c\r\nAUTH PLAIN AGFubgBwYXNz\r\n"),
+    ("submit", "optional submission auth", HELLO),
+    ("submit, tls", "secure submission auth", HELLO),
+];
+
+const SECURED_COMMANDS: [(&str, &str); 16] = [
+    ("HELO", "HELO c\r\n"),
+    ("EHLO", "EHLO c\r\n"),
+    ("MAIL", "MAIL FROM:<sam@example.edu>\r\n"),
+    ("RCPT", "RCPT TO:<ann@example.org>\r\n"),
+    ("DATA", "DATA\r\n"),
+    ("BDAT", "BDAT 1\r\nx"),
+    ("RSET", "RSET\r\n"),
+    ("NOOP", "NOOP\r\n"),
+    ("VRFY", "VRFY ann\r\n"),
+    ("HELP", "HELP\r\n"),
+    ("QUIT", "QUIT\r\n"),
+    ("STARTTLS", "STARTTLS\r\n"),
+    ("STARTTLS, bad", "STARTTLS x\r\n"),
+    ("AUTH", "AUTH PLAIN AGFubgBwYXNz\r\n"),
+    ("AUTH, bad", "AUTH PLAIN A\r\n"),
+    ("AUTH, unknown", "AUTH XYZZY\r\n"),
+];
+
+/// Settings as their words say.
+fn set_up(words: &str) -> (Settings, bool) {
+    let mut settings = settings();
+    let security = &mut settings.security;
+    let mut secure = false;
+    for word in words.split_whitespace() {
+        match word {
+            "optional" => security.tls = Tls::Optional,
+            "required" => security.tls = Tls::Required,
+            "cert-off" => security.tls_ready = false,
+            "auth" => security.mechanisms = MECHANISMS.to_vec(),
+            "submission" => security.submission = true,
+            "secure" => (security.tls, secure) = (Tls::Optional, true),
+            _ => panic!("{word}"),
+        }
+    }
+    (settings, secure)
+}
+
 /// The reply, and what the state lets happen then: which of MAIL, RCPT, DATA, BDAT are taken.
-fn cell(before: &str, line: &str) -> String {
+fn cell(words: &str, before: &str, line: &str) -> String {
     let after = |probe: &str| {
-        let mut auto = Auto::new(settings());
+        let (settings, secure) = set_up(words);
+        let mut auto = Auto::new(settings);
+        if secure {
+            auto.session.secured();
+        }
         auto.give(before.as_bytes());
         if before == FAILED {
             auto.give(&vec![b'x'; 1_000_001]);
@@ -64,15 +120,18 @@ fn cell(before: &str, line: &str) -> String {
         auto.said.clear();
         auto.give(line.as_bytes());
         let said = codes(&auto.said);
-        let closed = auto.closed;
+        let (closed, handshake) = (auto.closed, auto.securing);
         auto.said.clear();
         auto.give(probe.as_bytes());
-        (said, closed, codes(&auto.said))
+        (said, closed, handshake, codes(&auto.said))
     };
-    let (said, closed, _) = after("");
+    let (said, closed, handshake, _) = after("");
     let mut text: String = said.iter().map(u16::to_string).collect::<Vec<_>>().join("+");
     if closed {
         return text + " close";
+    }
+    if handshake {
+        return text + " tls";
     }
     if said == [354] {
         return text;
@@ -84,29 +143,41 @@ fn cell(before: &str, line: &str) -> String {
         ('d', "DATA\r\n"),
         ('b', "BDAT 1\r\nx"),
     ] {
-        let taken = after(probe).2.first().is_some_and(|code| *code < 400);
+        let taken = after(probe).3.first().is_some_and(|code| *code < 400);
         text.push(if taken { letter } else { '-' });
     }
     text
 }
 
-#[test]
-fn every_command_in_every_state() {
-    let mut table = String::from(
-        "The reply to each command in each state, and which of mail, rcpt, data, bdat are taken then.\n\n",
-    );
-    write!(table, "{:14}", "").unwrap();
-    for (state, _) in STATES {
-        write!(table, "| {state:12}").unwrap();
+/// One table: a row per command, a column per state.
+fn table<'a>(
+    states: impl Iterator<Item = (&'a str, &'a str, &'a str)> + Clone,
+    commands: &[(&str, &str)],
+) -> String {
+    let mut table = format!("{:14}", "");
+    for (state, ..) in states.clone() {
+        write!(table, "| {state:14}").unwrap();
     }
     table = table.trim_end().to_owned() + "\n";
-    for (name, line) in COMMANDS {
+    for (name, line) in commands {
         write!(table, "{name:14}").unwrap();
-        for (_, before) in STATES {
-            write!(table, "| {:12}", cell(before, line)).unwrap();
+        for (_, words, before) in states.clone() {
+            write!(table, "| {:14}", cell(words, before, line)).unwrap();
         }
         table = table.trim_end().to_owned() + "\n";
     }
+    table
+}
+
+#[test]
+fn every_command_in_every_state() {
+    let plain = STATES.iter().map(|(state, before)| (*state, "", *before));
+    let table = format!(
+        "The reply to each command in each state, and which of mail, rcpt, data, bdat are taken then.\n\n{}\n\
+         The same where there are TLS and AUTH.\n\n{}",
+        table(plain, &COMMANDS),
+        table(SECURED.iter().copied(), &SECURED_COMMANDS),
+    );
     let path = folder().join("transitions.txt");
     if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
         std::fs::write(&path, &table).unwrap();

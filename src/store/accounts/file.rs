@@ -9,6 +9,9 @@
 //! ftp_root = "home/alice"  # optional
 //! mail = ["alice@example.org"]
 //! ```
+//! Version 2, written when any user has it: `scram_key = "…"` at the top, and `scram = "SCRAM-SHA-256$…"`
+//! of users. Both are read.
+//!
 //! Promises: at any moment, power loss included, the file is the old one or the new one; mode 0600;
 //! it keeps its owner, or takes that of the data directory.
 
@@ -19,17 +22,19 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::{Access, Accounts, Hash, User, clean_ftp_root, mail_fault, name_fault};
+use super::{Access, Accounts, Hash, User, clean_ftp_root, decoy, mail_fault, name_fault};
 use crate::document::{Document, Value, quoted};
 use crate::owner::Owner;
 use crate::problem::Problem;
+use crate::sasl::scram::Verifier;
 use crate::store::lock::UsersLock;
 
-/// Format of `users.toml`; a file of a later one is refused, never rewritten.
-const VERSION: u64 = 1;
+/// Formats of `users.toml`; a file of a later one is refused, never rewritten. The older is written as long as
+/// it says everything, so that an older program reads it.
+const VERSIONS: [u64; 2] = [1, 2];
 const MODE: u32 = 0o600;
-const FILE_KEYS: [&str; 2] = ["version", "user"];
-const USER_KEYS: [&str; 5] = ["name", "password", "ftp", "ftp_root", "mail"];
+const FILE_KEYS: [&str; 3] = ["version", "scram_key", "user"];
+const USER_KEYS: [&str; 6] = ["name", "password", "scram", "ftp", "ftp_root", "mail"];
 
 /// Reads `path`, lets `change` alter it and writes it back, all under `users.lock`.
 /// Nothing is written when `change` fails.
@@ -40,6 +45,11 @@ pub fn edit<T>(
     let _lock = UsersLock::wait(path)?;
     let mut accounts = Accounts::load(path)?;
     let outcome = change(&mut accounts)?;
+    if accounts.any_scram() && accounts.decoys.is_none() {
+        accounts.decoys = decoy::Key::new().map_err(|error| {
+            Problem::new("random octets", error, "wait until the system has some")
+        })?;
+    }
     save(path, &accounts)?;
     Ok(outcome)
 }
@@ -79,9 +89,15 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn render(accounts: &Accounts) -> String {
+    let version = VERSIONS[usize::from(accounts.any_scram())];
     let mut text = format!(
-        "# Written by `sluicegate user`; a running server reads changes within two seconds.\nversion = {VERSION}\n"
+        "# Written by `sluicegate user`; a running server reads changes within two seconds.\nversion = {version}\n"
     );
+    if accounts.any_scram()
+        && let Some(key) = accounts.decoys.text()
+    {
+        text.push_str(&format!("scram_key = {}\n", quoted(&key)));
+    }
     for user in accounts.iter() {
         text.push_str(&format!(
             "\n[[user]]\nname = {}\npassword = {}\nftp = {}\n",
@@ -89,6 +105,9 @@ fn render(accounts: &Accounts) -> String {
             quoted(user.hash.as_str()),
             quoted(user.ftp.name()),
         ));
+        if let Some(scram) = &user.scram {
+            text.push_str(&format!("scram = {}\n", quoted(&scram.to_string())));
+        }
         if let Some(root) = &user.ftp_root {
             text.push_str(&format!("ftp_root = {}\n", quoted(root)));
         }
@@ -105,6 +124,10 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Accounts, Problem> {
     let (mut document, table) = Document::parse(path, text);
     let mut accounts = Accounts::default();
     read_version(&mut document, &table);
+    if let Some(value) = table.get("scram_key") {
+        let key = document.parsed("scram_key", value, "32 octets in base64", decoy::Key::parse);
+        accounts.decoys = key.unwrap_or_default();
+    }
     document.unknown_keys(&table, FILE_KEYS.into_iter(), "key");
     if let Some(value) = table.get("user") {
         match value.get_ref().as_array() {
@@ -130,15 +153,16 @@ fn read_version(document: &mut Document<'_>, table: &DeTable<'_>) {
             0..0,
             "no version",
             "users.toml says which format it has",
-            format!("add a line: version = {VERSION}"),
+            format!("add a line: version = {}", VERSIONS[0]),
         ),
         Some(value) => {
             let given = value.get_ref().as_integer().map(|number| number.as_str().to_owned());
-            if given.as_deref() != Some(&VERSION.to_string()) {
+            let known = |given: &String| VERSIONS.iter().any(|known| known.to_string() == *given);
+            if !given.as_ref().is_some_and(known) {
                 document.reject_value(
                     "version",
                     value.span(),
-                    format_args!("{VERSION}; this program reads no other format"),
+                    "1 or 2; this program reads no other format",
                 );
             }
         }
@@ -156,6 +180,14 @@ fn read_user(document: &mut Document<'_>, value: &Value<'_>, accounts: &mut Acco
         None => Ok(text.to_owned()),
     });
     let hash = required(document, table, value, "password", Hash::import);
+    let scram = table.get("scram").and_then(|value| {
+        document.parsed(
+            "scram",
+            value,
+            "what `sluicegate user passwd --scram` writes",
+            Verifier::parse,
+        )
+    });
     let ftp = table
         .get("ftp")
         .map_or(Access::None, |value| document.choice("ftp", value, &Access::NAMES, Access::None));
@@ -177,7 +209,7 @@ fn read_user(document: &mut Document<'_>, value: &Value<'_>, accounts: &mut Acco
             "remove one",
         );
     }
-    accounts.insert(User { name, hash, ftp, ftp_root, mail });
+    accounts.insert(User { name, hash, scram, ftp, ftp_root, mail });
 }
 
 /// A string key that must be there; the reason why it is wrong is shown, its value is not.

@@ -17,7 +17,9 @@ use std::path::{Component, Path};
 
 use crate::limits::{USER_NAME_BYTES_MAX, USERS_FILE_BYTES_MAX};
 use crate::problem::Problem;
+use crate::sasl::scram::Verifier;
 
+mod decoy;
 mod file;
 mod password;
 #[cfg(test)]
@@ -60,6 +62,9 @@ pub struct User {
     pub name: String,
     /// Hash of the password.
     pub hash: Hash,
+    /// For SCRAM, of the same password; only where it was asked for. Guessing a password from it costs
+    /// less than from the hash.
+    pub scram: Option<Verifier>,
     /// FTP access.
     pub ftp: Access,
     /// The user's own root, relative to `[ftp] root`; no leading slash.
@@ -88,6 +93,8 @@ pub struct Accounts {
     users: BTreeMap<String, User>,
     /// True when any hash is SHA-512-crypt: then every verification does both kinds of work.
     mixed: bool,
+    /// Makes what users without a verifier seem to have.
+    decoys: decoy::Key,
 }
 
 impl Accounts {
@@ -154,12 +161,25 @@ impl Accounts {
         was
     }
 
-    /// Changes a user's password; false when there is no such user.
-    pub fn set_password(&mut self, name: &str, hash: Hash) -> bool {
+    /// Changes a user's password; false when there is no such user. Without a verifier, the one there was
+    /// goes: it is of the old password.
+    pub fn set_password(&mut self, name: &str, hash: Hash, scram: Option<Verifier>) -> bool {
         let user = self.users.get_mut(name);
-        let found = user.map(|user| user.hash = hash).is_some();
+        let found = user.map(|user| (user.hash, user.scram) = (hash, scram)).is_some();
         self.remix();
         found
+    }
+
+    /// Is there anybody for SCRAM?
+    pub fn any_scram(&self) -> bool {
+        self.users.values().any(|user| user.scram.is_some())
+    }
+
+    /// What is kept of a user for SCRAM, if it is, and what is shown in its place otherwise: the same for
+    /// the same name as long as there is any such user, over restarts too.
+    pub fn verifier(&self, name: &str) -> (Option<&Verifier>, Verifier) {
+        let stored = self.find(name.as_bytes()).and_then(|user| user.scram.as_ref());
+        (stored, self.decoys.of(name))
     }
 
     /// The user of this name.

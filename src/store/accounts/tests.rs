@@ -9,6 +9,7 @@ fn user(name: &str, hash: Hash) -> User {
     User {
         name: name.into(),
         hash,
+        scram: None,
         ftp: Access::Write,
         ftp_root: Some("home".into()),
         mail: vec!["a@b".into()],
@@ -139,8 +140,8 @@ fn wrong_files_say_where() {
         "users.toml:1:1: no version: users.toml says which format it has (add a line: version = 1)"
     );
     assert_eq!(
-        wrong("version = 2\n"),
-        "users.toml:1:11: version = 2: not allowed (allowed: 1; this program reads no other format)"
+        wrong("version = 3\n"),
+        "users.toml:1:11: version = 3: not allowed (allowed: 1 or 2; this program reads no other format)"
     );
     assert_eq!(
         wrong("version = 1\n[[user]]\nnmae = \"a\"\n"),
@@ -156,6 +157,52 @@ fn wrong_files_say_where() {
         wrong(&format!("version = 1\n{twice}{twice}")),
         "users.toml:5:1: user \"a\": there are two of this name (remove one)"
     );
+}
+
+#[test]
+fn verifiers_have_a_format_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users.toml");
+    let verifier = Verifier::new("secret", b"salt", 4096).unwrap();
+    let text = || std::fs::read_to_string(&path).unwrap();
+    edit(&path, |accounts| {
+        accounts.insert(user("alice", Hash::import(SHA512).unwrap()));
+        Ok(())
+    })
+    .unwrap();
+    assert!(text().contains("\nversion = 1\n") && !text().contains("scram"), "{}", text());
+    assert!(!Accounts::load(&path).unwrap().any_scram());
+    let scram =
+        User { scram: Some(verifier.clone()), ..user("bob", Hash::import(SHA512).unwrap()) };
+    edit(&path, |accounts| {
+        accounts.insert(scram.clone());
+        Ok(())
+    })
+    .unwrap();
+    assert!(text().contains("\nversion = 2\nscram_key = \""), "{}", text());
+    let accounts = Accounts::load(&path).unwrap();
+    assert!(accounts.any_scram());
+    assert_eq!(accounts.find(b"bob"), Some(&scram));
+    let (stored, decoy) = accounts.verifier("bob");
+    assert_eq!(stored, Some(&verifier));
+    // A user without, and nobody at all: no verifier, and decoys that stay the same from then on.
+    let decoys = ["alice", "nobody"].map(|name| {
+        let (stored, decoy) = accounts.verifier(name);
+        assert_eq!(stored, None);
+        decoy
+    });
+    assert!(decoys[0] != decoys[1] && decoys[0] != decoy);
+    edit(&path, |accounts| {
+        // Another password without a verifier: the old one must not be taken any longer.
+        assert!(accounts.set_password("bob", Hash::import(SHA512).unwrap(), None));
+        assert!(!accounts.any_scram());
+        assert!(accounts.set_password("alice", Hash::import(SHA512).unwrap(), Some(verifier)));
+        Ok(())
+    })
+    .unwrap();
+    let accounts = Accounts::load(&path).unwrap();
+    assert_eq!(accounts.verifier("nobody").1, decoys[1]);
+    assert_eq!(accounts.find(b"bob").unwrap().scram, None);
 }
 
 /// CPU time of this thread in nanoseconds: other tests on the same cores do not count.

@@ -14,8 +14,8 @@ use crate::client::fleet::Fleet;
 
 /// Logins under way at once while sessions to be held are opened.
 const LOGINS_AT_ONCE: usize = 32;
-const SESSIONS_PEER: usize = 1_000;
-const SESSIONS_OWN: usize = 10_000;
+/// Peers hold one for so many of ours: each is a process there.
+const PEER_PART: usize = 10;
 /// Sessions that transfer before and while others are held.
 const SESSIONS_BUSY: usize = 8;
 
@@ -51,8 +51,8 @@ impl Row for Idle {
 
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let count = match bench.server {
-            Server::Sluicegate => SESSIONS_OWN,
-            _ => SESSIONS_PEER,
+            Server::Sluicegate => bench.idle,
+            _ => bench.idle.div_ceil(PEER_PART),
         };
         let running = bench.start()?;
         let bare_end = memory::bare_end()?;
@@ -93,8 +93,9 @@ impl Row for Held {
         true
     }
 
-    /// The server's memory with 10,000 sessions, and a transfer before and while they are held.
+    /// The server's memory with the sessions, and a transfer before and while they are held.
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
+        let held = bench.idle;
         let running = bench.start()?;
         let bare_end = memory::bare_end()?;
         let mut fleet = fleet(&running)?;
@@ -108,19 +109,19 @@ impl Row for Held {
         let rate_before = rate(&mut fleet)?;
         let resting = processes::pss_kib() as f64;
         let before = memory::read();
-        fleet.log_in(SESSIONS_BUSY + SESSIONS_OWN, LOGINS_AT_ONCE)?;
-        let each = memory::read().rise(&before, SESSIONS_OWN);
+        fleet.log_in(SESSIONS_BUSY + held, LOGINS_AT_ONCE)?;
+        let each = memory::read().rise(&before, held);
         let rate_held = rate(&mut fleet)?;
         let pss = processes::pss_kib() as f64;
         fleet.quit()?;
         // The whole server, not only the rise: what it had before any session counts too.
-        let rise = (each.attributed - bare_end.attributed) * SESSIONS_OWN as f64;
+        let rise = (each.attributed - bare_end.attributed) * held as f64;
         let figures = BTreeMap::from([
             ("memory", (resting + rise) / 1024.0),
             ("server", pss / 1024.0),
             ("before", rate_before),
             ("held", rate_held / rate_before),
         ]);
-        Ok(Sample { figures, units: SESSIONS_OWN as u64, ..Sample::default() })
+        Ok(Sample { figures, units: held as u64, ..Sample::default() })
     }
 }

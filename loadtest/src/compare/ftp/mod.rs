@@ -57,6 +57,10 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
     section.expect(rows.iter().map(|row| row.work()));
     let amounts = Amounts::full(options.share);
     section.notes.push(amounts.to_string());
+    section.notes.push(format!(
+        "Idle sessions: {} with sluicegate, a tenth of it with each peer.",
+        options.idle
+    ));
     let tree = Tree::make(mount)?;
     let _user = room::FtpUser::make(tree.root())?;
     tree.warm_cache()?;
@@ -73,7 +77,14 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
         |row, server| {
             let (row, program) = (&rows[row], &programs[server]);
             let server = servers[server];
-            let bench = Bench { server, program, launcher: &launcher, tree: &tree, amounts };
+            let bench = Bench {
+                server,
+                program,
+                launcher: &launcher,
+                tree: &tree,
+                amounts,
+                idle: options.idle,
+            };
             row.concerns(server).then(|| tree.empty_uploads().and_then(|()| row.measure(&bench)))
         },
     )
@@ -122,7 +133,7 @@ fn verify_all(
     Ok(())
 }
 
-const NOTES: [&str; 4] = [
+const NOTES: [&str; 3] = [
     "CPU is the server's own, all its processes and threads, from the first command to the last \
      reply of the work (for logins: until the session processes have ended). Kernel threads and \
      interrupts that hit somebody else are counted for nobody. GB = 10⁹ bytes.",
@@ -134,5 +145,4 @@ const NOTES: [&str; 4] = [
      client's half of the sockets (as measured with a bare listener). The system-wide line is the \
      rise of all memory in use on the machine, less the same and this program's own: a cross-check \
      that moves with whatever else runs.",
-    "Peers hold 1,000 idle sessions, sluicegate 10,000.",
 ];

@@ -98,6 +98,8 @@ pub struct Bench<'a> {
     pub launcher: &'a Launcher<'a>,
     pub tree: &'a Tree,
     pub amounts: Amounts,
+    /// Idle sessions held with sluicegate; a tenth with peers.
+    pub idle: usize,
 }
 
 /// What a piece of work cost.

@@ -62,14 +62,13 @@ pub fn compare(options: &Options, mount: &Path, section: &mut Section) -> Result
         return Ok(());
     }
     section.expect(rows.iter().map(|row| row.work()));
-    // None of them takes long enough to be done seldom.
     let visit = |row: usize, server: usize| {
-        let (server, program): &(Server, PathBuf) = &servers[server];
+        let (server, program) = &servers[server];
         let (share, seconds) = (options.share, options.seconds);
         let bench = Bench { server: *server, program, ground: &ground, share, seconds };
         rows[row].concerns(*server).then(|| rows[row].measure(&bench))
     };
-    interleave(options.runs, section, |_| false, visit)
+    interleave(options.runs, section, |row| rows[row].seldom(), visit)
 }
 
 /// Those that are wanted and there, each started once to see that it can be and as what.

@@ -36,6 +36,11 @@ pub trait Row {
     /// Whether the row makes sense for that server.
     fn concerns(&self, server: Server) -> bool;
 
+    /// Whether a third of the runs is enough, because it varies little and takes long.
+    fn seldom(&self) -> bool {
+        false
+    }
+
     /// Does it once.
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String>;
 }
@@ -347,6 +352,10 @@ impl Row for Idle {
                 ]
             },
         }
+    }
+
+    fn seldom(&self) -> bool {
+        true
     }
 
     fn concerns(&self, server: Server) -> bool {
