@@ -3,8 +3,6 @@
 //! Promises: every default is bounded (ten seconds); a value that makes no sense is refused with
 //! what would; an address that is not this machine needs `--i-own-this-host`.
 
-#![allow(dead_code, reason = "the generators are being built on it")]
-
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;

@@ -35,7 +35,6 @@ pub(super) async fn begin(local: &Local, link: &Link, to: Use) -> Option<Info> {
     done.ok()
 }
 
-#[allow(dead_code, reason = "AUTH TLS and STARTTLS, which come next, call it")]
 /// The client asked for TLS in clear; see [`Link::upgrade`]. `None`: the connection is of no use.
 pub(super) async fn upgrade(
     local: &Local,
@@ -132,7 +131,6 @@ impl Secure {
     }
 }
 
-#[allow(dead_code, reason = "AUTH TLS and STARTTLS, which come next, use all of it")]
 impl Link {
     /// A connection in clear.
     pub(super) fn new(stream: Stream) -> Self {

@@ -164,6 +164,11 @@ pub fn run(mut options: Options) -> Result<(), String> {
     if options.quick {
         (options.runs, options.share, options.seconds) = (3, 0.25, 1.0);
     }
+    // Servers are started in folders of their own, where a relative path would mean something else.
+    for path in [&mut options.peers, &mut options.sluicegate].into_iter().flatten() {
+        let whole = fs::canonicalize(&*path);
+        *path = whole.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     if let Some(readme) = &options.readme {
         fs::metadata(readme).map_err(|error| format!("{}: {error}", readme.display()))?;
     }

@@ -8,8 +8,6 @@
 //! is measured; nothing outlives the plan's deadlines; every failure is counted by kind.
 //! Not here: any protocol (`ftp`, `smtp`), any output (`report`).
 
-#![allow(dead_code, reason = "protocols and reports are being built on it")]
-
 mod desk;
 mod places;
 pub mod plan;

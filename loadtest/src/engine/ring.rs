@@ -55,7 +55,9 @@ pub enum Memory {
     /// Nothing.
     None,
     /// The address to connect to.
-    Address(Box<SockAddr>),
+    Address(
+        #[allow(dead_code, reason = "kept for the kernel, which alone reads it")] Box<SockAddr>,
+    ),
     /// Where received octets go.
     Buffer(Vec<u8>),
     /// What is sent.
@@ -93,11 +95,6 @@ impl Ring {
             in_flight: 0,
             nowhere: vec![0; DROP_BYTES],
         })
-    }
-
-    /// Operations begun and not yet returned.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
     }
 
     /// Connects.

@@ -88,7 +88,7 @@ pub enum Receive {
     /// For data nobody looks at: dropped in the kernel (`MSG_TRUNC`), only counted. After the first
     /// octets in pieces of 1 MiB and what is left at the stream's end: not for a stream that pauses.
     Drop,
-    /// Nothing until `receive` says otherwise.
+    /// Not at all, TLS's own records aside: for data that only goes out.
     Off,
 }
 
@@ -134,8 +134,6 @@ pub enum Action {
     Secure(Link, tls::Client),
     /// Queue octets.
     Send(Link, Payload),
-    /// Change how it receives.
-    Receive(Link, Receive),
     /// At most so many octets per second, in each direction.
     Pace(Link, u64),
     /// End our direction once everything queued is sent (with TLS: with its alert).
@@ -212,11 +210,6 @@ impl Io {
     /// Queues a line or a few.
     pub fn say(&mut self, link: Link, text: impl Into<Vec<u8>>) {
         self.send(link, Payload::Owned(text.into()));
-    }
-
-    /// Changes how a link receives; with [`Receive::Off`] its window closes in time.
-    pub fn receive(&mut self, link: Link, receive: Receive) {
-        self.actions.push(Action::Receive(link, receive));
     }
 
     /// Makes a link slow: so many octets per second at most, in each direction.

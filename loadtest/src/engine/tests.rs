@@ -293,6 +293,7 @@ fn idle_sessions_are_held_and_their_loss_is_counted() {
         let mut octet = [0];
         match stream.read(&mut octet) {
             Ok(1) => {
+                stream.set_read_timeout(None).unwrap();
                 let _gone = stream.write_all(b"y");
                 answer(stream, || {});
             }

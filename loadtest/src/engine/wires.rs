@@ -189,19 +189,6 @@ impl Wires {
         self.after_queueing(key, outcome);
     }
 
-    /// Changes how it receives.
-    pub fn receive(&mut self, key: WireKey, receive: Receive) {
-        self.with(key, |wire| wire.receive = receive);
-        // What is under way was begun the old way; if it must stop, it must stop now.
-        if receive == Receive::Off {
-            let under_way = self.with(key, |wire| wire.pending.receiving).flatten();
-            if let Some(started) = under_way {
-                self.ring.cancel(started);
-            }
-        }
-        // Otherwise the worker resumes it after the event that is being handled.
-    }
-
     /// Slows it down.
     pub fn pace(&mut self, key: WireKey, per_second: u64) {
         self.with(key, |wire| {
@@ -292,14 +279,6 @@ impl Wires {
         let count = match completion.result {
             _ if wire.owner.is_none() => 0,
             Ok(count) => count,
-            Err(error) if is_cancelled(&error) => {
-                // `receive(Off)`, or it was closed. In the first case it may be on again.
-                if let Some(buffer) = buffer {
-                    self.keep(buffer);
-                }
-                self.arm_receiving(key, now);
-                return;
-            }
             Err(error) => {
                 self.fail(key, reason(&error));
                 return;
@@ -564,10 +543,6 @@ impl Wires {
 
 fn token(index: u32, what: u64) -> u64 {
     u64::from(index) << 2 | what
-}
-
-fn is_cancelled(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ECANCELED)
 }
 
 /// A word or two for what went wrong, from a set that is small.

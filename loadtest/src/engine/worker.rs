@@ -628,10 +628,6 @@ impl<P: Protocol> Worker<P> {
             Action::Send(link, payload) => self.on_link(key, link, |wires, wire| {
                 wires.send(wire, payload);
             }),
-            Action::Receive(link, receive) => self.on_link(key, link, |wires, wire| {
-                wires.receive(wire, receive);
-                wires.resume(wire, None, now);
-            }),
             Action::Pace(link, rate) => self.on_link(key, link, |wires, wire| {
                 wires.pace(wire, rate);
             }),
