@@ -56,26 +56,6 @@ class Policy:
                 thread.join()
             self.assertEqual(problems, [])
 
-    def curl(self, *arguments, version):
-        versions = ["--tlsv1.3"] if version == VERSIONS[1] else ["--tlsv1.2", "--tls-max", "1.2"]
-        words = ["curl", "-q", "--silent", "--show-error", "--max-time", "50", "--ssl-reqd", *versions]
-        words += ["--cacert", self.server.ca, "--user", f"{USER}:{PASSWORD}", "--create-dirs"]
-        self.command(words + list(arguments))
-
-    def test_curl_in_a_row_and_at_once(self):
-        """curl resumes by itself: a hundred and twenty files through one connection, then through twelve."""
-        url = self.server.url()
-        for version in VERSIONS:
-            for how in ([], ["--parallel", "--parallel-max", str(AT_ONCE)]):
-                got = f"{version.name}{len(how)}"
-                arguments = []
-                for number in range(120):
-                    name = f"file-{number % 40:03}"
-                    arguments += ["-o", f"{got}/{number // 40}/{name}", f"{url}/pub/many/{name}"]
-                self.curl(*how, *arguments, version=version)
-                for part in range(3):
-                    self.same_tree(self.local / got / str(part), self.pub / "many")
-
     def test_without_resumption(self):
         for version in VERSIONS:
             ftp = self.connect(version, reuse=False)
@@ -101,8 +81,10 @@ class Policy:
                 data = one.context.wrap_socket(
                     connection, server_hostname="127.0.0.1", session=one.sock.session
                 )
-                octets, resumed = data.recv(10), data.session_reused
-                data.close()
+                octets, resumed = b"", data.session_reused
+                while part := data.recv(1000):
+                    octets += part
+                data.unwrap().close()
             except OSError:
                 connection.close()
                 octets, resumed = b"", False
@@ -116,18 +98,37 @@ class Policy:
                     other.voidresp()
 
 
+class Curl:
+    """A client that keeps its own counsel about sessions."""
+
+    def curl(self, *arguments):
+        words = ["curl", "-q", "--silent", "--show-error", "--max-time", "50", "--ssl-reqd", "--tlsv1.3"]
+        words += ["--cacert", self.server.ca, "--user", f"{USER}:{PASSWORD}", "--create-dirs"]
+        self.command(words + list(arguments))
+
+    def test_curl_at_once(self):
+        """Not under `require`: curl shares tickets between its connections, and with TLS 1.2 takes none."""
+        url, arguments = self.server.url(), ["--parallel", "--parallel-max", str(AT_ONCE)]
+        names = [f"file-{number:03}" for number in range(1, 40)]
+        for name in names:
+            arguments += ["-o", f"got/{name}", f"{url}/pub/many/{name}"]
+        self.curl(*arguments)
+        for name in names:
+            self.same(self.local / "got" / name, self.pub / "many" / name)
+
+
 class Require(Policy, SecureCase):
     ftp = 'data_tls = "require"\n'
     unresumed = False
 
 
-class ResumeOrSameAddress(Policy, SecureCase):
+class ResumeOrSameAddress(Curl, Policy, SecureCase):
     """The default."""
 
 
-class SameAddress(Policy, SecureCase):
+class SameAddress(Curl, Policy, SecureCase):
     ftp = 'data_tls = "same-ip"\n'
 
 
-class Off(Policy, SecureCase):
+class Off(Curl, Policy, SecureCase):
     ftp = 'data_tls = "off"\n'

@@ -187,12 +187,11 @@ class Required(SecureCase):
         ftp.retrbinary("RETR /pub/small.bin", parts.append)
         self.assertEqual(b"".join(parts), (self.pub / "small.bin").read_bytes())
 
-    def test_clear_data_are_refused_by_the_transfer(self):
-        """RFC 4217 §10.2: 522, by the transfer command and not by PASV."""
+    def test_data_stay_private(self):
         ftp = self.connect()
-        ftp.prot_c()
-        with self.assertRaisesRegex(ftplib.error_perm, "^5(22|21)"):
-            ftp.retrbinary("RETR /pub/small.bin", lambda _: None)
+        with self.assertRaisesRegex(ftplib.error_perm, "^534"):
+            ftp.prot_c()
+        self.assertEqual(ftp.voidcmd("NOOP")[:3], "200")
 
 
 class Off(SecureCase):

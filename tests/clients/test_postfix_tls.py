@@ -56,6 +56,7 @@ class PostfixTls(SecureMailCase):
             for one in letters:
                 smtp.sendmail(self.sender, [self.address()], one, ["BODY=8BITMIME"])
         eventually(relay.idle, f"Postfix relays\n{relay.log()}", DEADLINE_SECONDS)
+        eventually(lambda: len(self.mailbox(self.address())) >= len(letters), "all are delivered", DEADLINE_SECONDS)
         held = []
         for path in self.mailbox(self.address()):
             _, received, octets = take_apart(path.read_bytes())
