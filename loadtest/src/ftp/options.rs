@@ -2,6 +2,8 @@
 //!
 //! Promises: what makes no sense is refused before anything is sent; a password is in no report.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "help texts: brackets are what may be left out")]
+
 use std::net::UdpSocket;
 use std::num::NonZeroU64;
 use std::path::PathBuf;

@@ -3,6 +3,8 @@
 //! Promises: what makes no sense together is refused before anything is sent; the password of a URL is
 //! not repeated in any output.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "help texts: brackets are what may be left out")]
+
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
