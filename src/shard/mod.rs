@@ -51,7 +51,7 @@ pub use accept::{Listeners, accept};
 pub use buffers::{BLOCK_BYTES, Block, Received, block, try_block};
 pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
-pub use net::{Passive, Stream, connect};
+pub use net::{Passive, Stream, connect, dial, dial_unix};
 pub use start::{Board, HEARTBEAT, Main, PREEMPT, Plan, Ready, Shards};
 pub use sys::give_memory_back;
 pub use task::{spawn, yield_now};

@@ -11,9 +11,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -36,7 +37,10 @@ const PASSIVE_ATTEMPTS: usize = 64;
 /// turned away when the transfer begins.
 const PASSIVE_BACKLOG: i32 = 128;
 
-/// One connected TCP socket.
+/// What a socket without addresses shows for one.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// One connected TCP socket, or one of this machine's own.
 pub struct Stream {
     fd: Rc<OwnedFd>,
     local: SocketAddr,
@@ -75,6 +79,11 @@ impl Stream {
             telnet: Cell::new(true),
             load: None,
         }
+    }
+
+    /// Wraps a connected socket of this machine's own (`unix(7)`) in blocking mode; it has no addresses.
+    pub(super) fn unix(fd: OwnedFd) -> Self {
+        Self::new(fd, NO_ADDRESS, NO_ADDRESS)
     }
 
     /// Wraps a data connection that is non-blocking already.
@@ -626,8 +635,39 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
         socket.bind(&SocketAddr::new(local.ip(), 0).into())?;
     }
     let bound = address(&socket.local_addr()?)?;
+    let fd = reach(socket, SockAddr::from(remote)).await?;
+    SockRef::from(&fd).set_nonblocking(true)?;
+    Ok(Stream::data(fd, bound, canonical(remote)))
+}
+
+/// Connects to `remote`, from any port of `source` where one is given. The connection is used like one that
+/// was accepted: received from and posted to.
+///
+/// # Errors
+/// What the kernel says of the attempt (ECONNREFUSED, EHOSTUNREACH, EADDRNOTAVAIL for the source …).
+pub async fn dial(source: Option<IpAddr>, remote: SocketAddr) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    // Commands go out whole, and are waited for.
+    socket.set_tcp_nodelay(true)?;
+    Stream::from_fd(reach(socket, SockAddr::from(remote)).await?)
+}
+
+/// Connects to the socket at `path` on this machine; as [`dial`].
+///
+/// # Errors
+/// What the kernel says of the attempt (ENOENT, ECONNREFUSED, EACCES …).
+pub async fn dial_unix(path: &Path) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    Ok(Stream::unix(reach(socket, SockAddr::unix(path)?).await?))
+}
+
+/// Connects a socket on the ring.
+async fn reach(socket: Socket, remote: SockAddr) -> io::Result<OwnedFd> {
     let fd: Rc<OwnedFd> = Rc::new(socket.into());
-    let target = Box::new(SockAddr::from(remote));
+    let target = Box::new(remote);
     let entry =
         opcode::Connect::new(types::Fd(fd.as_raw_fd()), target.as_ptr().cast(), target.len())
             .build();
@@ -635,7 +675,5 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
     let (result, keep) = core(|core| core.ring.start(entry, keep)).await;
     drop(keep);
     result?;
-    let fd = Rc::try_unwrap(fd).map_err(|_| io::Error::other("connecting socket still in use"))?;
-    SockRef::from(&fd).set_nonblocking(true)?;
-    Ok(Stream::data(fd, bound, canonical(remote)))
+    Rc::try_unwrap(fd).map_err(|_| io::Error::other("connecting socket still in use"))
 }

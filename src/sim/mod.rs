@@ -47,7 +47,7 @@ use std::rc::Rc;
 pub use buffers::{BLOCK_BYTES, Block, block, try_block};
 pub use executor::Sim;
 pub use file::{File, FileKind, Stat};
-pub use net::{Passive, Received, Stream, connect};
+pub use net::{Passive, Received, Stream, connect, dial, dial_unix};
 pub use start::{
     Board, Listeners, Main, PREEMPT, Plan, Ready, Shards, accept, give_memory_back, noticed,
 };

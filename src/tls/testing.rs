@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, Error, HandshakeKind, RootCertStore
 
 use tempfile::TempDir;
 
-use super::{Identity, Keeper, Pair};
+use super::{Identity, Keeper, Pair, Roots};
 
 /// The name on [`keeper`]'s certificate.
 pub const NAME: &str = "sim.example";
@@ -66,6 +66,11 @@ impl Trust {
             roots.add(der).unwrap();
         }
         Self(Arc::new(roots))
+    }
+
+    /// The same for a client of ours.
+    pub fn roots(&self) -> Roots {
+        Roots::from_store(RootCertStore::clone(&self.0))
     }
 }
 
