@@ -118,3 +118,12 @@ pub const ALIAS_MEMBERS_MAX: usize = 10_000;
 pub const ALIAS_DEPTH_MAX: usize = 32;
 /// A larger message goes back to its sender with its header only, octets.
 pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;
+
+// ---------------------------------------------------------------- mail on its way to other servers
+
+/// Addresses of one destination that are tried in one attempt (RFC 5321 §5.1: two at the least).
+pub const RELAY_ADDRESSES_MAX: usize = 8;
+/// Time one attempt to connect may take, seconds.
+pub const RELAY_CONNECT_SECONDS_MAX: u64 = 30;
+/// Octets of a message that are sent at a time; a connection has two such blocks at the most.
+pub const RELAY_BLOCK_BYTES: usize = 64 * 1024;

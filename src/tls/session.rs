@@ -53,6 +53,8 @@ trait Side {
         &'c mut self,
         octets: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn wants_to_send(&self) -> bool;
 }
 
 impl Side for UnbufferedServerConnection {
@@ -64,6 +66,10 @@ impl Side for UnbufferedServerConnection {
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(octets)
     }
+
+    fn wants_to_send(&self) -> bool {
+        self.wants_write()
+    }
 }
 
 impl Side for UnbufferedClientConnection {
@@ -74,6 +80,10 @@ impl Side for UnbufferedClientConnection {
         octets: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(octets)
+    }
+
+    fn wants_to_send(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -222,8 +232,7 @@ impl Session {
         }
         if let Some(error) = failed {
             let old = self.progress == Progress::Handshake && is_old_hello(octets);
-            let rest = octets.get_mut(used..).unwrap_or_default();
-            return self.broke(&error, old, rest, out);
+            return self.broke(&error, old, out);
         }
         if self.progress == Progress::Handshake && !self.connection.common().is_handshaking() {
             self.progress = Progress::Open;
@@ -232,18 +241,11 @@ impl Session {
     }
 
     /// Puts the alert into `out` and remembers what happened. `old`: the client knows nothing newer
-    /// than TLS 1.1, of which rustls misses an extension before it looks at the version. `rest`: what it has
-    /// not used up; it remembers where messages lie in there, and must be shown the same again.
-    fn broke(
-        &mut self,
-        error: &Error,
-        old: bool,
-        rest: &mut [u8],
-        out: &mut Vec<u8>,
-    ) -> Result<usize, Trouble> {
+    /// than TLS 1.1, of which rustls misses an extension before it looks at the version.
+    fn broke(&mut self, error: &Error, old: bool, out: &mut Vec<u8>) -> Result<usize, Trouble> {
         match &mut self.connection {
-            Connection::Server(connection, _) => last_words(connection, rest, out),
-            Connection::Client(connection, _) => last_words(&mut **connection, rest, out),
+            Connection::Server(connection, _) => last_words(connection, out),
+            Connection::Client(connection, _) => last_words(&mut **connection, out),
         }
         if old
             && matches!(error, Error::PeerIncompatible(_))
@@ -467,11 +469,14 @@ fn drive<S: Side>(
     }
 }
 
-/// After an error: the alert that says so, if there is one; it was put in line last, and alone. Nothing is asked of rustls
-/// after that: it would look at `rest` again, and break its own rule of one alert.
-fn last_words<S: Side>(connection: &mut S, rest: &mut [u8], out: &mut Vec<u8>) {
-    if let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process(rest).state {
-        encode(out, |room| data.encode(room));
+/// After an error: what was to be sent already, and the alert that says so. Nothing more is asked of rustls
+/// after that: it would look for messages in octets that are not there any more.
+fn last_words<S: Side>(connection: &mut S, out: &mut Vec<u8>) {
+    while connection.wants_to_send() {
+        match connection.process(&mut []).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |room| data.encode(room)),
+            Ok(_) | Err(_) => return,
+        }
     }
 }
 
