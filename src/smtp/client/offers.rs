@@ -65,27 +65,26 @@ impl Offers {
                 let size = words.next().and_then(|digits| decimal(digits.as_bytes()));
                 self.size = size.filter(|size| *size > 0);
             }
-            "AUTH" => self.add_mechanisms(words),
+            "AUTH" => words.for_each(|word| self.add_mechanism(word)),
             "LIMITS" => words.for_each(|word| self.add_limit(word)),
             // `AUTH=LOGIN PLAIN` is how it was written before RFC 2554; some servers write nothing else.
             _ => {
                 if let Some(first) = keyword.strip_prefix("AUTH=") {
-                    self.add_mechanisms(std::iter::once(first).chain(words));
+                    self.add_mechanism(first);
+                    words.for_each(|word| self.add_mechanism(word));
                 }
             }
         }
     }
 
-    fn add_mechanisms<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
-        for word in words {
-            // RFC 4422 §3.1: 1 to 20 letters, digits, hyphens, underscores.
-            let named = (1..=20).contains(&word.len())
-                && word.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'));
-            let word = word.to_ascii_uppercase();
-            let full = self.mechanisms.len() >= SMTP_CLIENT_MECHANISMS_MAX;
-            if named && !full && !self.mechanisms.contains(&word) {
-                self.mechanisms.push(word);
-            }
+    fn add_mechanism(&mut self, word: &str) {
+        // RFC 4422 §3.1: 1 to 20 letters, digits, hyphens, underscores.
+        let named = (1..=20).contains(&word.len())
+            && word.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'));
+        let word = word.to_ascii_uppercase();
+        let full = self.mechanisms.len() >= SMTP_CLIENT_MECHANISMS_MAX;
+        if named && !full && !self.mechanisms.contains(&word) {
+            self.mechanisms.push(word);
         }
     }
 
