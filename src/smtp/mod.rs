@@ -1,5 +1,5 @@
 //! smtp – mail as it comes in: RFC 5321, 1870, 2034, 2920, 3030, 3461, 3848, 6152, 6531, 7504, 9422
-//! as a value.
+//! as a value. As it goes on: [`client`], in the same words.
 //!
 //! ```text
 //!  octets ─▶ Session::advance ─▶ replies (outbox) and one Next ─▶ driver ─▶ Session::resume
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod client;
 pub mod command;
 pub mod envelope;
 pub mod header;
