@@ -36,6 +36,7 @@ fn target(recipient: u32, local: &str, state: TargetState) -> Target {
         sender: None,
         state,
         told: false,
+        delayed: false,
     }
 }
 
