@@ -106,6 +106,8 @@ const _: () = assert!(DELIVERIES_MAX + 3 + 4 <= FILE_OPERATIONS_MAX as usize);
 
 /// Longest aliases file and longest included list, octets.
 pub const ALIASES_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest table of the recipients of another server, octets.
+pub const RECIPIENTS_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Members of all aliases together, included lists counted each time they are named.
 pub const ALIAS_MEMBERS_TOTAL_MAX: usize = 1_000_000;
 /// Lists that all aliases together include, counted each time they are named, and their octets.

@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xferlog", &["lines", "problem"]),
     ("metrics", &[]),
     ("shard", &["problem"]),
-    ("config", &["document", "owner", "problem", "ftp::convert", "wire::data"]),
+    ("config", &["document", "owner", "problem", "ftp::convert", "wire::data", "mail::hop"]),
     ("store", &["document", "owner", "problem", "sasl", "shard"]),
     // What joins them.
     (

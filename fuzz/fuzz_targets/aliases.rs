@@ -56,7 +56,7 @@ fn expand(router: &Router, local: String) {
     let peer = std::net::SocketAddr::from(([192, 0, 2, 1], 25));
     let domain = Domain::Name("a.example".to_owned());
     let recipient = Recipient::Mailbox(Mailbox { local, domain });
-    let verdict = router.verdict(&recipient, peer.ip(), false);
+    let verdict = router.verdict(None, &recipient, peer.ip(), false);
     let envelope = Envelope {
         sender: None,
         recipients: vec![To { recipient, notify: None, original: None }],
@@ -79,6 +79,7 @@ fn expand(router: &Router, local: String) {
                 assert!(boxes.insert((mailbox, target.tag)), "twice");
             }
             (Destination::Discard, _) => panic!("nothing is discarded here"),
+            (Destination::Remote(_), _) => panic!("no route leads to another server"),
         }
     }
     assert_eq!(verdict == Verdict::Taken, placed);

@@ -51,7 +51,7 @@ uploads_readable = true
 unknown_local_part = "accept"
 "#;
 
-pub(super) const SECTIONS: [Section; 6] = [
+pub(super) const SECTIONS: [Section; 7] = [
     section("server", &["What concerns every protocol."], SERVER),
     section("log", &["The log goes to standard error."], LOG),
     section("ftp", &["FTP. Without this section FTP is off."], FTP),
@@ -62,6 +62,7 @@ pub(super) const SECTIONS: [Section; 6] = [
         tables: &[ROUTE],
     },
     section("mail", &["Mailboxes, and who has one."], MAIL),
+    section("relay", &["Mail that goes on to other servers, where an [[smtp.route]] says so."], RELAY),
     Section {
         name: "tls",
         comment: &[
@@ -342,11 +343,61 @@ const ROUTE: Table = Table {
     name: "route",
     comment: &[
         "Where mail goes, the first that matches; without any, mail for our domains goes to \"local\".",
-        "recipient: \"*\", \"*@example.org\", \"user@example.org\" or \"user@*\";",
-        "to: \"local\" (a mailbox) or \"discard\" (accepted, kept safe, thrown away).",
+        "recipient: \"*\", \"*@example.org\", \"user@example.org\" or \"user@*\". A domain that is named here is",
+        "taken from anybody, unless sender or authenticated is asked for; \"*\" is for those who may relay.",
+        "sender: envelope senders in the same way, \"\" for bounces; authenticated: true (users), false (others).",
+        "to: \"local\" (a mailbox), \"discard\" (accepted, kept safe, thrown away), \"mx\" (whom the DNS names),",
+        "\"relay:HOST:PORT\" (SMTP), \"lmtp:HOST:PORT\" or \"lmtp:unix:/PATH\". With the last four:",
+        "tls: \"none\", \"may\" (where offered, any certificate) or \"must\" (with the right one);",
+        "username, password_file: who we are there, with tls = \"must\" only; source_address: our own;",
+        "max_connections, max_messages_per_connection, max_messages_per_minute: to one destination;",
+        "recipients: a file of those who exist there, one address a line; others are refused at once (550).",
     ],
-    keys: &[("recipient", r#""*@example.org""#), ("to", r#""discard""#)],
+    keys: &[
+        ("recipient", r#""*@example.org""#),
+        ("sender", r#""*@example.org""#),
+        ("authenticated", "true"),
+        ("to", r#""discard""#),
+        ("tls", r#""may""#),
+        ("username", r#""edge""#),
+        ("password_file", r#""relay.password""#),
+        ("source_address", r#""192.0.2.1""#),
+        ("max_connections", "20"),
+        ("max_messages_per_connection", "100"),
+        ("max_messages_per_minute", "0"),
+        ("recipients", r#""recipients""#),
+    ],
 };
+
+const RELAY: &[Key] = &[
+    key(
+        "retry_first_seconds",
+        "300",
+        &["What another server does not take now is tried again after this time, …"],
+    ),
+    key(
+        "retry_seconds",
+        "1800",
+        &["… then after this, then after twice as long, … (RFC 5321 asks for 30 minutes at least)"],
+    ),
+    key("retry_seconds_max", "14400", &["… but never later than this and a quarter more by chance."]),
+    key(
+        "give_up_seconds",
+        "432000",
+        &["After this time a delivery is given up, and the sender is told."],
+    ),
+    key("max_connections", "500", &["Connections to other servers in total."]),
+    key(
+        "max_connections_per_destination",
+        "20",
+        &["Connections to one destination, one per shard at the least; routes may say otherwise."],
+    ),
+    key(
+        "max_messages_per_connection",
+        "100",
+        &["Messages of one connection; 0 = no limit; routes may say otherwise."],
+    ),
+];
 
 const MAIL: &[Key] = &[
     key("root", r#""mail""#, &["Mailboxes, a Maildir++ for each user: mail/USER/{new,cur,tmp}."]),

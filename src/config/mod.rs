@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ftp::convert::CodePage;
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::mail::hop::Onward;
 use crate::owner::Owner;
 use crate::problem::{Place, Problem};
 use crate::wire::data::BareNewlines;
@@ -48,6 +49,8 @@ pub struct Config {
     pub smtp: Option<Smtp>,
     /// `[mail]`; the defaults when the section is absent.
     pub mail: Mail,
+    /// `[relay]`; the defaults when the section is absent.
+    pub relay: Relay,
     /// `[tls]`; the defaults when the section is absent.
     pub tls: Tls,
     /// True for the default that needs no file: it makes a welcome file.
@@ -300,8 +303,14 @@ impl Eq for At {}
 pub struct Route {
     /// Pattern of recipients: `*`, `*@example.org`, `user@example.org`, `user@*`; lower case.
     pub recipient: String,
+    /// Pattern of envelope senders, empty for the null sender; `None`: any.
+    pub sender: Option<String>,
+    /// Of users only, or of others only; `None`: of both.
+    pub authenticated: Option<bool>,
     /// Where they go.
     pub to: RouteTo,
+    /// The file of the recipients that the other server has.
+    pub recipients: Option<PathBuf>,
     /// The pattern, in the file.
     pub at: At,
 }
@@ -316,12 +325,33 @@ pub enum Senders {
 }
 
 /// Where a route leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteTo {
     /// Into mailboxes.
     Local,
     /// Nowhere.
     Discard,
+    /// To another server.
+    Onward(Box<Onward>),
+}
+
+/// `[relay]`: mail on its way to other servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// Seconds to the second attempt.
+    pub retry_first_seconds: u32,
+    /// Seconds from there to the third; doubles up to `retry_seconds_max`.
+    pub retry_seconds: u32,
+    /// Longest time between two attempts, seconds; up to a quarter more by chance.
+    pub retry_seconds_max: u32,
+    /// Seconds after which delivery is given up.
+    pub give_up_seconds: u32,
+    /// Connections in total.
+    pub max_connections: u32,
+    /// Connections to one destination, where its route says nothing else.
+    pub max_connections_per_destination: u32,
+    /// Messages of one connection, where its route says nothing else; 0 = no limit.
+    pub max_messages_per_connection: u32,
 }
 
 /// Who gets mail for a local part that is neither user nor alias.

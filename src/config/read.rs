@@ -21,10 +21,12 @@ use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
 use crate::problem::Problem;
 
 mod mail;
+mod route;
 mod tls;
 
 use mail::Tree;
-pub(super) use mail::{BARE_NEWLINES, ROUTE_TO, SENDERS, UNKNOWN_LOCAL_PART};
+pub(super) use mail::{BARE_NEWLINES, SENDERS, UNKNOWN_LOCAL_PART};
+pub(super) use route::ROUTE_TO;
 
 const DAY_SECONDS: u64 = 86_400;
 const HOUR_SECONDS: u64 = 3600;
@@ -54,6 +56,7 @@ pub(super) fn parse(
         ftp: given.contains_key("ftp").then(|| open("ftp")),
         smtp: given.contains_key("smtp").then(|| open("smtp")),
         mail: open("mail"),
+        relay: open("relay"),
         tls: open("tls"),
     };
     let config = sections.read(&mut document, machine, data);
@@ -70,6 +73,7 @@ struct Sections<'a> {
     ftp: Option<Section<'a>>,
     smtp: Option<Section<'a>>,
     mail: Section<'a>,
+    relay: Section<'a>,
     tls: Section<'a>,
 }
 
@@ -79,7 +83,11 @@ impl Sections<'_> {
         let log = read_log(&mut self.log.reader(document), &server.data_dir);
         let read_ftp = |ftp: &Section<'_>| read_ftp(&mut ftp.reader(document), &server.data_dir);
         let ftp = self.ftp.as_ref().map(read_ftp);
-        let read_smtp = |one: &Section<'_>| mail::smtp(&mut one.reader(document), &server.data_dir);
+        let relay = route::relay(&mut self.relay.reader(document));
+        let read_smtp = |one: &Section<'_>| {
+            let routes = route::routes(&mut one.reader(document), &server.data_dir, &relay);
+            mail::smtp(&mut one.reader(document), &server.data_dir, routes)
+        };
         let smtp = self.smtp.as_ref().map(read_smtp);
         let boxes = mail::mail(&mut self.mail.reader(document), &server.data_dir);
         let mut trees = Vec::new();
@@ -92,7 +100,7 @@ impl Sections<'_> {
         }
         mail::apart(document, &trees);
         let tls = tls::read(&mut self.tls.reader(document), &server.data_dir);
-        Config { server, log, ftp, smtp, mail: boxes, tls, embedded: false }
+        Config { server, log, ftp, smtp, mail: boxes, relay, tls, embedded: false }
     }
 }
 

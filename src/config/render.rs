@@ -10,7 +10,7 @@ use super::read::{
     ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS, SYMLINKS,
     UNKNOWN_LOCAL_PART,
 };
-use super::{Config, Ftp, Log, Mail, Network, Route, Server, Smtp, Sni, Tls};
+use super::{Config, Ftp, Log, Mail, Network, Relay, Route, RouteTo, Server, Smtp, Sni, Tls};
 use crate::document::quoted;
 
 type Line = (&'static str, String);
@@ -31,6 +31,7 @@ pub(super) fn to_toml(config: &Config) -> String {
         }
     }
     table(&mut text, "[mail]", mail(&config.mail));
+    table(&mut text, "[relay]", relay(&config.relay));
     table(&mut text, "[tls]", tls(&config.tls));
     for one in &config.tls.sni {
         table(&mut text, "[[tls.sni]]", sni(one));
@@ -136,7 +137,40 @@ pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
 }
 
 fn route(route: &Route) -> Vec<Line> {
-    vec![("recipient", quoted(&route.recipient)), ("to", name_of(&ROUTE_TO, route.to))]
+    let mut lines = vec![("recipient", quoted(&route.recipient))];
+    lines.extend(route.sender.as_ref().map(|sender| ("sender", quoted(sender))));
+    lines.extend(route.authenticated.map(|wanted| ("authenticated", wanted.to_string())));
+    let onward = match &route.to {
+        RouteTo::Onward(onward) => onward,
+        RouteTo::Local | RouteTo::Discard => {
+            lines.push(("to", name_of(&ROUTE_TO, route.to.clone())));
+            return lines;
+        }
+    };
+    lines.push(("to", quoted(&onward.hop.to_string())));
+    lines.push(("tls", quoted(onward.tls.name())));
+    if let Some(login) = &onward.login {
+        lines.push(("username", quoted(&login.username)));
+        lines.push(("password_file", quoted(&login.password_file)));
+    }
+    lines.extend(onward.source_address.map(|it| ("source_address", quoted(&it.to_string()))));
+    lines.push(("max_connections", onward.max_connections.to_string()));
+    lines.push(("max_messages_per_connection", onward.max_messages_per_connection.to_string()));
+    lines.push(("max_messages_per_minute", onward.max_messages_per_minute.to_string()));
+    lines.extend(route.recipients.as_deref().map(|file| ("recipients", path(file))));
+    lines
+}
+
+pub(super) fn relay(relay: &Relay) -> Vec<Line> {
+    vec![
+        ("retry_first_seconds", relay.retry_first_seconds.to_string()),
+        ("retry_seconds", relay.retry_seconds.to_string()),
+        ("retry_seconds_max", relay.retry_seconds_max.to_string()),
+        ("give_up_seconds", relay.give_up_seconds.to_string()),
+        ("max_connections", relay.max_connections.to_string()),
+        ("max_connections_per_destination", relay.max_connections_per_destination.to_string()),
+        ("max_messages_per_connection", relay.max_messages_per_connection.to_string()),
+    ]
 }
 
 pub(super) fn mail(mail: &Mail) -> Vec<Line> {

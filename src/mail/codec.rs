@@ -2,21 +2,26 @@
 //!
 //! ```text
 //!  message: version 'M' flags accepted trace envelope targets      note: version 'N' kind …
+//!  version 1: mailboxes only; 2: targets at other servers, and notices of delay
 //!  text: length (4 octets), octets     list: count (4 octets), items     numbers: little-endian
 //! ```
 //! Promises: decode ∘ encode = identity; any octets decode to a value or an error, never a panic,
-//! and never to more memory than a small multiple of the octets.
+//! and never to more memory than a small multiple of the octets. What version 1 can say is written as
+//! version 1, so that an older server understands a spool in which nothing is new.
 //! Not here: checksums, which the spool has.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use super::hop::Hop;
 use super::stored::{Destination, Message, Note, Target, TargetState};
 use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, Return, To};
 
 /// Of this format. Another one is refused, not guessed at.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Before there were other servers.
+const VERSION_LOCAL: u8 = 1;
 const MESSAGE: u8 = b'M';
 const NOTE: u8 = b'N';
 
@@ -37,7 +42,7 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short => f.write_str("ends too early"),
-            Self::Version(version) => write!(f, "format version {version}, not {VERSION}"),
+            Self::Version(version) => write!(f, "format version {version}, newer than {VERSION}"),
             Self::Value => f.write_str("holds a value that means nothing"),
             Self::Long => f.write_str("goes on after its end"),
         }
@@ -54,13 +59,14 @@ impl Message {
     /// As octets for the spool.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.trace.len());
-        out.extend([VERSION, MESSAGE, u8::from(self.held)]);
+        let version = self.version();
+        out.extend([version, MESSAGE, u8::from(self.held)]);
         out.extend(self.accepted.to_le_bytes());
         put(&mut out, &self.trace);
         put_envelope(&mut out, &self.envelope);
         put_count(&mut out, self.targets.len());
         for target in &self.targets {
-            put_target(&mut out, target);
+            put_target(&mut out, target, version);
         }
         out
     }
@@ -76,14 +82,22 @@ impl Message {
         let trace = input.octets()?.to_vec();
         let envelope = input.envelope()?;
         let targets = input.list(LEAST_TARGET, Input::target)?;
-        input.end(Self { envelope, accepted, trace, targets, held })
+        let message = input.end(Self { envelope, accepted, trace, targets, held })?;
+        if message.version() == input.version { Ok(message) } else { Err(Malformed::Value) }
+    }
+
+    /// The oldest version that can say it.
+    fn version(&self) -> u8 {
+        let local =
+            |target: &Target| !target.delayed && !matches!(target.to, Destination::Remote(_));
+        if self.targets.iter().all(local) { VERSION_LOCAL } else { VERSION }
     }
 }
 
 impl Note {
     /// As octets for the spool.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, NOTE];
+        let mut out = vec![self.version(), NOTE];
         match self {
             Self::Target(number, state) => {
                 out.push(0);
@@ -93,6 +107,10 @@ impl Note {
             Self::Held(held) => out.extend([1, u8::from(*held)]),
             Self::Told(number) => {
                 out.push(2);
+                out.extend(number.to_le_bytes());
+            }
+            Self::Delayed(number) => {
+                out.push(3);
                 out.extend(number.to_le_bytes());
             }
         }
@@ -109,9 +127,19 @@ impl Note {
             0 => Self::Target(input.number()?, input.state()?),
             1 => Self::Held(input.flag()?),
             2 => Self::Told(input.number()?),
+            3 => Self::Delayed(input.number()?),
             _ => return Err(Malformed::Value),
         };
-        input.end(note)
+        let note = input.end(note)?;
+        if note.version() == input.version { Ok(note) } else { Err(Malformed::Value) }
+    }
+
+    /// As [`Message::version`].
+    fn version(&self) -> u8 {
+        match self {
+            Self::Target(..) | Self::Held(_) | Self::Told(_) => VERSION_LOCAL,
+            Self::Delayed(_) => VERSION,
+        }
     }
 }
 
@@ -223,7 +251,7 @@ fn put_to(out: &mut Vec<u8>, to: &To) {
     }
 }
 
-fn put_target(out: &mut Vec<u8>, target: &Target) {
+fn put_target(out: &mut Vec<u8>, target: &Target, version: u8) {
     out.extend(target.recipient.to_le_bytes());
     put(out, target.address.as_bytes());
     put_maybe(out, target.tag.as_deref());
@@ -233,10 +261,17 @@ fn put_target(out: &mut Vec<u8>, target: &Target) {
             put(out, name.as_bytes());
         }
         Destination::Discard => out.push(1),
+        Destination::Remote(hop) => {
+            out.push(2);
+            put(out, hop.to_string().as_bytes());
+        }
     }
     put_maybe(out, target.sender.as_deref());
     put_state(out, &target.state);
     out.push(u8::from(target.told));
+    if version > VERSION_LOCAL {
+        out.push(u8::from(target.delayed));
+    }
 }
 
 fn put_state(out: &mut Vec<u8>, state: &TargetState) {
@@ -264,15 +299,16 @@ const LEAST_TO: usize = 3;
 const LEAST_TARGET: usize = 13;
 
 struct Input<'a> {
+    version: u8,
     rest: &'a [u8],
 }
 
 impl<'a> Input<'a> {
     fn begin(octets: &'a [u8], kind: u8) -> Read<Self> {
-        let mut input = Self { rest: octets };
-        match input.octet()? {
-            VERSION => {}
-            other => return Err(Malformed::Version(other)),
+        let mut input = Self { version: 0, rest: octets };
+        input.version = input.octet()?;
+        if !(VERSION_LOCAL..=VERSION).contains(&input.version) {
+            return Err(Malformed::Version(input.version));
         }
         if input.octet()? == kind { Ok(input) } else { Err(Malformed::Value) }
     }
@@ -414,12 +450,21 @@ impl<'a> Input<'a> {
         let to = match self.octet()? {
             0 => Destination::Mailbox(self.text()?),
             1 => Destination::Discard,
+            2 if self.version > VERSION_LOCAL => {
+                Destination::Remote(self.hop()?)
+            }
             _ => return Err(Malformed::Value),
         };
         let sender = self.maybe(Self::text)?;
         let state = self.state()?;
         let told = self.flag()?;
-        Ok(Target { recipient, address, tag, to, sender, state, told })
+        let delayed = self.version > VERSION_LOCAL && self.flag()?;
+        Ok(Target { recipient, address, tag, to, sender, state, told, delayed })
+    }
+
+    fn hop(&mut self) -> Read<Hop> {
+        let text = self.text()?;
+        Hop::parse(&text).filter(|hop| hop.to_string() == text).ok_or(Malformed::Value)
     }
 
     fn state(&mut self) -> Read<TargetState> {

@@ -67,10 +67,20 @@ fn state() -> impl Strategy<Value = TargetState> {
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    let to = prop_oneof![text().prop_map(Destination::Mailbox), Just(Destination::Discard)];
+    let hop = prop_oneof![
+        Just(Hop::Mx),
+        ("[a-z]{1,9}", 1_u16..).prop_map(|(host, port)| Hop::Relay { host, port }),
+        Just(Hop::Lmtp { host: "2001:db8::1".to_owned(), port: 24 }),
+        "/[a-z]{0,9}".prop_map(Hop::LmtpUnix),
+    ];
+    let to = prop_oneof![
+        text().prop_map(Destination::Mailbox),
+        Just(Destination::Discard),
+        hop.prop_map(Destination::Remote),
+    ];
     let maybe = || proptest::option::of(text());
-    (any::<u32>(), text(), maybe(), to, maybe(), (state(), any::<bool>())).prop_map(
-        |(recipient, address, tag, to, sender, (state, told))| Target {
+    (any::<u32>(), text(), maybe(), to, maybe(), (state(), any::<[bool; 2]>())).prop_map(
+        |(recipient, address, tag, to, sender, (state, [told, delayed]))| Target {
             recipient,
             address,
             tag,
@@ -78,6 +88,7 @@ fn target() -> impl Strategy<Value = Target> {
             sender,
             state,
             told,
+            delayed,
         },
     )
 }
@@ -100,6 +111,7 @@ fn note() -> impl Strategy<Value = Note> {
         (any::<u32>(), state()).prop_map(|(number, state)| Note::Target(number, state)),
         any::<bool>().prop_map(Note::Held),
         any::<u32>().prop_map(Note::Told),
+        any::<u32>().prop_map(Note::Delayed),
     ]
 }
 
@@ -123,6 +135,7 @@ fn sample() -> Message {
         sender: (number == 3).then(|| "owner-list@a.example".to_owned()),
         state: state(number),
         told: number == 3,
+        delayed: false,
     };
     Message {
         envelope: Envelope {
@@ -150,29 +163,50 @@ fn sample() -> Message {
     }
 }
 
+/// The same, some of it at other servers: the second version of the format.
+fn sample_onward() -> Message {
+    let mut message = sample();
+    message.targets[0].to = Destination::Remote(Hop::LmtpUnix("/run/lmtp".to_owned()));
+    message.targets[1].to = Destination::Remote(Hop::Mx);
+    message.targets[1].delayed = true;
+    message
+}
+
 #[test]
 fn every_truncation_is_noticed() {
-    let octets = sample().encode();
-    assert_eq!(Message::decode(&octets), Ok(sample()));
-    for end in 0..octets.len() {
-        assert_eq!(Message::decode(&octets[..end]), Err(Malformed::Short), "{end}");
+    for message in [sample(), sample_onward()] {
+        let octets = message.encode();
+        assert_eq!(Message::decode(&octets), Ok(message));
+        for end in 0..octets.len() {
+            assert_eq!(Message::decode(&octets[..end]), Err(Malformed::Short), "{end}");
+        }
+        let long = [&octets[..], b"x"].concat();
+        assert_eq!(Message::decode(&long), Err(Malformed::Long));
     }
-    let long = [&octets[..], b"x"].concat();
-    assert_eq!(Message::decode(&long), Err(Malformed::Long));
 }
 
 #[test]
 fn one_changed_octet_is_an_error_or_another_message() {
-    let octets = sample().encode();
-    for at in 0..octets.len() {
-        for value in 0..=255 {
-            let mut changed = octets.clone();
-            changed[at] = value;
-            if let Ok(message) = Message::decode(&changed) {
-                assert_eq!(message.encode(), changed, "octet {at} = {value}");
+    for octets in [sample().encode(), sample_onward().encode()] {
+        for at in 0..octets.len() {
+            for value in 0..=255 {
+                let mut changed = octets.clone();
+                changed[at] = value;
+                if let Ok(message) = Message::decode(&changed) {
+                    assert_eq!(message.encode(), changed, "octet {at} = {value}");
+                }
             }
         }
     }
+}
+
+#[test]
+fn what_is_not_new_is_written_as_before() {
+    assert_eq!(sample().encode()[0], 1);
+    assert_eq!(sample_onward().encode()[0], 2);
+    assert_eq!(Note::Told(7).encode(), [1, b'N', 2, 7, 0, 0, 0]);
+    assert_eq!(Note::Delayed(7).encode(), [2, b'N', 3, 7, 0, 0, 0]);
+    assert_eq!(Note::decode(&[1, b'N', 3, 7, 0, 0, 0]), Err(Malformed::Value));
 }
 
 #[test]
@@ -203,10 +237,11 @@ fn the_shortest_items_are_as_short_as_said() {
         sender: None,
         state: TargetState::Waiting,
         told: false,
+        delayed: false,
     };
     let (mut shortest_to, mut shortest_target) = (Vec::new(), Vec::new());
     put_to(&mut shortest_to, &to);
-    put_target(&mut shortest_target, &target);
+    put_target(&mut shortest_target, &target, VERSION_LOCAL);
     assert_eq!((shortest_to.len(), shortest_target.len()), (LEAST_TO, LEAST_TARGET));
 }
 

@@ -4,6 +4,7 @@
 //!  envelope ─▶ route.rs (users · aliases.rs · routes) ─▶ targets ─▶ stored.rs ─▶ spool (opaque octets)
 //!                                                          └─ failed ─▶ dsn.rs ─▶ a message of its own
 //! ```
+//! `schedule.rs`: which message goes to which other server next.
 //! Promises: no sockets, clocks, files; every expansion is bounded and ends.
 //! Not here: writing into mailboxes (`store::maildir`), retrying (`server::deliver`).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -12,6 +13,9 @@
 pub mod aliases;
 pub mod codec;
 pub mod dsn;
+pub mod hop;
 pub mod name;
+pub mod recipients;
 pub mod route;
+pub mod schedule;
 pub mod stored;

@@ -1,7 +1,7 @@
 //! mail::route – from a recipient to the mailboxes that get the message.
 //!
-//! Order: routes of the configuration (first match wins; `discard` ends it there) → aliases →
-//! users and their addresses → address extension (`user+tag`) → catch-all → `unknown_local_part`.
+//! Order: routes of the configuration (first match wins; `discard` and other servers end it there) →
+//! aliases → users and their addresses → address extension (`user+tag`) → catch-all → `unknown_local_part`.
 //!
 //! ```text
 //!  *@a.example → discard     ann@b.example ─ alias? ─ user or address? ─ again without +tag ─┐
@@ -9,20 +9,25 @@
 //!                              postmaster, catch-all, any mailbox, or nobody ◀───────────────┘
 //! ```
 //! Promises: every expansion ends (loops are noticed, depth and count bounded); the same target once;
-//! local parts are compared without case.
-//! Not here: whether the mailbox has room.
+//! local parts are compared without case; a route that asks for a sender or a login makes no domain ours.
+//! Not here: whether the mailbox has room, what other servers say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::aliases::{Aliases, Member};
+use super::hop::Onward;
 use super::name;
-use super::stored::Target;
+use super::stored::{Destination, Target};
 use crate::smtp::address::{Domain, Mailbox, Recipient};
 use crate::smtp::envelope::Envelope;
 
+mod choose;
 mod walk;
 
+use choose::{Origin, Pattern};
+pub use choose::{Route, RouteTo};
 use walk::{Step, Walk};
 
 /// Whether mail for a recipient is taken.
@@ -55,24 +60,6 @@ pub struct Rules {
     pub catch_all: Option<String>,
     /// What begins an address extension; empty: nothing does.
     pub separator: String,
-}
-
-/// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// `*`, `*@example.org`, `user@example.org` or `user@*`.
-    pub recipient: String,
-    /// Where they go.
-    pub to: RouteTo,
-}
-
-/// Where a route leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteTo {
-    /// Into mailboxes.
-    Local,
-    /// Nowhere.
-    Discard,
 }
 
 /// Who gets mail for local parts that are neither user nor alias.
@@ -125,16 +112,6 @@ pub struct Warning {
     pub what: String,
     /// What to do.
     pub remedy: &'static str,
-}
-
-/// A route as it is compared.
-#[derive(Debug, Clone)]
-struct Pattern {
-    /// In lower case; `None`: any.
-    local: Option<String>,
-    /// Its key; `None`: any.
-    domain: Option<String>,
-    to: RouteTo,
 }
 
 /// Everything needed to route; made anew when configuration, accounts or aliases change.
@@ -195,10 +172,17 @@ impl Router {
         &self.warnings
     }
 
-    /// Is mail for this recipient taken from this client? Who is authenticated may send anywhere a route
-    /// leads.
-    pub fn verdict(&self, recipient: &Recipient, peer: IpAddr, authenticated: bool) -> Verdict {
-        Walk::new(self, true).verdict(recipient, authenticated || self.may_relay(peer))
+    /// Is mail of this sender for this recipient taken from this client? Who is authenticated may send
+    /// anywhere a route leads.
+    pub fn verdict(
+        &self,
+        sender: Option<&Mailbox>,
+        recipient: &Recipient,
+        peer: IpAddr,
+        authenticated: bool,
+    ) -> Verdict {
+        let relays = authenticated || self.may_relay(peer);
+        Walk::new(self, true, Origin::new(sender, authenticated)).verdict(recipient, relays)
     }
 
     /// Is it an address of that user: the name in a domain of ours, or an address of the account, with an
@@ -216,20 +200,51 @@ impl Router {
 
     /// Everybody the message goes to. Recipients whose users vanished since RCPT become failed targets.
     pub fn targets(&self, envelope: &Envelope) -> Vec<Target> {
-        let authenticated = envelope.protocol.authenticated;
-        let relays = authenticated || self.may_relay(envelope.peer.ip());
-        let mut walk = Walk::new(self, false);
+        let relays = envelope.protocol.authenticated || self.may_relay(envelope.peer.ip());
+        self.expanded(envelope, Origin::of(envelope), relays)
+    }
+
+    /// The same for what this server sends itself: it goes where mail of users goes.
+    pub fn targets_from_here(&self, envelope: &Envelope) -> Vec<Target> {
+        self.expanded(envelope, Origin::new(envelope.sender.as_ref(), true), true)
+    }
+
+    fn expanded(&self, envelope: &Envelope, origin: Origin, relays: bool) -> Vec<Target> {
+        let mut walk = Walk::new(self, false, origin);
         for (number, to) in (0..).zip(&envelope.recipients) {
             walk.recipient(number, &to.recipient, relays);
         }
         walk.targets
     }
 
+    /// The route that a target for another server takes now, and the domain it is for. `None` when no route
+    /// leads from here any more.
+    pub fn onward(&self, envelope: &Envelope, target: &Target) -> Option<(Arc<Onward>, String)> {
+        let Destination::Remote(hop) = &target.to else { return None };
+        let (local, domain) = name::split(&target.address)?;
+        let domain = domain?;
+        let mut origin = Origin::of(envelope);
+        // A message of this server, which nobody sent.
+        origin.authenticated |= envelope.peer.ip().is_unspecified();
+        let by_rule = match self.route(&name::folded(&local), &domain, &origin).map(|it| &it.to) {
+            Some(RouteTo::Onward(onward)) => Some(onward),
+            Some(RouteTo::Local | RouteTo::Discard) | None => None,
+        };
+        // What a changed configuration keeps is a server of that name.
+        let by_hop = || {
+            self.routes.iter().find_map(|pattern| match &pattern.to {
+                RouteTo::Onward(onward) if onward.hop == *hop => Some(onward),
+                RouteTo::Onward(_) | RouteTo::Local | RouteTo::Discard => None,
+            })
+        };
+        by_rule.or_else(by_hop).map(|onward| (Arc::clone(onward), domain))
+    }
+
     /// For VRFY: the full name, if known, and the mailbox.
     pub fn verify(&self, text: &str) -> Option<(Option<String>, Mailbox)> {
         let mailbox = self.mailbox(text)?;
         let recipient = Recipient::Mailbox(mailbox.clone());
-        let verdict = Walk::new(self, true).verdict(&recipient, false);
+        let verdict = Walk::new(self, true, Origin::nobody()).verdict(&recipient, false);
         (verdict == Verdict::Taken).then_some((None, mailbox))
     }
 
@@ -267,30 +282,40 @@ impl Router {
         self.relay_from.iter().any(|network| network.contains(peer))
     }
 
-    fn route(&self, folded: &str, domain: &str) -> Option<&Pattern> {
-        self.routes.iter().find(|pattern| {
-            pattern.local.as_deref().is_none_or(|local| local == folded)
-                && pattern.domain.as_deref().is_none_or(|name| name == domain)
-        })
+    /// The first route for such mail.
+    fn route(&self, folded: &str, domain: &str, origin: &Origin) -> Option<&Pattern> {
+        self.routes.iter().find(|pattern| pattern.fits(folded, domain) && pattern.is_for(origin))
     }
 
-    /// Is mail for it taken from anybody?
+    /// Is mail for it taken from anybody? A route for some senders only says nothing about that.
     fn is_ours(&self, local: &str, domain: &str) -> bool {
-        self.domains.contains(domain)
-            || self
-                .route(&name::folded(local), domain)
-                .is_some_and(|pattern| pattern.domain.is_some())
+        let folded = name::folded(local);
+        let mut open = self.routes.iter().filter(|pattern| pattern.is_for_all());
+        let first = open.find(|pattern| pattern.fits(&folded, domain));
+        self.domains.contains(domain) || first.is_some_and(|pattern| pattern.domain.is_some())
     }
 
     /// Where an address goes before anybody asks who that is.
-    fn step(&self, folded: &str, domain: &str, relays: bool) -> Step {
-        let route = self.route(folded, domain);
-        let named = route.is_some_and(|pattern| pattern.domain.is_some());
-        let ours = named || self.domains.contains(domain);
-        match route.map(|pattern| pattern.to) {
+    fn step(&self, folded: &str, domain: &str, relays: bool, origin: &Origin) -> Step {
+        let route = self.route(folded, domain, origin);
+        let ours = match route {
+            Some(pattern) if pattern.is_for_all() => {
+                pattern.domain.is_some() || self.domains.contains(domain)
+            }
+            Some(_) | None => self.is_ours(folded, domain),
+        };
+        let known = |pattern: &Pattern| {
+            let table = pattern.known.as_ref();
+            let base = self.without_extension(folded).map(|(base, _)| base);
+            // RFC 5321 §4.5.1: the postmaster of a domain that is taken is there.
+            folded == walk::POSTMASTER || table.is_none_or(|known| known.has(folded, base, domain))
+        };
+        match route.map(|pattern| (&pattern.to, pattern)) {
             _ if !ours && !relays => Step::Nowhere,
-            Some(RouteTo::Discard) => Step::Discard,
-            Some(RouteTo::Local) => Step::Local,
+            Some((RouteTo::Discard, _)) => Step::Discard,
+            Some((RouteTo::Local, _)) => Step::Local,
+            Some((RouteTo::Onward(_), pattern)) if !known(pattern) => Step::Unknown,
+            Some((RouteTo::Onward(onward), _)) => Step::Onward(onward.hop.clone()),
             None if ours => Step::Local,
             None => Step::Nowhere,
         }
@@ -352,7 +377,7 @@ impl Router {
             return self.warn(About::CatchAll, format!("catch_all: {text} is no address"), remedy);
         };
         let domain = domain.unwrap_or_else(|| self.home.clone());
-        if !Walk::new(self, true).leads_somewhere(&local, &domain) {
+        if !Walk::new(self, true, Origin::nobody()).leads_somewhere(&local, &domain) {
             return self.warn(
                 About::CatchAll,
                 format!("catch_all: {text} leads to nobody: ignored"),
@@ -371,7 +396,7 @@ impl Router {
             }
             let outside = alias.members.iter().find_map(|member| match member {
                 Member::Address(local, domain)
-                    if self.step(&name::folded(local), domain, true) == Step::Nowhere =>
+                    if self.leads_nowhere(local, domain) =>
                 {
                     Some(format!("{}: no route leads to {local}@{domain}", alias.name))
                 }
@@ -386,6 +411,14 @@ impl Router {
         }
     }
 
+    /// Does no route lead there, whoever sends?
+    fn leads_nowhere(&self, local: &str, domain: &str) -> bool {
+        let folded = name::folded(local);
+        let conditional = |pattern: &Pattern| !pattern.is_for_all() && pattern.fits(&folded, domain);
+        self.step(&folded, domain, true, &Origin::nobody()) == Step::Nowhere
+            && !self.routes.iter().any(conditional)
+    }
+
     /// Routes to mailboxes that nobody has.
     fn look_at_routes(&mut self, routes: &[Route]) {
         const REMEDY: &str = "make a user or an alias of that name, or take the route out";
@@ -397,10 +430,12 @@ impl Router {
         for (number, (pattern, route)) in self.routes.iter().zip(routes).enumerate() {
             let domain = pattern.domain.as_ref().unwrap_or(&self.home);
             let reached = match &pattern.local {
-                Some(local) => Walk::new(self, true).leads_somewhere(local, domain),
+                Some(local) => {
+                    Walk::new(self, true, Origin::nobody()).leads_somewhere(local, domain)
+                }
                 None => anybody,
             };
-            if pattern.to == RouteTo::Local && !reached {
+            if pattern.to == RouteTo::Local && pattern.is_for_all() && !reached {
                 let what =
                     format!("route {} to \"local\": nobody has such a mailbox", route.recipient);
                 found.push((number, what));
@@ -425,18 +460,6 @@ impl Default for Router {
             separator: String::new(),
         };
         Self::new(rules, [], Aliases::default())
-    }
-}
-
-impl Pattern {
-    fn new(route: &Route) -> Self {
-        let (local, domain) = route.recipient.rsplit_once('@').unwrap_or((&route.recipient, "*"));
-        let some = |text: &str| (text != "*").then(|| text.to_owned());
-        Self {
-            local: some(local).map(|local| name::folded(&local)),
-            domain: some(domain).map(|domain| Domain::Name(domain).key()),
-            to: route.to,
-        }
     }
 }
 

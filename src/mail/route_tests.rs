@@ -25,7 +25,7 @@ fn rules() -> Rules {
 
 fn routes(list: &[(&str, RouteTo)]) -> Vec<Route> {
     list.iter()
-        .map(|(recipient, to)| Route { recipient: (*recipient).to_owned(), to: *to })
+        .map(|(recipient, to)| Route::new(recipient, to.clone()))
         .collect()
 }
 
@@ -92,6 +92,7 @@ fn targets(router: &Router, peer: &str, recipients: &[&str]) -> Vec<String> {
             (_, TargetState::Failed { reason }) => line.extend(reason.chars().take(5)),
             (Destination::Mailbox(name), _) => line.push_str(name),
             (Destination::Discard, _) => line.push_str("nowhere"),
+            (Destination::Remote(hop), _) => line.push_str(&hop.to_string()),
         }
         if let Some(tag) = target.tag {
             line.push_str(&format!("/{tag}"));
@@ -106,7 +107,7 @@ fn targets(router: &Router, peer: &str, recipients: &[&str]) -> Vec<String> {
 
 fn verdict(router: &Router, peer: &str, to: &str) -> Verdict {
     let peer: SocketAddr = peer.parse().unwrap();
-    router.verdict(&recipient(to), peer.ip(), false)
+    router.verdict(None, &recipient(to), peer.ip(), false)
 }
 
 #[test]
@@ -391,14 +392,14 @@ fn who_is_authenticated_may_send_where_a_route_leads() {
     let discarded = routes(&[("*@elsewhere.example", RouteTo::Discard)]);
     let router = router_of(Rules { routes: discarded, ..rules() }, ALIASES);
     let peer: SocketAddr = STRANGER.parse().unwrap();
-    let said = |to: &str| router.verdict(&recipient(to), peer.ip(), true);
+    let said = |to: &str| router.verdict(None, &recipient(to), peer.ip(), true);
     assert_eq!(said("x@elsewhere.example"), Verdict::Taken);
     assert_eq!(said("x@nowhere.example"), Verdict::RelayDenied);
     assert_eq!(said("nobody@a.example"), Verdict::NoUser);
     let routed =
         router_of(Rules { routes: routes(&[("*", RouteTo::Discard)]), ..rules() }, ALIASES);
-    assert_eq!(routed.verdict(&recipient("x@y.example"), peer.ip(), false), Verdict::RelayDenied);
-    assert_eq!(routed.verdict(&recipient("x@y.example"), peer.ip(), true), Verdict::Taken);
+    assert_eq!(routed.verdict(None, &recipient("x@y.example"), peer.ip(), false), Verdict::RelayDenied);
+    assert_eq!(routed.verdict(None, &recipient("x@y.example"), peer.ip(), true), Verdict::Taken);
     let mut letter = envelope(STRANGER, &["x@y.example"]);
     let failed = |letter: &Envelope| {
         let targets = routed.targets(letter);

@@ -6,6 +6,7 @@
 //! Promises: decode ∘ encode = identity; any octets decode to a value or an error, never a panic,
 //! and never to more memory than the octets justify.
 
+use super::hop::Hop;
 use crate::smtp::envelope::Envelope;
 
 /// An accepted message: envelope, trace, and who gets it.
@@ -41,6 +42,8 @@ pub struct Target {
     pub state: TargetState,
     /// The report about it that somebody is owed (`mail::dsn`) is safe, as a message of its own.
     pub told: bool,
+    /// The notice that it takes long is safe.
+    pub delayed: bool,
 }
 
 /// Kinds of places.
@@ -50,6 +53,8 @@ pub enum Destination {
     Mailbox(String),
     /// Nowhere: accepted, committed, gone.
     Discard,
+    /// To another server. The routes in force say how; this says where to when none does.
+    Remote(Hop),
 }
 
 /// How far a target is.
@@ -86,6 +91,8 @@ pub enum Note {
     Held(bool),
     /// The report about this target is safe.
     Told(u32),
+    /// The notice that this target takes long is safe.
+    Delayed(u32),
 }
 
 impl Message {
@@ -101,6 +108,11 @@ impl Message {
             Note::Told(number) => {
                 if let Some(target) = self.target_mut(number) {
                     target.told = true;
+                }
+            }
+            Note::Delayed(number) => {
+                if let Some(target) = self.target_mut(number) {
+                    target.delayed = true;
                 }
             }
         }

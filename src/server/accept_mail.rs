@@ -14,6 +14,7 @@ use crate::mail::route::Verdict;
 use crate::mail::stored::Message;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::shard;
+use crate::smtp::address::Mailbox;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::header::Lacks;
 use crate::smtp::step::{Answer, Ask, Fault};
@@ -31,8 +32,20 @@ pub(super) struct Arrived<'a> {
     pub(super) user: Option<&'a str>,
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    /// Its address.
+    pub(super) peer: IpAddr,
+    /// Who it is.
+    pub(super) user: Option<&'a str>,
+    /// The envelope sender of the message that is begun.
+    pub(super) sender: Option<&'a Mailbox>,
+}
+
 /// Answers a question of the dialogue, without waiting.
-pub(super) fn answer(ingress: &Ingress, peer: IpAddr, user: Option<&str>, ask: Ask) -> Answer {
+pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: Ask) -> Answer {
+    let Asking { peer, user, sender: from } = who;
     let rules = ingress.rules();
     let answer = match ask {
         // RFC 6409 §6.1. An empty sender is nobody's: reports have it.
@@ -48,7 +61,7 @@ pub(super) fn answer(ingress: &Ingress, peer: IpAddr, user: Option<&str>, ask: A
             Ok(()) => Answer::Done,
             Err(trouble) => Answer::Refused(fault(trouble)),
         },
-        Ask::Rcpt(recipient) => match rules.router.verdict(&recipient, peer, user.is_some()) {
+        Ask::Rcpt(to) => match rules.router.verdict(from, &to, peer, user.is_some()) {
             Verdict::Taken => Answer::Done,
             Verdict::NoUser => Answer::Refused(Fault::NoUser),
             Verdict::RelayDenied => Answer::Refused(Fault::RelayDenied),

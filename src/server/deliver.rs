@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use crate::config::Relay;
 use crate::log::Printable;
 use crate::mail::dsn;
 use crate::mail::route::Router;
@@ -27,6 +28,7 @@ use crate::store::spool::{Committed, Content, Found, QueueId, Spool};
 
 mod carry;
 mod desk;
+mod onward;
 mod queue;
 mod report;
 mod round;
@@ -34,12 +36,15 @@ mod steer;
 mod timer;
 
 pub(super) use desk::tend;
-use queue::{Entry, Queue};
+use onward::{Remote, has_remote};
+use queue::{Entry, Queue, Stand};
 
 /// Targets under way at a time: a disk that hangs holds up these, and nobody else.
 const PLACES: usize = crate::limits::DELIVERIES_MAX;
 /// Messages in line that keep their octets at hand; later ones are read from the spool again.
 const CONTENTS_MAX: usize = 64;
+/// Octets of one of those that waits for another server.
+const CONTENT_ASIDE_MAX: u64 = 64 << 10;
 
 /// What the operator chose, as far as deliveries need it.
 #[derive(Debug, Clone)]
@@ -56,6 +61,12 @@ pub(super) struct Policy {
     pub(super) give_up_seconds: u32,
     /// Octets of one mailbox; 0 = no limit.
     pub(super) mailbox_bytes_max: u64,
+    /// `[relay]`.
+    pub(super) relay: Relay,
+    /// How many there are.
+    pub(super) shards: usize,
+    /// All chance of retries comes from it.
+    pub(super) seed: u64,
 }
 
 /// What became of deliveries since the start.
@@ -65,6 +76,8 @@ pub(super) struct Counts {
     pub(super) delivered: Cell<u64>,
     /// Thrown away as configured.
     pub(super) discarded: Cell<u64>,
+    /// To other servers.
+    pub(super) relayed: Cell<u64>,
     /// Attempts that failed for now.
     pub(super) deferred: Cell<u64>,
     /// Targets given up.
@@ -95,6 +108,9 @@ struct Inner {
     maildirs: Maildirs,
     policy: Box<dyn Fn() -> Rc<Policy>>,
     queue: RefCell<Queue>,
+    remote: Remote,
+    /// Grows with every change that may bring an errand.
+    errands: Cell<u64>,
     counts: Counts,
     /// No new rounds begin.
     closed: Cell<bool>,
@@ -115,11 +131,14 @@ impl Deliveries {
         maildirs: Maildirs,
         policy: impl Fn() -> Rc<Policy> + 'static,
     ) -> Self {
+        let remote = Remote::new(&policy());
         let deliveries = Self(Rc::new(Inner {
             spool,
             maildirs,
             policy: Box::new(policy),
             queue: RefCell::default(),
+            remote,
+            errands: Cell::new(0),
             counts: Counts::default(),
             closed: Cell::new(false),
             waiting: RefCell::default(),
@@ -153,10 +172,13 @@ impl Deliveries {
             if self.over(id, &message) {
                 continue;
             }
-            let next = next_attempt(&message, now);
-            let mut entry = Entry::new(message, size, None, Tried::Earlier);
+            self.schedule(id, &message, true);
+            // Only those that a round is for are looked for in mailboxes.
+            let tried = if is_for_rounds(&message) { Tried::Earlier } else { Tried::Here };
+            let stand = stand(&message, now);
+            let mut entry = Entry::new(message, size, None, tried);
             entry.pack();
-            self.0.queue.borrow_mut().insert(id, entry, next.filter(|next| *next > now));
+            self.0.queue.borrow_mut().insert(id, entry, stand);
         }
         self.wake_timer();
         self.pump();
@@ -190,17 +212,27 @@ impl Deliveries {
         if self.over(id, &message) {
             return;
         }
-        let size = content.len();
+        let (size, stand) = (content.len(), stand(&message, shard::wall().0));
         let mut queue = self.0.queue.borrow_mut();
-        let content = Some(content).filter(|_| queue.contents < CONTENTS_MAX);
-        queue.insert(id, Entry::new(message, size, content, Tried::Never), None);
+        // What waits for another server may wait long, and its octets are charged to the spool's memory.
+        let kept = |content: &Content| stand != Stand::Aside || content.len() <= CONTENT_ASIDE_MAX;
+        let content = Some(content).filter(|it| queue.contents < CONTENTS_MAX && kept(it));
+        let remote = has_remote(&message).then(|| message.clone());
+        let mut entry = Entry::new(message, size, content, Tried::Never);
+        if stand == Stand::Aside {
+            entry.pack();
+        }
+        queue.insert(id, entry, stand);
         drop(queue);
+        if let Some(message) = remote {
+            self.schedule(id, &message, false);
+        }
         self.pump();
     }
 
     /// Settles the message if nothing is left to do for it.
     fn over(&self, id: QueueId, message: &Message) -> bool {
-        let over = message.settled() && dsn::due(message).is_empty();
+        let over = is_over(message);
         if over {
             self.0.spool.settle(id);
         }
@@ -214,7 +246,9 @@ impl Deliveries {
 
     /// How the queue is now.
     pub(super) fn figures(&self) -> Figures {
-        self.0.queue.borrow().figures()
+        let remote = self.remote_messages();
+        let figures = self.0.queue.borrow().figures();
+        Figures { deferred: figures.deferred.saturating_add(remote), ..figures }
     }
 
     /// Begins no more rounds, and returns when those under way are over. Call it before the spool closes;
@@ -336,18 +370,43 @@ impl Drop for Slot {
     }
 }
 
-/// When a message is to be tried: `None` when it waits for the operator, or nothing is left.
+/// When a round is to see to a message: `None` when it waits for the operator, or for other servers only.
 fn next_attempt(message: &Message, now: i64) -> Option<i64> {
     if message.held {
         return None;
     }
-    let waits = message.targets.iter().filter_map(|target| match &target.state {
+    let here = message.targets.iter().filter(|one| !matches!(one.to, Destination::Remote(_)));
+    let waits = here.filter_map(|target| match &target.state {
         TargetState::Waiting => Some(now),
         TargetState::Deferred { next, .. } => Some(*next),
         TargetState::Delivered | TargetState::Failed { .. } | TargetState::Removed => None,
     });
-    // Nothing is left but a report.
-    waits.min().or(Some(now))
+    // Nothing is left but a report, or one is due while other servers are waited for.
+    let report = || (!has_remote(message) || !dsn::due(message).is_empty()).then_some(now);
+    waits.min().or_else(report)
+}
+
+/// Where a message stands that is new here.
+fn stand(message: &Message, now: i64) -> Stand {
+    match next_attempt(message, now) {
+        None => Stand::Aside,
+        Some(next) if next > now => Stand::Until(next),
+        Some(_) => Stand::InLine,
+    }
+}
+
+/// Has it targets here that are not done with?
+fn is_for_rounds(message: &Message) -> bool {
+    let open = |state: &TargetState| {
+        matches!(state, TargetState::Waiting | TargetState::Deferred { .. })
+    };
+    let here = |to: &Destination| !matches!(to, Destination::Remote(_));
+    message.targets.iter().any(|target| here(&target.to) && open(&target.state))
+}
+
+/// Nothing is left to do.
+fn is_over(message: &Message) -> bool {
+    message.settled() && dsn::due(message).is_empty()
 }
 
 fn add(count: &Cell<u64>, more: u64) {

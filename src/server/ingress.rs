@@ -189,6 +189,9 @@ impl Rules {
             retry_seconds_max: config.mail.retry_seconds_max,
             give_up_seconds: config.mail.give_up_seconds,
             mailbox_bytes_max: config.mail.mailbox_bytes_max,
+            relay: config.relay.clone(),
+            shards: config.server.shards.max(1),
+            seed: shard::random(),
         });
         Some(Self { settings, submission, router, policy, generation, smtp })
     }

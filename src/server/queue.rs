@@ -452,6 +452,7 @@ impl TargetDetail {
             to: match &target.to {
                 Destination::Mailbox(name) => format!("mailbox {name}"),
                 Destination::Discard => "discard".to_owned(),
+                Destination::Remote(hop) => hop.to_string(),
             },
             state: state.to_owned(),
             attempts,

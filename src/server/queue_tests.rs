@@ -31,6 +31,7 @@ fn message(sender: &str, accepted: i64, targets: &[(&str, TargetState)]) -> Mess
         sender: None,
         state: state.clone(),
         told: false,
+        delayed: false,
     };
     Message {
         envelope: Envelope {

@@ -1,17 +1,20 @@
-//! server::routing – who gets mail: the router that configuration, accounts and the aliases file make.
+//! server::routing – who gets mail: the router that configuration, accounts, the aliases file and the
+//! tables of recipients make.
 //!
 //! Promises: a file that is wrong is reported with file, line and column, and changes nothing; a change
-//! of the aliases file or of a list it includes is noticed by [`Routing::changed`]; memory is bounded.
+//! of one of these files or of a list that is included is noticed by [`Routing::changed`]; memory is bounded.
 //! Not here: the syntax of the file (`mail::aliases`), the decision (`mail::route`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Config, Mail, RouteTo, Smtp, UnknownLocalPart};
-use crate::limits::ALIASES_FILE_BYTES_MAX;
+use crate::limits::{ALIASES_FILE_BYTES_MAX, RECIPIENTS_FILE_BYTES_MAX};
 use crate::mail::aliases::{Aliases, Fault};
+use crate::mail::recipients::{self, Known};
 use crate::mail::route::{self, About, Router, Rules, User};
 use crate::problem::{Place, Problem};
 use crate::store::accounts::{Accounts, Fingerprint};
@@ -36,10 +39,11 @@ impl Routing {
         self.seen.clear();
         let Some(smtp) = &config.smtp else { return Ok(None) };
         let aliases = self.aliases(&config.mail)?;
+        let tables = self.tables(smtp)?;
         let users = accounts
             .iter()
             .map(|user| User { name: user.name.clone(), addresses: user.mail.clone() });
-        let router = Router::new(rules(config, smtp), users, aliases);
+        let router = Router::new(rules(config, smtp, &tables), users, aliases);
         for warning in warnings(&router, config, smtp) {
             tracing::warn!("{warning}");
         }
@@ -51,12 +55,48 @@ impl Routing {
         self.seen.iter().any(|(path, seen)| Accounts::fingerprint(path) != *seen)
     }
 
+    /// The tables of recipients that routes name, each read once.
+    fn tables(&mut self, smtp: &Smtp) -> Result<Tables, Vec<Problem>> {
+        const REMEDY: &str = "give a readable file of recipients, or take it out of the route";
+        let (mut tables, mut problems) = (Tables::new(), Vec::new());
+        for file in smtp.routes.iter().filter_map(|route| route.recipients.as_ref()) {
+            if tables.contains_key(file) {
+                continue;
+            }
+            self.seen.push((file.clone(), Accounts::fingerprint(file)));
+            let known = read(file, RECIPIENTS_FILE_BYTES_MAX).map_err(|unread| {
+                let why = match unread {
+                    Unread::Missing => "no such file".to_owned(),
+                    Unread::Other(why) => why,
+                };
+                vec![Problem::path(file, why, REMEDY)]
+            });
+            let known = known.and_then(|text| {
+                Known::parse(&text).map_err(|faults| {
+                    let problem = |fault: recipients::Fault| {
+                        let place = Place { file: file.clone(), line: fault.line, column: 1 };
+                        let remedy = "write name@example.org, name or @example.org";
+                        Problem::new("recipients", fault.what, remedy).at(place)
+                    };
+                    faults.into_iter().map(problem).collect()
+                })
+            });
+            match known {
+                Ok(known) => {
+                    tables.insert(file.clone(), Arc::new(known));
+                }
+                Err(more) => problems.extend(more),
+            }
+        }
+        if problems.is_empty() { Ok(tables) } else { Err(problems) }
+    }
+
     fn aliases(&mut self, mail: &Mail) -> Result<Aliases, Vec<Problem>> {
         let file = &mail.aliases;
         // Looked at before it is read: a change in between is seen the next time.
         let mut paths = BTreeSet::from([file.clone()]);
         self.seen.push((file.clone(), Accounts::fingerprint(file)));
-        let text = match read(file) {
+        let text = match read(file, ALIASES_FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(Unread::Missing) => return Ok(Aliases::default()),
             Err(Unread::Other(why)) => {
@@ -74,7 +114,7 @@ impl Routing {
             if paths.insert(path.clone()) {
                 seen.push((path.clone(), Accounts::fingerprint(&path)));
             }
-            read(&path).map_err(|unread| match unread {
+            read(&path, ALIASES_FILE_BYTES_MAX).map_err(|unread| match unread {
                 Unread::Missing => "no such file".to_owned(),
                 Unread::Other(why) => why,
             })
@@ -119,17 +159,17 @@ enum Unread {
     Other(String),
 }
 
-fn read(path: &Path) -> Result<String, Unread> {
+fn read(path: &Path, most: u64) -> Result<String, Unread> {
     let mut octets = Vec::new();
     let opened = File::open(path)
-        .and_then(|file| file.take(ALIASES_FILE_BYTES_MAX + 1).read_to_end(&mut octets));
+        .and_then(|file| file.take(most + 1).read_to_end(&mut octets));
     match opened {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unread::Missing),
         Err(error) => return Err(Unread::Other(format!("cannot read: {error}"))),
         Ok(_) => {}
     }
-    if octets.len() as u64 > ALIASES_FILE_BYTES_MAX {
-        let why = format!("longer than {ALIASES_FILE_BYTES_MAX} octets");
+    if octets.len() as u64 > most {
+        let why = format!("longer than {most} octets");
         return Err(Unread::Other(why));
     }
     String::from_utf8(octets).map_err(|error| {
@@ -146,13 +186,20 @@ fn problem(file: &Path, fault: Fault) -> Problem {
     })
 }
 
-fn rules(config: &Config, smtp: &Smtp) -> Rules {
+/// Tables of recipients by their files.
+type Tables = BTreeMap<PathBuf, Arc<Known>>;
+
+fn rules(config: &Config, smtp: &Smtp, tables: &Tables) -> Rules {
     let route = |route: &crate::config::Route| route::Route {
         recipient: route.recipient.clone(),
-        to: match route.to {
+        sender: route.sender.clone(),
+        authenticated: route.authenticated,
+        to: match &route.to {
             RouteTo::Local => route::RouteTo::Local,
             RouteTo::Discard => route::RouteTo::Discard,
+            RouteTo::Onward(onward) => route::RouteTo::Onward(Arc::new((**onward).clone())),
         },
+        known: route.recipients.as_ref().and_then(|file| tables.get(file)).cloned(),
     };
     let network = |network: &crate::config::Network| route::Network {
         address: network.address,

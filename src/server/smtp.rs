@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::accept_mail::{self, Arrived};
+use super::accept_mail::{self, Arrived, Asking};
 use super::authenticate::Client;
 use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
@@ -306,7 +306,8 @@ impl Reception {
                 }
                 Next::Ask(ask) => {
                     let peer = self.stream.peer().ip();
-                    let answer = accept_mail::answer(&self.ingress, peer, self.user(), ask);
+                    let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
+                    let answer = accept_mail::answer(&self.ingress, who, ask);
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Begin { declared } => self.open(declared),

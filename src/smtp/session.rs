@@ -27,6 +27,7 @@ use self::receive::{Chunk, Receiving};
 use self::security::Broken;
 pub use self::security::{Security, Tls};
 use self::transaction::Transaction;
+use super::address::Mailbox;
 use super::command::{self, Command, Malformed, Syntax, Verb, Why};
 use super::line::{Line, Lines, wipe};
 use super::reply::{self, Reply};
@@ -292,6 +293,21 @@ impl Session {
             | State::Auth
             | State::Securing
             | State::Closing => Timer::Command(self.settings.idle_seconds),
+        }
+    }
+
+    /// Who sends the mail that is under way; `None` for the null sender.
+    pub fn sender(&self) -> Option<&Mailbox> {
+        match &self.state {
+            State::Mail(transaction) => transaction.envelope.sender.as_ref(),
+            State::Idle
+            | State::Data(_)
+            | State::Chunk(..)
+            | State::Chunks(_)
+            | State::Skip { .. }
+            | State::Auth
+            | State::Securing
+            | State::Closing => None,
         }
     }
 

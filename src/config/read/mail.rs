@@ -1,26 +1,23 @@
-//! config::read::mail – `[smtp]`, `[[smtp.route]]` and `[mail]`.
+//! config::read::mail – `[smtp]` and `[mail]`.
 //!
 //! Promises: nothing that would be an open relay comes out; spool, mailboxes and the tree of FTP
 //! lie apart, so that no mail is ever served as a file.
-//! Not here: single values (`values`).
+//! Not here: routes (`route`), single values (`values`).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
-
 use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
-    recipient_pattern, reply_text,
+    reply_text,
 };
-use super::super::{At, Mail, Network, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
+use super::super::{At, Mail, Network, Route, Senders, Smtp, UnknownLocalPart};
 use super::{
-    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, keys, read_listen,
-    read_more,
+    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, read_listen, read_more,
 };
 use crate::document::{Document, Value};
-use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
+use crate::limits::SMTP_BANNER_BYTES_MAX;
 use crate::wire::data::BareNewlines;
 
 /// Below this nothing real could be sent.
@@ -47,12 +44,10 @@ pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
     [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
 pub(in super::super) const SENDERS: [(&str, Senders); 2] =
     [("own", Senders::Own), ("any", Senders::Any)];
-pub(in super::super) const ROUTE_TO: [(&str, RouteTo); 2] =
-    [("local", RouteTo::Local), ("discard", RouteTo::Discard)];
 pub(in super::super) const UNKNOWN_LOCAL_PART: [(&str, UnknownLocalPart); 2] =
     [("reject", UnknownLocalPart::Reject), ("accept", UnknownLocalPart::Accept)];
 
-pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
+pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route>) -> Smtp {
     let banner = format!("at most {SMTP_BANNER_BYTES_MAX} characters of US-ASCII, on one line");
     Smtp {
         listen: read_listen(keys, "SMTP", 25),
@@ -68,7 +63,7 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
         max_recipients: narrow(keys.whole("max_recipients", 1..=RECIPIENTS_MAX, "recipients")),
         bare_newlines: keys.choice("bare_newlines", &BARE_NEWLINES, BareNewlines::Reject),
         relay_from: relay_from(keys),
-        routes: routes(keys),
+        routes,
         banner: keys.parsed("banner", &banner, reply_text).unwrap_or_default(),
         spool: directory(keys, "spool", data_dir),
         spool_segment_bytes: segment_bytes(keys),
@@ -245,70 +240,4 @@ fn directory(keys: &mut Reader<'_, '_>, key: &str, data_dir: &Path) -> PathBuf {
         keys.document.reject_value(key, span, allowed);
     }
     path
-}
-
-// ---------------------------------------------------------------- routes
-
-fn routes(keys: &mut Reader<'_, '_>) -> Vec<Route> {
-    let Reader { document, section } = keys;
-    let Some(value) = section.given.and_then(|table| table.get("route")) else {
-        return Vec::new();
-    };
-    let tables = value.get_ref().as_array();
-    let Some(tables) = tables.filter(|tables| tables.len() <= ROUTES_MAX) else {
-        let allowed = format!("at most {ROUTES_MAX} tables, each begun by a line [[smtp.route]]");
-        document.reject_value("route", value.span(), allowed);
-        return Vec::new();
-    };
-    tables.iter().filter_map(|one| route(document, one)).collect()
-}
-
-fn route(document: &mut Document<'_>, value: &Value<'_>) -> Option<Route> {
-    const PATTERN: &str = "\"*\", \"*@example.org\", \"user@example.org\" or \"user@*\"";
-    let Some(table) = value.get_ref().as_table() else {
-        document.reject_value("route", value.span(), "a table, begun by a line [[smtp.route]]");
-        return None;
-    };
-    let tables = keys::SECTIONS.iter().flat_map(|section| section.tables);
-    let known = tables.filter(|table| table.name == "route").flat_map(|table| table.keys);
-    document.unknown_keys(table, known.map(|(name, _)| *name), "key of [[smtp.route]]");
-    let at = table.get("recipient").map(|value| document.place(value.span().start));
-    let recipient = wanted(document, table, value, "recipient")
-        .and_then(|value| document.parsed("recipient", value, PATTERN, recipient_pattern));
-    let to = wanted(document, table, value, "to").and_then(|value| route_to(document, value));
-    Some(Route { recipient: recipient?, to: to?, at: At(at) })
-}
-
-/// A key that has no default.
-fn wanted<'v, 't>(
-    document: &mut Document<'_>,
-    table: &'v DeTable<'t>,
-    whole: &Value<'_>,
-    key: &str,
-) -> Option<&'v Value<'t>> {
-    let value = table.get(key);
-    if value.is_none() {
-        let what = format!("[[smtp.route]] without {key}");
-        document.reject(whole.span(), what, "", format!("add {key} = …"));
-    }
-    value
-}
-
-fn route_to(document: &mut Document<'_>, value: &Value<'_>) -> Option<RouteTo> {
-    const PLANNED: [&str; 4] = ["lmtp:", "relay:", "mx", "stream:"];
-    let text = value.get_ref().as_str().unwrap_or_default();
-    if PLANNED
-        .iter()
-        .any(|planned| text == *planned || (planned.ends_with(':') && text.starts_with(planned)))
-    {
-        let what = format!("to = {text:?}");
-        let remedy = "available: \"local\", \"discard\"";
-        document.reject(value.span(), what, "not available yet", remedy);
-        return None;
-    }
-    let known = ROUTE_TO.iter().find(|(name, _)| *name == text).map(|(_, to)| *to);
-    if known.is_none() {
-        document.choice("to", value, &ROUTE_TO, RouteTo::Discard);
-    }
-    known
 }

@@ -8,9 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use super::choose::Origin;
 use super::{Recipient, Router, Unknown, Verdict};
 use crate::limits::{ALIAS_DEPTH_MAX, ALIAS_MEMBERS_MAX};
 use crate::mail::aliases::{Alias, Member};
+use crate::mail::hop::Hop;
 use crate::mail::name;
 use crate::mail::stored::{Destination, Target, TargetState};
 use crate::smtp::address::{Domain, Mailbox};
@@ -19,12 +21,16 @@ use crate::smtp::address::{Domain, Mailbox};
 pub(super) const POSTMASTER: &str = "postmaster";
 
 /// Where an address goes before anybody asks who that is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// To mailboxes, if there are any.
     Local,
     /// It is thrown away.
     Discard,
+    /// To another server.
+    Onward(Hop),
+    /// Another server would have it, if its table knew it.
+    Unknown,
     /// Not here, and nobody takes it there.
     Nowhere,
 }
@@ -62,6 +68,8 @@ pub(super) struct Walk<'r> {
     router: &'r Router,
     /// Stop at the first place: only whether there is one matters.
     first_only: bool,
+    /// Who sends.
+    origin: Origin,
     pub(super) targets: Vec<Target>,
     places: usize,
     last: Option<Dead>,
@@ -78,10 +86,11 @@ pub(super) struct Walk<'r> {
 }
 
 impl<'r> Walk<'r> {
-    pub(super) fn new(router: &'r Router, first_only: bool) -> Self {
+    pub(super) fn new(router: &'r Router, first_only: bool, origin: Origin) -> Self {
         Self {
             router,
             first_only,
+            origin,
             targets: Vec::new(),
             places: 0,
             last: None,
@@ -146,7 +155,9 @@ impl<'r> Walk<'r> {
     fn address(&mut self, local: &str, domain: &str, whom: For<'_>) {
         let folded = name::folded(local);
         let postmaster = folded == POSTMASTER && domain == self.router.home;
-        match self.router.step(&folded, domain, whom.relays) {
+        match self.router.step(&folded, domain, whom.relays, &self.origin) {
+            Step::Onward(hop) => self.place(Destination::Remote(hop), None, (local, domain), whom),
+            Step::Unknown => self.dead(Dead::NoUser, (local, domain), whom),
             Step::Discard => self.place(Destination::Discard, None, (local, domain), whom),
             Step::Local => self.local((local, &folded), domain, whom, true),
             // `<postmaster>` is ours even where no domain is.
@@ -246,6 +257,8 @@ impl<'r> Walk<'r> {
             Destination::Mailbox(name) => (name.clone(), tag.unwrap_or_default().to_owned()),
             // Nothing is saved by throwing several away together; each gets its line in the log.
             Destination::Discard => (String::new(), name::folded(&address)),
+            // RFC 5321 §2.4: what the case of a local part means is known to its own server only.
+            Destination::Remote(_) => ("@".to_owned(), address.clone()),
         };
         if self.seen.insert(key) {
             self.targets.push(Target {
@@ -256,6 +269,7 @@ impl<'r> Walk<'r> {
                 sender: whom.sender.map(str::to_owned),
                 state: TargetState::Waiting,
                 told: false,
+                delayed: false,
             });
         }
     }
@@ -275,6 +289,7 @@ impl<'r> Walk<'r> {
                 sender: whom.sender.map(str::to_owned),
                 state: TargetState::Failed { reason: why.reason().to_owned() },
                 told: false,
+                delayed: false,
             });
         }
     }

@@ -25,7 +25,7 @@ enum Body {
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
+pub(super) enum Stand {
     /// Waits for the operator.
     Aside,
     /// Will be tried as soon as there is room.
@@ -94,17 +94,44 @@ impl Entry {
 }
 
 impl Queue {
-    /// Adds a message: in line, or waiting until `next`. One that is held stands aside.
-    pub(super) fn insert(&mut self, id: QueueId, entry: Entry, next: Option<i64>) {
+    /// Adds a message.
+    pub(super) fn insert(&mut self, id: QueueId, entry: Entry, stand: Stand) {
         self.earlier += usize::from(entry.tried == Tried::Earlier);
         self.contents += usize::from(entry.content.is_some());
-        let held = entry.open().is_none_or(|message| message.borrow().held);
         self.entries.insert(id, entry);
-        match next {
-            _ if held => {}
-            Some(next) => self.stand(id, Stand::Until(next)),
-            None => self.stand(id, Stand::InLine),
+        self.stand(id, stand);
+    }
+
+    /// The message, for somebody beside its round; give it back with [`Queue::put_back`].
+    pub(super) fn open(&mut self, id: QueueId) -> Option<Rc<RefCell<Message>>> {
+        let entry = self.entries.get_mut(&id)?;
+        let message = entry.open()?;
+        entry.body = Body::Open(Rc::clone(&message));
+        Some(message)
+    }
+
+    /// Nobody else than its round needs it any more: it is packed unless somebody has it.
+    pub(super) fn put_back(&mut self, id: QueueId, message: &Rc<RefCell<Message>>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        // It is here, and with whoever gives it back.
+        let alone = matches!(&entry.body, Body::Open(_)) && Rc::strong_count(message) == 2;
+        if alone && matches!(entry.stand, Stand::Aside | Stand::Until(_)) {
+            entry.pack();
         }
+    }
+
+    /// The octets of the message, if they are at hand.
+    pub(super) fn content(&mut self, id: QueueId) -> Option<Content> {
+        let content = self.entries.get_mut(&id)?.content.take();
+        self.contents -= usize::from(content.is_some());
+        content
+    }
+
+    /// Looks at a message.
+    pub(super) fn with<T>(&self, id: QueueId, look: impl FnOnce(&Message) -> T) -> Option<T> {
+        let message = self.entries.get(&id)?.open()?;
+        let seen = look(&message.borrow());
+        Some(seen)
     }
 
     /// Adds what is not understood: it is carried along and shown in figures, nothing else.
@@ -184,7 +211,11 @@ impl Queue {
         if let Some(entry) = self.entries.get_mut(&id) {
             self.earlier -= usize::from(entry.tried == Tried::Earlier && tried != Tried::Earlier);
             entry.tried = tried;
-            entry.pack();
+            // Somebody else may have it: a message has one state.
+            let shared = matches!(&entry.body, Body::Open(one) if Rc::strong_count(one) > 2);
+            if !shared {
+                entry.pack();
+            }
         }
         self.stand(id, next.map_or(Stand::Aside, Stand::Until));
     }

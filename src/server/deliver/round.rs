@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::{Deliveries, Job, Policy, Spare, add, next_attempt};
+use super::{Deliveries, Job, Policy, Spare, add, is_over, next_attempt};
 use crate::log::Printable;
 use crate::mail::dsn;
 use crate::mail::name;
@@ -219,11 +219,6 @@ async fn first<'a>(flights: &mut Vec<Flight<'a>>) -> (Flight<'a>, Result<(), Ref
     .await
 }
 
-/// Nothing is left to do.
-fn is_over(message: &Message) -> bool {
-    message.settled() && dsn::due(message).is_empty()
-}
-
 /// Seconds until the attempt after so many.
 fn pause(policy: &Policy, attempts: u32) -> i64 {
     let doubled = 1_i64.checked_shl(attempts.saturating_sub(1).min(40)).unwrap_or(i64::MAX);
@@ -249,6 +244,8 @@ fn due(message: &Message, number: u32, now: i64) -> Option<Due> {
     let skip = usize::try_from(number).ok()?;
     let (number, target, attempts) =
         (0..).zip(&message.targets).skip(skip).find_map(|(number, target)| match target.state {
+            // Those are on their own ways (`onward`).
+            _ if matches!(target.to, Destination::Remote(_)) => None,
             TargetState::Waiting => Some((number, target, 0)),
             TargetState::Deferred { attempts, next, .. } if next <= now => {
                 Some((number, target, attempts))
@@ -260,7 +257,7 @@ fn due(message: &Message, number: u32, now: i64) -> Option<Due> {
         })?;
     let mailbox = match &target.to {
         Destination::Mailbox(name) => Some(name.clone()),
-        Destination::Discard => None,
+        Destination::Discard | Destination::Remote(_) => None,
     };
     let sender = match (&target.sender, &message.envelope.sender) {
         (Some(owner), _) => owner.clone(),

@@ -2,8 +2,7 @@
 //!
 //! Promises: a change holds from now on, whatever is under way; it is durable after `flush`.
 
-use super::{Deliveries, add, next_attempt};
-use crate::mail::dsn;
+use super::{Deliveries, add, has_remote, is_over, next_attempt};
 use crate::mail::stored::{Note, TargetState};
 use crate::server::queue::{Ledger, Line};
 use crate::shard;
@@ -20,12 +19,15 @@ impl Ledger for Deliveries {
         let removed =
             notes.iter().filter(|note| matches!(note, Note::Target(_, TargetState::Removed)));
         add(&self.0.counts.removed, u64::try_from(removed.count()).unwrap_or(0));
+        self.changed_remotely(id, &notes);
+        let released = notes.contains(&Note::Held(false));
         let encoded: Vec<Vec<u8>> = notes.iter().map(Note::encode).collect();
         let changed = queue.change(id, |message| {
             notes.into_iter().for_each(|note| message.apply(note));
-            (next_attempt(message, now), message.settled() && dsn::due(message).is_empty())
+            let again = (released && has_remote(message)).then(|| message.clone());
+            (next_attempt(message, now), is_over(message), again)
         });
-        let Some((next, over)) = changed else { return };
+        let Some((next, over, again)) = changed else { return };
         // A round under way settles it itself when it sees that nothing is left.
         if over && !queue.is_running(id) {
             queue.remove(id);
@@ -37,6 +39,9 @@ impl Ledger for Deliveries {
         }
         queue.restand(id, next, now);
         drop(queue);
+        if let Some(message) = again {
+            self.schedule(id, &message, false);
+        }
         self.wake_timer();
         self.pump();
     }
@@ -48,6 +53,7 @@ impl Deliveries {
     /// # Errors
     /// [`Trouble`].
     pub(super) async fn flush(&self) -> Result<(), Trouble> {
+        self.change_schedule();
         self.0.spool.flush().await
     }
 }

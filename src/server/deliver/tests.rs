@@ -60,6 +60,21 @@ fn policy() -> Policy {
         retry_seconds_max: 60,
         give_up_seconds: 300,
         mailbox_bytes_max: 0,
+        relay: relay(),
+        shards: 1,
+        seed: 1,
+    }
+}
+
+fn relay() -> Relay {
+    Relay {
+        retry_first_seconds: 10,
+        retry_seconds: 20,
+        retry_seconds_max: 60,
+        give_up_seconds: 300,
+        max_connections: 4,
+        max_connections_per_destination: 2,
+        max_messages_per_connection: 3,
     }
 }
 
