@@ -91,7 +91,7 @@ impl Deliveries {
         let id = job.id.to_string();
         let original = Original { octets: &octets, size };
         let until =
-            job.message.borrow().accepted.saturating_add(i64::from(policy.relay_give_up_seconds));
+            job.message.borrow().accepted.saturating_add(i64::from(policy.relay.give_up_seconds));
         let frame = Frame { hostname: &policy.hostname, id: &id, now, until };
         let report = dsn::compose(&job.message.borrow(), notice, original, frame);
         let eight_bit = !report.is_ascii();
@@ -116,7 +116,7 @@ impl Deliveries {
 
 /// Has it waited so long that its sender is told?
 pub(super) fn is_late(message: &Message, policy: &Policy) -> bool {
-    let after = i64::from(policy.delay_notice_seconds);
+    let after = i64::from(policy.relay.delay_notice_seconds);
     after > 0 && shard::wall().0 >= message.accepted.saturating_add(after)
 }
 
