@@ -386,6 +386,11 @@ const RELAY: &[Key] = &[
         "432000",
         &["After this time a delivery is given up, and the sender is told."],
     ),
+    key(
+        "delay_notice_seconds",
+        "14400",
+        &["A sender is told once that a message waits, after this time; 0 = never."],
+    ),
     key("max_connections", "500", &["Connections to other servers in total."]),
     key(
         "max_connections_per_destination",
@@ -397,6 +402,7 @@ const RELAY: &[Key] = &[
         "100",
         &["Messages of one connection; 0 = no limit; routes may say otherwise."],
     ),
+    key("idle_seconds", "2", &["A connection is kept this long for another message."]),
 ];
 
 const MAIL: &[Key] = &[

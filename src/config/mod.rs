@@ -346,12 +346,16 @@ pub struct Relay {
     pub retry_seconds_max: u32,
     /// Seconds after which delivery is given up.
     pub give_up_seconds: u32,
+    /// Seconds after which the sender is told that it takes long; 0 = never.
+    pub delay_notice_seconds: u32,
     /// Connections in total.
     pub max_connections: u32,
     /// Connections to one destination, where its route says nothing else.
     pub max_connections_per_destination: u32,
     /// Messages of one connection, where its route says nothing else; 0 = no limit.
     pub max_messages_per_connection: u32,
+    /// Seconds that a connection is kept for another message.
+    pub idle_seconds: u32,
 }
 
 /// Who gets mail for a local part that is neither user nor alias.

@@ -167,9 +167,11 @@ pub(super) fn relay(relay: &Relay) -> Vec<Line> {
         ("retry_seconds", relay.retry_seconds.to_string()),
         ("retry_seconds_max", relay.retry_seconds_max.to_string()),
         ("give_up_seconds", relay.give_up_seconds.to_string()),
+        ("delay_notice_seconds", relay.delay_notice_seconds.to_string()),
         ("max_connections", relay.max_connections.to_string()),
         ("max_connections_per_destination", relay.max_connections_per_destination.to_string()),
         ("max_messages_per_connection", relay.max_messages_per_connection.to_string()),
+        ("idle_seconds", relay.idle_seconds.to_string()),
     ]
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authenticate;
+use super::relay;
 use super::deliver::{Deliveries, Policy};
 use super::shared::{Local, Shared};
 use super::sockets::Service;
@@ -104,6 +105,7 @@ impl Ingress {
         let ingress =
             Rc::new(Self { local: Rc::clone(local), spool, deliveries, rulebook, showing });
         ingress.watch();
+        shard::spawn("relay", relay::run(Rc::clone(&ingress)));
         Ok(Some(ingress))
     }
 

@@ -34,6 +34,7 @@ mod pattern;
 mod poll;
 pub mod queue;
 mod quota;
+mod relay;
 mod reload;
 mod retrieve;
 mod routing;

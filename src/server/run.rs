@@ -26,7 +26,7 @@ use super::life::live;
 use super::reload::{keep_what_needs_restart, links};
 use super::routing::Routing;
 use super::sockets::Service;
-use super::{Phase, Shared, manage, sockets};
+use super::{Phase, Shared, certificates, manage, sockets};
 use crate::config::Config;
 use crate::metrics::{Endpoint, Metrics};
 use crate::problem::Problem;
@@ -74,6 +74,7 @@ pub fn serve(
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| Failure::Running(format!("signals: {error}")))?;
     let (tls, certificates) = Certificates::begin(&config).map_err(usages)?;
+    let outbound = certificates::outbound(&config).map_err(usage)?;
     drop_privileges(&config)?;
     begin_logs(xferlog.as_ref())?;
 
@@ -91,6 +92,7 @@ pub fn serve(
     if let Some(xferlog) = xferlog {
         shared = shared.with_xferlog(xferlog);
     }
+    shared.outbound.store(outbound.map(Arc::new));
     let mut supervisor = Supervisor {
         accounts_seen,
         users_file,

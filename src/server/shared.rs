@@ -29,7 +29,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::shard::{self, Root};
 use crate::store::accounts::Accounts;
 use crate::store::files::{Policy, Tree, Writes};
-use crate::tls::Keeper;
+use crate::tls::{Client, Keeper};
 use crate::xferlog::Xferlog;
 
 /// Passwords one shard checks at a time.
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub(super) start: u64,
     /// What TLS is offered.
     pub(super) tls: Keeper,
+    /// TLS of connections that we begin, once a route leads to another server.
+    pub(super) outbound: ArcSwapOption<Client>,
     /// Where each shard finds what the admin socket asks it.
     pub(super) desks: Vec<Desk>,
     xferlog: Option<Xferlog>,
@@ -79,6 +81,7 @@ impl Shared {
             admission: Arc::default(),
             failures: Failures::default(),
             tls,
+            outbound: ArcSwapOption::empty(),
             start,
             phase: AtomicU8::new(0),
             generation: AtomicU64::new(0),

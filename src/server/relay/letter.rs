@@ -62,6 +62,12 @@ pub(super) fn mail(
     })
 }
 
+/// Did its sender ask to be told of success?
+pub(super) fn wants_success(message: &Message, number: u32) -> bool {
+    let to = target(message, number).and_then(|target| to(message, target));
+    to.and_then(|to| to.notify).is_some_and(|notify| notify.success)
+}
+
 fn target(message: &Message, number: u32) -> Option<&Target> {
     message.targets.get(usize::try_from(number).ok()?)
 }

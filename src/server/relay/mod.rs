@@ -12,11 +12,8 @@
 //! Not here: which message is next (`mail::schedule`), what becomes of targets (`deliver`).
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::deliver::Deliveries;
-use super::resolver::Resolver;
-use super::shared::Shared;
+use super::ingress::Ingress;
 use crate::shard;
 
 mod body;
@@ -24,8 +21,6 @@ mod letter;
 mod login;
 mod reach;
 mod talk;
-#[cfg(test)]
-mod tests;
 mod visit;
 
 /// Why nothing can be sent to a destination.
@@ -47,18 +42,13 @@ impl Refusal {
     }
 }
 
-/// What the connections of one shard share.
-pub(super) struct Relay {
-    pub(super) deliveries: Deliveries,
-    pub(super) resolver: Rc<Resolver>,
-    pub(super) shared: Arc<Shared>,
-}
-
 /// Opens connections for whatever is due, until the deliveries close.
-pub(super) async fn run(relay: Rc<Relay>) {
-    while relay.deliveries.errands_due().await {
-        while let Some(errand) = relay.deliveries.next_errand() {
-            shard::spawn("relay", visit::carry(Rc::clone(&relay), errand));
+pub(super) async fn run(ingress: Rc<Ingress>) {
+    let deliveries = &ingress.deliveries;
+    while !deliveries.is_closed() {
+        while let Some(errand) = deliveries.next_errand() {
+            shard::spawn("relay connection", visit::carry(Rc::clone(&ingress), errand));
         }
+        deliveries.errands_due().await;
     }
 }

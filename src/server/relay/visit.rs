@@ -20,22 +20,23 @@ use super::letter::{self, Letter};
 use super::login::Login;
 use super::reach::{self, Candidate, Tries};
 use super::talk::{Means, Talk};
-use super::{Refusal, Relay};
+use super::Refusal;
 use crate::mail::hop::{Hop, Onward, TlsPolicy};
 use crate::mail::schedule::{Ended, Place};
 use crate::server::deliver::{Errand, Outcome};
+use crate::server::ingress::Ingress;
 use crate::shard;
 use crate::smtp::client::outcome::Fate;
 use crate::smtp::client::step::{Settings, Tls};
 use crate::tls::Demand;
 
 /// Takes the message to its destination, and others after it on the same connection.
-pub(super) async fn carry(relay: Rc<Relay>, errand: Errand) {
+pub(super) async fn carry(ingress: Rc<Ingress>, errand: Errand) {
     let mut trip = Trip {
-        place: errand.job.place,
+        place: errand.place(),
         route: Arc::clone(&errand.route),
         domain: errand.domain.clone(),
-        relay,
+        ingress,
         load: Some(errand),
         ended: None,
     };
@@ -45,7 +46,7 @@ pub(super) async fn carry(relay: Rc<Relay>, errand: Errand) {
 
 /// One place of the schedule; given back when dropped.
 struct Trip {
-    relay: Rc<Relay>,
+    ingress: Rc<Ingress>,
     place: Place,
     route: Arc<Onward>,
     domain: String,
@@ -56,10 +57,10 @@ struct Trip {
 
 impl Drop for Trip {
     fn drop(&mut self) {
-        // Neither is so after a panic.
-        self.settle("", |_| Outcome::Deferred("4.3.0 internal error".to_owned()));
+        // Still there after a panic: then it comes back by itself.
+        drop(self.load.take());
         let ended = self.ended.take().unwrap_or(Ended::Unreachable("internal error".to_owned()));
-        self.relay.deliveries.end_connection(self.place, ended);
+        self.ingress.deliveries.end_connection(self.place, ended);
     }
 }
 
@@ -85,7 +86,7 @@ enum Given {
 
 impl Trip {
     async fn run(&mut self) -> Ended {
-        let resolver = Rc::clone(&self.relay.resolver);
+        let resolver = Rc::clone(&self.ingress.resolver);
         let candidates = match reach::candidates(&self.route, &self.domain, &resolver).await {
             Ok(candidates) => candidates,
             Err(refusal) => return self.refuse(&refusal),
@@ -124,7 +125,7 @@ impl Trip {
         loop {
             self.settle("", |_| Outcome::Failed(reason.clone()));
             count += 1;
-            self.load = self.relay.deliveries.next_errand_for(self.place, count);
+            self.load = self.ingress.deliveries.next_errand_for(self.place, count);
             if self.load.is_none() {
                 return Ended::Fine;
             }
@@ -136,7 +137,7 @@ impl Trip {
         if let Some(errand) = self.load.take() {
             let outcomes = errand.targets.iter().map(|number| (*number, outcome(*number)));
             let outcomes = outcomes.collect();
-            self.relay.deliveries.finish_errand(errand, outcomes, peer);
+            self.ingress.deliveries.finish_errand(errand, outcomes, peer);
         }
     }
 
@@ -187,7 +188,7 @@ impl Trip {
             TlsPolicy::Must => Demand::Verified,
             TlsPolicy::May | TlsPolicy::None => Demand::Anybody,
         };
-        let client = self.relay.shared.outbound.load();
+        let client = self.ingress.local.shared.outbound.load();
         let errand = client.as_ref().filter(|_| !clear);
         let errand = errand.and_then(|client| client.errand(&candidate.host, demand));
         let tls = match (self.route.tls, &errand) {
@@ -199,7 +200,7 @@ impl Trip {
             let why = format!("4.7.5 {candidate}: no certificate can be for that name");
             return Err((Refusal::later(why), None));
         }
-        let config = self.relay.shared.config.load();
+        let config = self.ingress.local.shared.config.load();
         let settings = Settings {
             hostname: config.server.hostname.clone(),
             lmtp: matches!(self.route.hop, Hop::Lmtp { .. } | Hop::LmtpUnix(_)),
@@ -236,15 +237,16 @@ impl Trip {
 
     /// Another message for this connection; waits a little for one.
     async fn another(&self, talk: &mut Talk, sent: u32) -> Option<Errand> {
-        let deliveries = &self.relay.deliveries;
-        let seconds = self.relay.shared.config.load().relay.idle_seconds;
+        let deliveries = &self.ingress.deliveries;
+        let seconds = self.ingress.local.shared.config.load().relay.idle_seconds;
         let until = shard::now().after(Duration::from_secs(u64::from(seconds)));
         if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
             return Some(errand);
         }
         let mut disturbed = std::pin::pin!(talk.disturbed());
         let waiting = async {
-            while deliveries.onward_changed().await {
+            while !deliveries.is_closed() {
+                deliveries.errands_due().await;
                 if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
                     return Some(errand);
                 }
@@ -298,7 +300,8 @@ impl Trip {
             }
             let mut left = Vec::new();
             for (number, outcome) in targets.into_iter().zip(sent.outcomes) {
-                match decide(&outcome, &peer, talk.notifies()) {
+                let taken = talk.notifies() && letter::wants_success(&errand.message.borrow(), number);
+                match decide(&outcome, &peer, taken) {
                     Some(outcome) => outcomes.push((number, outcome)),
                     None => left.push(number),
                 }
@@ -312,7 +315,7 @@ impl Trip {
             }
         }
         if let Some(errand) = self.load.take() {
-            self.relay.deliveries.finish_errand(errand, outcomes, &candidate.to_string());
+            self.ingress.deliveries.finish_errand(errand, outcomes, &candidate.to_string());
         }
         Given::Decided(open)
     }
@@ -322,7 +325,7 @@ impl Trip {
 fn decide(
     outcome: &crate::smtp::client::outcome::Outcome,
     peer: &str,
-    notifies: bool,
+    reported: bool,
 ) -> Option<Outcome> {
     let told = || outcome.told_by(peer);
     if outcome.in_doubt {
@@ -331,7 +334,7 @@ fn decide(
     match outcome.fate {
         Fate::Delivered => {
             let reply = outcome.reply.as_ref().map(ToString::to_string).unwrap_or_default();
-            Some(Outcome::Delivered { reported: notifies, reply })
+            Some(Outcome::Delivered { reported, reply })
         }
         Fate::Deferred => Some(Outcome::Deferred(told())),
         Fate::Failed => Some(Outcome::Failed(told())),
