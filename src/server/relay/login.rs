@@ -12,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::mail::hop;
-use crate::sasl::client::{Client, Mechanism, Response};
+use crate::sasl::Mechanism;
+use crate::sasl::client::{Client, Response};
 use crate::shard;
 use crate::wire::secret::Secret;
 

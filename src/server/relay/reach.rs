@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Refusal;
@@ -58,7 +59,7 @@ impl fmt::Display for Candidate {
 pub(super) async fn candidates(
     route: &Onward,
     domain: &str,
-    resolver: &Resolver,
+    resolver: &Rc<Resolver>,
 ) -> Result<Vec<Candidate>, Refusal> {
     let (verdict, port) = match &route.hop {
         Hop::Mx => (resolver.resolve(domain).await, SMTP_PORT),

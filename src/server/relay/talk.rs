@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::body::Body;
 use super::login::Login;
 use crate::limits::RELAY_BLOCK_BYTES;
+use crate::sasl::client::Response;
 use crate::server::link::{HANDSHAKE, Link, Unsecured};
 use crate::shard::{self, Instant, Received};
 use crate::smtp::client::outcome::Outcome;
@@ -126,7 +127,7 @@ impl Talk {
 
     /// May another message follow?
     pub(super) fn has_room(&self) -> bool {
-        self.session.messages_left()
+        self.session.takes_messages()
     }
 
     /// One transaction. The connection is open.
@@ -182,7 +183,7 @@ impl Talk {
             match next.unwrap_or_else(|| self.advance()) {
                 Next::Receive => self.listen().await,
                 Next::Secure => self.secure().await,
-                Next::Authenticate(offered) => self.authenticate(&offered).await,
+                Next::Authenticate(offered) => self.authenticate(offered),
                 Next::Challenge(octets) => self.respond(octets).await,
                 Next::Close => {
                     self.flush_last().await;
@@ -324,13 +325,15 @@ impl Talk {
         }
     }
 
-    async fn authenticate(&mut self, offered: &[String]) {
+    fn authenticate(&mut self, offered: Vec<String>) {
         let begun = match &mut self.means.login {
-            Some(login) => login.begin(offered),
+            Some(login) => login.begin(&offered),
             None => Err("no login is configured".to_owned()),
         };
         match begun {
-            Ok((mechanism, response)) => self.session.authenticate(mechanism, response),
+            Ok((mechanism, Response { octets, complete })) => {
+                self.session.authenticate(mechanism.name(), octets, complete);
+            }
             Err(why) => self.session.unable(&why),
         }
     }
@@ -341,7 +344,9 @@ impl Talk {
             None => Err("no login is configured".to_owned()),
         };
         match answer {
-            Ok(response) => self.session.respond(response),
+            Ok(Response { octets, complete }) => {
+                self.session.respond(&octets.unwrap_or_default(), complete);
+            }
             Err(why) => self.session.unable(&why),
         }
     }
