@@ -134,6 +134,8 @@ impl Stage for Player {
     type SetUp = SetUp;
     const HEARS: &'static str = "S:";
     const SAYS: &'static str = "C:";
+    /// A reply waits until what it answers was sent.
+    const TOGETHER: bool = false;
 
     fn new(set_up: &SetUp, log: &mut String) -> Self {
         let mut player = Self {
