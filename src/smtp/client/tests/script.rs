@@ -111,6 +111,7 @@ impl transcript::SetUp for SetUp {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Player {
     session: Session,
     out: Outbox,
@@ -325,7 +326,11 @@ impl Player {
                     }
                     self.session.injected();
                 }
-                other => {
+                other @ (Next::Authenticate(_)
+                | Next::Challenge(_)
+                | Next::Examine
+                | Next::Done(_)
+                | Next::Close) => {
                     self.flush(log);
                     self.step(other, log);
                 }
