@@ -232,6 +232,7 @@ impl Link {
             let clear = received.len() - records.behind();
             behind.extend_from_slice(received.get(clear..).unwrap_or_default());
         }
+        self.stream.speaks_telnet(true);
         let silent = said.is_empty();
         if silent { Ok(Received::from(behind)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
@@ -271,7 +272,7 @@ impl Link {
         outgoing: Vec<u8>,
         deadline: Instant,
     ) -> Result<Info, Unsecured> {
-        self.stream.no_telnet();
+        self.stream.speaks_telnet(false);
         let plain = Vec::new();
         let mut secure = Box::new(Secure { session, plain, outgoing, ended: false, trouble: None });
         let done = shard::within(deadline, self.shake_hands(&mut secure)).await;

@@ -232,7 +232,8 @@ impl Session {
         }
         if let Some(error) = failed {
             let old = self.progress == Progress::Handshake && is_old_hello(octets);
-            return self.broke(&error, old, out);
+            let rest = octets.get_mut(used..).unwrap_or_default();
+            return self.broke(&error, old, rest, out);
         }
         if self.progress == Progress::Handshake && !self.connection.common().is_handshaking() {
             self.progress = Progress::Open;
@@ -241,11 +242,18 @@ impl Session {
     }
 
     /// Puts the alert into `out` and remembers what happened. `old`: the client knows nothing newer
-    /// than TLS 1.1, of which rustls misses an extension before it looks at the version.
-    fn broke(&mut self, error: &Error, old: bool, out: &mut Vec<u8>) -> Result<usize, Trouble> {
+    /// than TLS 1.1, of which rustls misses an extension before it looks at the version. `rest`: what rustls is
+    /// not done with; it remembers how far it looked into that, and panics when it is not there.
+    fn broke(
+        &mut self,
+        error: &Error,
+        old: bool,
+        rest: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Trouble> {
         match &mut self.connection {
-            Connection::Server(connection, _) => last_words(connection, out),
-            Connection::Client(connection, _) => last_words(&mut **connection, out),
+            Connection::Server(connection, _) => last_words(connection, rest, out),
+            Connection::Client(connection, _) => last_words(&mut **connection, rest, out),
         }
         if old
             && matches!(error, Error::PeerIncompatible(_))
@@ -469,11 +477,11 @@ fn drive<S: Side>(
     }
 }
 
-/// After an error: what was to be sent already, and the alert that says so. Nothing more is asked of rustls
-/// after that: it would look for messages in octets that are not there any more.
-fn last_words<S: Side>(connection: &mut S, out: &mut Vec<u8>) {
+/// After an error: what was to be sent already, and the alert that says so. Only while something is to be
+/// said: else it would look at what is wrong once more.
+fn last_words<S: Side>(connection: &mut S, rest: &mut [u8], out: &mut Vec<u8>) {
     while connection.wants_to_send() {
-        match connection.process(&mut []).state {
+        match connection.process(rest).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |room| data.encode(room)),
             Ok(_) | Err(_) => return,
         }

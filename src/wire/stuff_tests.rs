@@ -1,5 +1,7 @@
 //! wire::stuff – its tests: against words as plain as can be, and against the decoder of DATA.
 
+#![allow(clippy::disallowed_types, reason = "prop_oneof! holds its choices in an Arc")]
+
 use proptest::prelude::*;
 
 use super::super::data::naive;

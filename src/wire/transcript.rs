@@ -21,6 +21,8 @@ pub(crate) trait Stage {
     /// How lines begin that the session hears, and those it says.
     const HEARS: &'static str = "C:";
     const SAYS: &'static str = "S:";
+    /// Neighbouring lines come in one portion.
+    const TOGETHER: bool = true;
     /// A session begins.
     fn new(set_up: &Self::SetUp, log: &mut String) -> Self;
     /// `C: …` (or [`Stage::HEARS`]): the other side sent octets.
@@ -97,7 +99,9 @@ fn play<S: Stage>(text: &str, portion: usize) -> String {
         writeln!(log, "{line}").unwrap();
         if let Some(sent) = line.strip_prefix(S::HEARS) {
             let mut octets = sent_octets(sent);
-            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix(S::HEARS)) {
+            while S::TOGETHER
+                && let Some(more) = lines.peek().and_then(|line| line.strip_prefix(S::HEARS))
+            {
                 octets.extend(sent_octets(more));
                 writeln!(log, "{}{more}", S::HEARS).unwrap();
                 lines.next();

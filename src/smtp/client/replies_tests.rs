@@ -53,7 +53,7 @@ fn what_is_no_reply_is_said_to_be_none() {
 
 #[test]
 fn long_lines_are_cut_and_endless_replies_end() {
-    let long = [b"250 ", &[b'x'; 20_000][..], b"\r\n250 ok\r\n"].concat();
+    let long = [b"250 ", &vec![b'x'; 20_000][..], b"\r\n250 ok\r\n"].concat();
     for portion in [1, 7, 1000, long.len()] {
         let found = all(&long.chunks(portion).collect::<Vec<_>>());
         assert_eq!(found.len(), 2);

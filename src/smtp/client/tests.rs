@@ -9,7 +9,7 @@
 //! | `= ready WORDS` | begins after an EHLO that was answered with these keywords (`,` between them) |
 //! | `= message TEXT` | the message of every transaction; without it there is a short one |
 //! | `= hold on` | the driver gives the message by lines `<` |
-//! | `S: line` | the server says a line; `\` at the end: without CRLF; neighbours come in one portion |
+//! | `S: line` | the server says a line; `\` at the end: without CRLF |
 //! | `< mail WORDS` | a transaction: `from:ADDRESS`, `to:ADDRESS;notify=…;orcpt=…`, `8bit`, `binary`, `utf8`, `ret=…`, `envid=…`, `size=…` |
 //! | `< words` | what else the driver does: `quit`, `secured`, `authenticate MECHANISM TEXT`, `respond TEXT` (with `complete` the server may say yes), `unable TEXT`, `lost TEXT`, `body TEXT`, `end` |
 //! | `? timer`, `? offers`, `? held`, `? limits` | what the session says of itself |

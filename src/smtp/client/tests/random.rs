@@ -3,6 +3,8 @@
 //! What holds for every server: no panic; every step is answered by progress or by waiting; each message
 //! has one outcome for each recipient; memory stays bounded; the split changes nothing.
 
+#![allow(clippy::disallowed_types, reason = "prop_oneof! holds its choices in an Arc")]
+
 use std::rc::Rc;
 
 use proptest::prelude::*;

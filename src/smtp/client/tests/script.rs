@@ -111,6 +111,7 @@ impl transcript::SetUp for SetUp {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Player {
     session: Session,
     out: Outbox,
@@ -134,6 +135,8 @@ impl Stage for Player {
     type SetUp = SetUp;
     const HEARS: &'static str = "S:";
     const SAYS: &'static str = "C:";
+    /// A reply waits until what it answers was sent.
+    const TOGETHER: bool = false;
 
     fn new(set_up: &SetUp, log: &mut String) -> Self {
         let mut player = Self {
@@ -323,7 +326,11 @@ impl Player {
                     }
                     self.session.injected();
                 }
-                other => {
+                other @ (Next::Authenticate(_)
+                | Next::Challenge(_)
+                | Next::Examine
+                | Next::Done(_)
+                | Next::Close) => {
                     self.flush(log);
                     self.step(other, log);
                 }
