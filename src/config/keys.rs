@@ -62,7 +62,11 @@ pub(super) const SECTIONS: [Section; 7] = [
         tables: &[ROUTE],
     },
     section("mail", &["Mailboxes, and who has one."], MAIL),
-    section("relay", &["Mail that goes on to other servers, where an [[smtp.route]] says so."], RELAY),
+    section(
+        "relay",
+        &["Mail that goes on to other servers, where an [[smtp.route]] says so."],
+        RELAY,
+    ),
     Section {
         name: "tls",
         comment: &[
@@ -388,7 +392,11 @@ const RELAY: &[Key] = &[
         "1800",
         &["… then after this, then after twice as long, … (RFC 5321 asks for 30 minutes at least)"],
     ),
-    key("retry_seconds_max", "14400", &["… but never later than this and a quarter more by chance."]),
+    key(
+        "retry_seconds_max",
+        "14400",
+        &["… but never later than this and a quarter more by chance."],
+    ),
     key(
         "give_up_seconds",
         "432000",

@@ -450,9 +450,7 @@ impl<'a> Input<'a> {
         let to = match self.octet()? {
             0 => Destination::Mailbox(self.text()?),
             1 => Destination::Discard,
-            2 if self.version > VERSION_LOCAL => {
-                Destination::Remote(self.hop()?)
-            }
+            2 if self.version > VERSION_LOCAL => Destination::Remote(self.hop()?),
             _ => return Err(Malformed::Value),
         };
         let sender = self.maybe(Self::text)?;

@@ -108,7 +108,9 @@ fn host_and_port(text: &str) -> Option<(String, u16)> {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
     };
     let plain = host.len() <= 253 && host.split('.').all(label);
     plain.then(|| (host.to_ascii_lowercase(), port))
@@ -222,9 +224,23 @@ mod tests {
     #[test]
     fn what_is_no_hop_is_refused() {
         let all = [
-            "", "mx:", "relay:", "relay:smart", "relay:smart:", "relay:smart:0", "relay:smart:65536",
-            "relay:smart:+25", "relay::25", "relay:a..b:25", "relay:a b:25", "relay:2001:db8::1:25",
-            "relay:[192.0.2.1]:25", "lmtp:unix:", "lmtp:unix:run/lmtp", "lmtp:unix:/a\nb", "smtp:a:25",
+            "",
+            "mx:",
+            "relay:",
+            "relay:smart",
+            "relay:smart:",
+            "relay:smart:0",
+            "relay:smart:65536",
+            "relay:smart:+25",
+            "relay::25",
+            "relay:a..b:25",
+            "relay:a b:25",
+            "relay:2001:db8::1:25",
+            "relay:[192.0.2.1]:25",
+            "lmtp:unix:",
+            "lmtp:unix:run/lmtp",
+            "lmtp:unix:/a\nb",
+            "smtp:a:25",
         ];
         for text in all {
             assert_eq!(Hop::parse(text), None, "{text}");

@@ -59,9 +59,8 @@ impl Known {
     #[must_use]
     pub fn has(&self, folded: &str, base: Option<&str>, domain: &str) -> bool {
         let whole = |local: &str| format!("{local}@{domain}");
-        let by_name = |local: &str| {
-            self.names.contains(local) || self.names.contains(whole(local).as_str())
-        };
+        let by_name =
+            |local: &str| self.names.contains(local) || self.names.contains(whole(local).as_str());
         by_name(folded) || base.is_some_and(by_name) || self.names.contains(whole("").as_str())
     }
 

@@ -282,9 +282,13 @@ impl Router {
         self.relay_from.iter().any(|network| network.contains(peer))
     }
 
-    /// The first route for such mail.
+    /// The first route for such mail. A star among domains sends nothing of ours to other servers.
     fn route(&self, folded: &str, domain: &str, origin: &Origin) -> Option<&Pattern> {
-        self.routes.iter().find(|pattern| pattern.fits(folded, domain) && pattern.is_for(origin))
+        let ours = self.domains.contains(domain);
+        self.routes.iter().find(|pattern| {
+            let stays = pattern.domain.is_none() && matches!(pattern.to, RouteTo::Onward(_));
+            pattern.fits(folded, domain) && pattern.is_for(origin) && !(ours && stays)
+        })
     }
 
     /// Is mail for it taken from anybody? A route for some senders only says nothing about that.
@@ -395,9 +399,7 @@ impl Router {
                 found.push((alias.line, what, "split the list"));
             }
             let outside = alias.members.iter().find_map(|member| match member {
-                Member::Address(local, domain)
-                    if self.leads_nowhere(local, domain) =>
-                {
+                Member::Address(local, domain) if self.leads_nowhere(local, domain) => {
                     Some(format!("{}: no route leads to {local}@{domain}", alias.name))
                 }
                 Member::Address(..) | Member::Local(_) | Member::User(_) => None,
@@ -414,7 +416,8 @@ impl Router {
     /// Does no route lead there, whoever sends?
     fn leads_nowhere(&self, local: &str, domain: &str) -> bool {
         let folded = name::folded(local);
-        let conditional = |pattern: &Pattern| !pattern.is_for_all() && pattern.fits(&folded, domain);
+        let conditional =
+            |pattern: &Pattern| !pattern.is_for_all() && pattern.fits(&folded, domain);
         self.step(&folded, domain, true, &Origin::nobody()) == Step::Nowhere
             && !self.routes.iter().any(conditional)
     }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::mail::hop::Hop;
+use crate::mail::recipients::Known;
 use crate::mail::stored::{Destination, TargetState};
 use crate::smtp::envelope::{BodyType, Protocol, To};
 
@@ -24,9 +26,7 @@ fn rules() -> Rules {
 }
 
 fn routes(list: &[(&str, RouteTo)]) -> Vec<Route> {
-    list.iter()
-        .map(|(recipient, to)| Route::new(recipient, to.clone()))
-        .collect()
+    list.iter().map(|(recipient, to)| Route::new(recipient, to.clone())).collect()
 }
 
 fn users() -> Vec<User> {
@@ -398,7 +398,10 @@ fn who_is_authenticated_may_send_where_a_route_leads() {
     assert_eq!(said("nobody@a.example"), Verdict::NoUser);
     let routed =
         router_of(Rules { routes: routes(&[("*", RouteTo::Discard)]), ..rules() }, ALIASES);
-    assert_eq!(routed.verdict(None, &recipient("x@y.example"), peer.ip(), false), Verdict::RelayDenied);
+    assert_eq!(
+        routed.verdict(None, &recipient("x@y.example"), peer.ip(), false),
+        Verdict::RelayDenied
+    );
     assert_eq!(routed.verdict(None, &recipient("x@y.example"), peer.ip(), true), Verdict::Taken);
     let mut letter = envelope(STRANGER, &["x@y.example"]);
     let failed = |letter: &Envelope| {
@@ -445,4 +448,134 @@ fn addresses_belong_to_users() {
     ] {
         assert!(!owns(user, address), "{user} {address}");
     }
+}
+
+// ---------------------------------------------------------------- other servers
+
+fn onward(hop: &str) -> RouteTo {
+    RouteTo::Onward(Arc::new(Onward::new(hop.parse_hop())))
+}
+
+/// Texts in tests are right.
+trait ParseHop {
+    fn parse_hop(&self) -> Hop;
+}
+
+impl ParseHop for str {
+    fn parse_hop(&self) -> Hop {
+        Hop::parse(self).unwrap()
+    }
+}
+
+/// Mail goes out for those who may; one domain is stored elsewhere, and one sender has a server of its own.
+fn onward_router() -> Router {
+    let known = Known::parse("ann@in.example\nBob\n").unwrap();
+    let list = vec![
+        Route {
+            sender: Some("*@b.example".to_owned()),
+            ..Route::new("*", onward("relay:smart.example:587"))
+        },
+        Route {
+            known: Some(Arc::new(known)),
+            ..Route::new("*@in.example", onward("lmtp:unix:/run/lmtp"))
+        },
+        Route {
+            authenticated: Some(true),
+            ..Route::new("*@users.example", onward("relay:users.example:25"))
+        },
+        Route::new("*", onward("mx")),
+    ];
+    router_of(Rules { routes: list, ..rules() }, ALIASES)
+}
+
+#[test]
+fn nobody_sends_elsewhere_who_may_not() {
+    use Verdict::{NoUser, RelayDenied, Taken};
+    let router = onward_router();
+    let said = |sender: &str, to: &str| {
+        let sender = (!sender.is_empty()).then(|| {
+            let Recipient::Mailbox(mailbox) = recipient(sender) else { panic!() };
+            mailbox
+        });
+        let ask = |peer: &str, authenticated| {
+            let peer: SocketAddr = peer.parse().unwrap();
+            router.verdict(sender.as_ref(), &recipient(to), peer.ip(), authenticated)
+        };
+        [ask(STRANGER, false), ask(FRIEND, false), ask(STRANGER, true)]
+    };
+    assert_eq!(said("", "x@y.example"), [RelayDenied, Taken, Taken]);
+    // Whoever claims to be somebody gets no further by it.
+    assert_eq!(said("z@b.example", "x@y.example"), [RelayDenied, Taken, Taken]);
+    assert_eq!(said("", "x@users.example"), [RelayDenied, Taken, Taken]);
+    assert_eq!(said("", "ann@in.example"), [Taken; 3]);
+    assert_eq!(said("", "ANN+tag@IN.example"), [Taken; 3]);
+    assert_eq!(said("", "bob@in.example"), [Taken; 3]);
+    assert_eq!(said("", "postmaster@in.example"), [Taken; 3], "RFC 5321 §4.5.1");
+    assert_eq!(said("", "carl@in.example"), [NoUser; 3]);
+    // The table is that of the server behind it; a sender with another server is not asked there.
+    assert_eq!(said("z@b.example", "carl@in.example"), [Taken; 3]);
+    assert_eq!(said("", "ann@a.example"), [Taken; 3], "a star is for others than ours");
+}
+
+#[test]
+fn every_target_has_its_route() {
+    let router = onward_router();
+    let mut letter =
+        envelope(FRIEND, &["X@Y.example", "x@y.example", "Ann@in.example", "both@a.example"]);
+    let to = |letter: &Envelope| {
+        let targets = router.targets(letter);
+        let show = |target: &Target| {
+            let hop = match &target.to {
+                Destination::Remote(hop) => hop.to_string(),
+                Destination::Mailbox(name) => name.clone(),
+                Destination::Discard => "nowhere".to_owned(),
+            };
+            let now = router.onward(letter, target);
+            let now = now.map(|(onward, domain)| onward.destination(&domain)).unwrap_or_default();
+            format!("{} {hop} {now}", target.address)
+        };
+        targets.iter().map(show).collect::<Vec<_>>()
+    };
+    // A local part is as it was written: only its own server knows what case means there.
+    assert_eq!(
+        to(&letter),
+        [
+            "X@y.example mx y.example",
+            "x@y.example mx y.example",
+            "Ann@in.example lmtp:unix:/run/lmtp lmtp:unix:/run/lmtp",
+            "x@elsewhere.example mx elsewhere.example",
+            "carl@a.example carl ",
+        ]
+    );
+    letter.sender = Some(Mailbox { local: "z".into(), domain: Domain::Name("B.example".into()) });
+    assert_eq!(to(&letter)[0], "X@y.example relay:smart.example:587 relay:smart.example:587");
+    assert_eq!(router.targets(&envelope(STRANGER, &["x@y.example"])).len(), 1);
+    let stranger = &router.targets(&envelope(STRANGER, &["x@y.example"]))[0];
+    assert!(matches!(stranger.state, TargetState::Failed { .. }));
+    // What this server sends itself goes where users' mail goes.
+    let own = router.targets_from_here(&envelope("0.0.0.0:0", &["x@y.example", "u@users.example"]));
+    let hops: Vec<_> = own.iter().map(|target| target.to.clone()).collect();
+    assert_eq!(
+        hops,
+        ["mx", "relay:users.example:25"].map(|hop| Destination::Remote(hop.parse_hop()))
+    );
+    assert!(own.iter().all(|target| target.state == TargetState::Waiting));
+    let letter = envelope("0.0.0.0:0", &["u@users.example"]);
+    assert!(router.onward(&letter, &own[1]).is_some());
+}
+
+#[test]
+fn a_route_that_is_gone_is_missed() {
+    let letter = envelope(FRIEND, &["x@y.example"]);
+    let target = onward_router().targets(&letter).remove(0);
+    assert!(router_of(rules(), ALIASES).onward(&letter, &target).is_none());
+    // Another rule to the same server will do; one to another server takes its place.
+    let other = |recipient: &str, hop: &str| {
+        let list = vec![Route::new(recipient, onward(hop))];
+        let router = router_of(Rules { routes: list, ..rules() }, ALIASES);
+        router.onward(&letter, &target).map(|(onward, _)| onward.hop.to_string())
+    };
+    assert_eq!(other("*@else.example", "mx").as_deref(), Some("mx"));
+    assert_eq!(other("*@else.example", "relay:s:25"), None);
+    assert_eq!(other("*@y.example", "relay:s:25").as_deref(), Some("relay:s:25"));
 }

@@ -428,7 +428,8 @@ impl Schedule {
         let ids = destination.older_than(before);
         let name = Arc::clone(&destination.name);
         let reason = destination.error.clone().unwrap_or_else(|| Arc::from(""));
-        let lapsed = |id| Lapsed { id, destination: Arc::clone(&name), reason: Arc::clone(&reason) };
+        let lapsed =
+            |id| Lapsed { id, destination: Arc::clone(&name), reason: Arc::clone(&reason) };
         self.lapsed.extend(ids.into_iter().map(lapsed));
     }
 

@@ -398,9 +398,8 @@ fn stand(message: &Message, now: i64) -> Stand {
 
 /// Has it targets here that are not done with?
 fn is_for_rounds(message: &Message) -> bool {
-    let open = |state: &TargetState| {
-        matches!(state, TargetState::Waiting | TargetState::Deferred { .. })
-    };
+    let open =
+        |state: &TargetState| matches!(state, TargetState::Waiting | TargetState::Deferred { .. });
     let here = |to: &Destination| !matches!(to, Destination::Remote(_));
     message.targets.iter().any(|target| here(&target.to) && open(&target.state))
 }

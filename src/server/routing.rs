@@ -161,8 +161,7 @@ enum Unread {
 
 fn read(path: &Path, most: u64) -> Result<String, Unread> {
     let mut octets = Vec::new();
-    let opened = File::open(path)
-        .and_then(|file| file.take(most + 1).read_to_end(&mut octets));
+    let opened = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut octets));
     match opened {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unread::Missing),
         Err(error) => return Err(Unread::Other(format!("cannot read: {error}"))),

@@ -60,6 +60,10 @@ pub(super) fn relay(keys: &mut Reader<'_, '_>) -> Relay {
         idle_seconds: narrow(keys.whole("idle_seconds", 0..=IDLE_SECONDS_MAX, "seconds")),
     };
     let longest = relay.retry_seconds_max;
+    // What is no number was told already.
+    if !keys.section.value("retry_seconds_max").get_ref().is_integer() {
+        return relay;
+    }
     for (key, seconds) in [(first, relay.retry_first_seconds), (second, relay.retry_seconds)] {
         if seconds > longest {
             let span = keys.section.value(key).span();
@@ -139,7 +143,8 @@ fn route_to(
     value: &Value<'_>,
     base: &Base<'_>,
 ) -> Option<RouteTo> {
-    const ONWARD_TO: &str = "\"mx\", \"relay:HOST:PORT\", \"lmtp:HOST:PORT\" or \"lmtp:unix:/PATH\"";
+    const ONWARD_TO: &str =
+        "\"mx\", \"relay:HOST:PORT\", \"lmtp:HOST:PORT\" or \"lmtp:unix:/PATH\"";
     let text = value.get_ref().as_str().unwrap_or_default();
     if let Some((_, to)) = ROUTE_TO.iter().find(|(name, _)| *name == text) {
         for key in ONWARD {
@@ -167,12 +172,7 @@ fn route_to(
 const ROUTES: [(&str, ()); 5] =
     [("local", ()), ("discard", ()), ("mx", ()), ("relay:HOST:PORT", ()), ("lmtp:HOST:PORT", ())];
 
-fn onward(
-    document: &mut Document<'_>,
-    table: &DeTable<'_>,
-    hop: Hop,
-    base: &Base<'_>,
-) -> Onward {
+fn onward(document: &mut Document<'_>, table: &DeTable<'_>, hop: Hop, base: &Base<'_>) -> Onward {
     let plain = Onward::new(hop);
     let mut number = |key: &str, least: u64, most: u64, unit: &str, default: u32| {
         let value = table.get(key);

@@ -23,7 +23,9 @@ use super::{Deliveries, Policy, add, is_over};
 use crate::log::Printable;
 use crate::mail::dsn;
 use crate::mail::hop::{Onward, share};
-use crate::mail::schedule::{self, Ended, Figure, Job, Lapsed, Limits, Place, Rules, Schedule, Served};
+use crate::mail::schedule::{
+    self, Ended, Figure, Job, Lapsed, Limits, Place, Rules, Schedule, Served,
+};
 use crate::mail::stored::{Destination, Message, Note, Target, TargetState};
 use crate::shard;
 use crate::smtp::address::Mailbox;
@@ -238,7 +240,8 @@ impl Deliveries {
         for due in due {
             let place = schedule.destination(&due.name, limits(&due, &policy));
             let tried = due.next > 0;
-            let when = if spread && tried { schedule.spread(id.0, due.next, now) } else { due.next };
+            let when =
+                if spread && tried { schedule.spread(id.0, due.next, now) } else { due.next };
             schedule.add(place, id.0, sender, when, now);
         }
         drop(schedule);
@@ -339,7 +342,11 @@ impl Deliveries {
         let targets: Vec<u32> = due.iter().map(|due| due.number).collect();
         let content = self.0.queue.borrow_mut().content(id).or_else(|| self.0.spool.content(id));
         let (Some(route), Some(content)) = (first.route.clone(), content) else {
-            let reason = if first.route.is_none() { NO_ROUTE } else { "4.3.0 the spool does not give the message" };
+            let reason = if first.route.is_none() {
+                NO_ROUTE
+            } else {
+                "4.3.0 the spool does not give the message"
+            };
             for number in targets {
                 let deferred = Outcome::Deferred(reason.to_owned());
                 self.end_remote(&message, End { id, number, relay: "" }, deferred, policy);
@@ -413,7 +420,8 @@ impl Deliveries {
             | TargetState::Failed { .. }
             | TargetState::Removed => 1,
         };
-        let (delay, patience) = (now.saturating_sub(accepted), i64::from(policy.relay.give_up_seconds));
+        let (delay, patience) =
+            (now.saturating_sub(accepted), i64::from(policy.relay.give_up_seconds));
         let removed = target.state == TargetState::Removed;
         let reason = match outcome {
             Outcome::Delivered { reported, reply } => {

@@ -19,6 +19,7 @@ use crate::smtp::envelope::{BodyType, Envelope, Protocol, To};
 use crate::store::spool;
 
 mod crashes;
+mod onward;
 mod steps;
 
 const SPOOL: &str = "/srv/spool";

@@ -174,6 +174,7 @@ pub(super) fn config() -> Config {
         }),
         smtp: None,
         mail: defaults().mail,
+        relay: defaults().relay,
         tls: defaults().tls,
         embedded: false,
     }
