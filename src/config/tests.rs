@@ -97,6 +97,8 @@ fn the_default_text_is_the_defaults_of_mail() {
             max_recipients: 1000,
             bare_newlines: BareNewlines::Reject,
             relay_from: vec![],
+            resolvers: vec![],
+            resolver_seconds: 5,
             routes: vec![],
             banner: String::new(),
             spool: "/home/op/sluicegate-data/spool".into(),
@@ -266,6 +268,8 @@ max_message_bytes = 1024
 max_recipients = 100
 bare_newlines = "normalize"
 relay_from = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+resolvers = ["127.0.0.1", "2001:db8::53", "192.0.2.53:5353"]
+resolver_seconds = 15
 banner = "no spam"
 spool = "/fast/spool"
 spool_segment_bytes = 1048576
