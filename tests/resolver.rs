@@ -443,6 +443,78 @@ fn more_questions_than_places_are_all_answered_and_the_rest_is_told_at_once() {
     assert_eq!(answers["found"] + busy, QUESTIONS, "{answers:?}");
 }
 
+/// `sluicegate mx` with a server that asks there.
+fn command(resolver: SocketAddr, domains: &[&str]) -> (i32, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("sluicegate.toml");
+    let text = format!(
+        "[server]\nhostname = \"us.example\"\n[smtp]\nlisten = [\"0.0.0.0:0\"]\nresolvers = [\"{resolver}\"]\n\
+         resolver_seconds = 1\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["mx", "--config"])
+        .arg(&config)
+        .args(domains)
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A question's type: what stands before its class.
+fn kind_of(asked: &Asked) -> u16 {
+    let at = asked.question.len() - 4;
+    u16::from_be_bytes([asked.question[at], asked.question[at + 1]])
+}
+
+#[test]
+fn the_command_says_where_mail_goes() {
+    let server = Server::start(|asked| {
+        let records = match (asked.name.as_str(), kind_of(asked)) {
+            ("a.example", MX) => vec![
+                mx("a.example", 20, "Other.Example"),
+                mx("a.example", 10, "mx.a.example"),
+                mx("a.example", 30, "us.example"),
+                mx("a.example", 40, "worse.example"),
+            ],
+            ("null.example", MX) => vec![mx("null.example", 0, ".")],
+            ("loop.example", MX) => vec![mx("loop.example", 5, "back.example")],
+            ("back.example", A) => vec![a("back.example", [127, 0, 0, 1])],
+            ("mx.a.example", A) => {
+                vec![a("mx.a.example", [192, 0, 2, 10]), a("mx.a.example", [192, 0, 2, 11])]
+            }
+            ("other.example", A) => vec![a("other.example", [192, 0, 2, 20])],
+            ("xn--bcher-kva.example", A) => vec![a("xn--bcher-kva.example", [192, 0, 2, 30])],
+            ("late.example", _) => return None,
+            ("mx.a.example" | "other.example" | "back.example" | "xn--bcher-kva.example", _) => {
+                vec![]
+            }
+            _ => return Some(reply(asked, NXDOMAIN, &[], &[])),
+        };
+        Some(reply(asked, 0, &records, &[]))
+    });
+    let (status, out, err) =
+        command(server.address, &["A.example", "b\u{fc}cher.example", "[192.0.2.40]"]);
+    let expected = "A.example\n     10  mx.a.example  192.0.2.10 192.0.2.11\n     20  other.example  192.0.2.20\n   \
+                    note  MX us.example is this server\nb\u{fc}cher.example\n      0  xn--bcher-kva.example  192.0.2.30\n\
+                    [192.0.2.40]\n      0  192.0.2.40  192.0.2.40\n";
+    assert_eq!((status, out.as_str(), err.as_str()), (0, expected, ""));
+    let domains = ["null.example", "loop.example", "gone.example", "a.example", "late.example"];
+    let (status, out, err) = command(server.address, &domains);
+    let lines: Vec<&str> = out.lines().filter(|line| line.contains(':')).collect();
+    let expected = [
+        "  never  556 5.1.10 null.example: the domain takes no mail (null MX)",
+        "  never  554 5.4.6 loop.example: mail for the domain would come back to this server",
+        "  never  550 5.1.2 gone.example: no such domain",
+        "  later  451 4.4.3 late.example: MX: no answer in time",
+    ];
+    assert_eq!(lines, expected);
+    let said = "sluicegate: mx: mail cannot be brought to 4 of 5 (see above)\n";
+    assert_eq!((status, err.as_str()), (1, said));
+}
+
 #[test]
 fn other_resolvers_take_over_at_once_and_files_are_read() {
     let one = Server::start(|asked| Some(reply(asked, 0, &[a("a.example", [192, 0, 2, 1])], &[])));

@@ -500,6 +500,25 @@ fn domains_are_names_or_literals() {
 }
 
 #[test]
+fn resolvers_are_addresses() {
+    let resolvers = good(FULL).smtp.unwrap().resolvers;
+    let shown: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:53", "[2001:db8::53]:53", "192.0.2.53:5353"]);
+    for wrong in ["localhost", "0.0.0.0", "192.0.2.53:0", "[2001:db8::53", "224.0.0.1", ""] {
+        let said = bad(&format!("[smtp]\nresolvers = [{wrong:?}]\n"));
+        assert_eq!(
+            said,
+            [format!(
+                r#"s.toml:2:14: resolvers = {wrong:?}: not allowed (allowed: an address, or ADDRESS:PORT, like "127.0.0.1" or "[2001:db8::53]:53")"#
+            )]
+        );
+    }
+    let many = vec!["\"192.0.2.53\""; 9].join(", ");
+    let said = bad(&format!("[smtp]\nresolvers = [{many}]\n"));
+    assert!(said[0].ends_with("(allowed: at most 8 addresses)"), "{said:?}");
+}
+
+#[test]
 fn an_open_relay_is_refused() {
     let relay = |network: &str| parse(&format!("[smtp]\nrelay_from = [{network:?}]\n"));
     for good in ["10.0.0.0/8", "0.0.0.0/8", "2001::/16", "::/16", "::1", "127.0.0.1", "1.2.3.4/32"]
