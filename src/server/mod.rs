@@ -36,6 +36,7 @@ pub mod queue;
 mod quota;
 mod relay;
 mod reload;
+pub mod resolver;
 mod retrieve;
 mod routing;
 mod run;

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
-    reply_text,
+    reply_text, resolver,
 };
 use super::super::{At, Mail, Network, Route, Senders, Smtp, UnknownLocalPart};
 use super::{
     DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, read_listen, read_more,
 };
 use crate::document::{Document, Value};
-use crate::limits::SMTP_BANNER_BYTES_MAX;
+use crate::limits::{RESOLVERS_MAX, SMTP_BANNER_BYTES_MAX};
 use crate::wire::data::BareNewlines;
 
 /// Below this nothing real could be sent.
@@ -35,6 +35,7 @@ const HOPS_MAX: u64 = 10_000;
 const ERRORS_MAX: u64 = 10_000;
 /// RFC 4954 §9.
 const LOGIN_FAILURES_MIN: u64 = 3;
+const RESOLVER_SECONDS_MAX: u64 = 15;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
 /// Networks wider than these are half the world.
 const RELAY_PREFIX_MIN_V4: u8 = 8;
@@ -63,6 +64,8 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route
         max_recipients: narrow(keys.whole("max_recipients", 1..=RECIPIENTS_MAX, "recipients")),
         bare_newlines: keys.choice("bare_newlines", &BARE_NEWLINES, BareNewlines::Reject),
         relay_from: relay_from(keys),
+        resolvers: resolvers(keys),
+        resolver_seconds: keys.seconds("resolver_seconds", RESOLVER_SECONDS_MAX),
         routes,
         banner: keys.parsed("banner", &banner, reply_text).unwrap_or_default(),
         spool: directory(keys, "spool", data_dir),
@@ -206,6 +209,18 @@ fn relay_from(keys: &mut Reader<'_, '_>) -> Vec<Network> {
         }
     }
     networks
+}
+
+fn resolvers(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
+    const KEY: &str = "resolvers";
+    const ALLOWED: &str =
+        "an address, or ADDRESS:PORT, like \"127.0.0.1\" or \"[2001:db8::53]:53\"";
+    let resolvers = keys.list(KEY, ALLOWED, resolver);
+    if resolvers.len() > RESOLVERS_MAX {
+        let span = keys.section.value(KEY).span();
+        keys.document.reject_value(KEY, span, format_args!("at most {RESOLVERS_MAX} addresses"));
+    }
+    resolvers
 }
 
 /// Users must say who they are, and nobody says it in clear.
