@@ -203,6 +203,14 @@ const FTP: &[Key] = &[
         ],
     ),
     key(
+        "close_notify_required",
+        "true",
+        &[
+            "Must the client of an upload in TLS say the end (close_notify), or is it cut off (426)? Without that,",
+            "whoever can end a connection on the way can shorten a file.",
+        ],
+    ),
+    key(
         "fxp",
         "false",
         &[

@@ -188,6 +188,8 @@ pub struct Ftp {
     pub tls: Encryption,
     /// Data connections of a control connection that is TLS.
     pub data_tls: DataTls,
+    /// Must the end of an upload be said in TLS (`close_notify`), or does FIN do.
+    pub close_notify_required: bool,
     /// May data connections go to other hosts than the client.
     pub fxp: bool,
     /// Is an upload on stable storage before 226.

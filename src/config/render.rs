@@ -89,6 +89,7 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
         ("passive_address", or_empty(ftp.passive_address.as_ref())),
         ("tls", name_of(&ENCRYPTION, ftp.tls)),
         ("data_tls", name_of(&DATA_TLS, ftp.data_tls)),
+        ("close_notify_required", ftp.close_notify_required.to_string()),
         ("fxp", ftp.fxp.to_string()),
         ("durable_uploads", ftp.durable_uploads.to_string()),
         ("idle_seconds", ftp.idle_seconds.to_string()),

@@ -57,6 +57,7 @@ fn the_default_text_is_the_defaults() {
             listen_tls: vec![],
             tls: Encryption::Optional,
             data_tls: DataTls::ResumeOrSameIp,
+            close_notify_required: true,
             root: "/home/op/sluicegate-data/ftp".into(),
             anonymous: Anonymous::Read,
             upload_dirs: vec!["/incoming".into()],
@@ -248,6 +249,7 @@ symlinks = "deny"
 banner = "Hello\n\"you\""
 passive_ports = "50000"
 passive_address = "192.0.2.7"
+close_notify_required = false
 fxp = true
 durable_uploads = false
 idle_seconds = 1
@@ -363,7 +365,7 @@ fn unknown_names_come_with_the_nearest() {
             r#"s.toml:3:1: unknown key of [ftp] "listen_tsl" (did you mean "listen_tls"?)"#,
             r#"s.toml:4:1: unknown key of [ftp] "idle_secconds" (did you mean "idle_seconds"?)"#,
             "s.toml:5:1: unknown key of [ftp] \"xyzzy\" (known: listen, listen_tls, root, anonymous, upload_dirs, anonymous_overwrite, \
-         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, fxp, durable_uploads, idle_seconds, \
+         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, close_notify_required, fxp, durable_uploads, idle_seconds, \
          login_seconds, stall_seconds, max_login_failures, accept_seconds, min_rate_bytes, max_upload_bytes, \
          listing_depth, listing_entries, ebcdic)",
             r#"s.toml:6:2: unknown section "xyz" (known: server, log, ftp, smtp, mail, tls)"#,

@@ -143,7 +143,7 @@ fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
         with = envelope.protocol.with(),
         user = user.map(printable).map(tracing::field::display),
         name = name.map(printable).map(tracing::field::display),
-        forwarded = forwarded.map(|it| printable(&it.to_string())),
+        forwarded = forwarded.map(ToString::to_string),
         "message accepted"
     );
 }

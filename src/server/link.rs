@@ -240,6 +240,7 @@ impl Link {
             let clear = received.len() - records.behind();
             behind.extend_from_slice(received.get(clear..).unwrap_or_default());
         }
+        self.stream.speaks_telnet(true);
         let silent = said.is_empty();
         if silent { Ok(Received::from(behind)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
@@ -249,7 +250,7 @@ impl Link {
     /// # Errors
     /// The connection is to be dropped.
     pub(super) async fn secure(&self, offer: &Offer, deadline: Instant) -> Result<Info, Unsecured> {
-        self.stream.no_telnet();
+        self.stream.speaks_telnet(false);
         let session = Session::new(offer).map_err(Unsecured::Trouble)?;
         let (plain, outgoing) = (Vec::new(), Vec::new());
         let mut secure = Box::new(Secure { session, plain, outgoing, ended: false, trouble: None });

@@ -92,9 +92,9 @@ impl Stream {
         Self { data: true, ..Self::new(fd, local, peer) }
     }
 
-    /// What comes from now on is no Telnet: 255 in it says nothing.
-    pub fn no_telnet(&self) {
-        self.telnet.set(false);
+    /// Is what comes from now on Telnet? If not, 255 in it says nothing.
+    pub fn speaks_telnet(&self, telnet: bool) {
+        self.telnet.set(telnet);
     }
 
     /// Counts it in a shard's load until it is dropped.
