@@ -73,6 +73,7 @@ class Lmtplib(InletCase):
     def test_some_recipients_refused(self):
         with socket.create_connection(("127.0.0.1", self.wire.port), DEADLINE_SECONDS) as connection:
             lines = connection.makefile("rwb")
+            self.assertTrue(lines.readline().startswith(b"220 "))
             everybody = [self.address("a"), "x@elsewhere.test", self.address("b")]
             said = [b"LHLO client.test", f"MAIL FROM:<someone@{DOMAIN}>".encode()]
             said += [f"RCPT TO:<{one}>".encode() for one in everybody] + [b"DATA"]
@@ -80,7 +81,7 @@ class Lmtplib(InletCase):
             lines.write(letter(AWKWARD).replace(b"\r\n.", b"\r\n..") + b".\r\nQUIT\r\n")
             lines.flush()
             codes = [line[:3] for line in lines.read().splitlines() if line[3:4] == b" "]
-        self.assertEqual(codes, b"220 250 250 250 550 250 354 250 250 221".split())
+        self.assertEqual(codes, b"250 250 250 550 250 354 250 250 221".split())
         eventually(lambda: self.mailbox(self.address("b")), "the last recipient has it")
 
     def test_by_the_unix_socket(self):
