@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -37,10 +37,7 @@ const PASSIVE_ATTEMPTS: usize = 64;
 /// turned away when the transfer begins.
 const PASSIVE_BACKLOG: i32 = 128;
 
-/// What a socket without addresses shows for one.
-const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// One connected TCP socket, or one of this machine's own.
+/// One connected TCP socket, or Unix socket.
 pub struct Stream {
     fd: Rc<OwnedFd>,
     local: SocketAddr,
@@ -62,9 +59,19 @@ impl Stream {
     /// would make the ring answer EAGAIN instead).
     pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let socket = SockRef::from(&fd);
-        let local = address(&socket.local_addr()?)?;
+        let bound = socket.local_addr()?;
+        if bound.is_unix() {
+            return Ok(Self::unix(fd));
+        }
+        let local = address(&bound)?;
         let peer = address(&socket.peer_addr()?)?;
         Ok(Self::new(fd, local, peer))
+    }
+
+    /// Wraps a connected Unix socket in blocking mode. It has no address: 0.0.0.0:0 at both ends.
+    pub(super) fn unix(fd: OwnedFd) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::new(fd, nowhere, nowhere)
     }
 
     fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
@@ -79,11 +86,6 @@ impl Stream {
             telnet: Cell::new(true),
             load: None,
         }
-    }
-
-    /// Wraps a connected socket of this machine's own (`unix(7)`) in blocking mode; it has no addresses.
-    pub(super) fn unix(fd: OwnedFd) -> Self {
-        Self::new(fd, NO_ADDRESS, NO_ADDRESS)
     }
 
     /// Wraps a data connection that is non-blocking already.
