@@ -60,7 +60,8 @@ impl Message {
     /// As octets for the spool.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.trace.len());
-        out.extend([self.version(), MESSAGE, u8::from(self.held)]);
+        let version = self.version();
+        out.extend([version, MESSAGE, u8::from(self.held)]);
         out.extend(self.accepted.to_le_bytes());
         put(&mut out, &self.trace);
         put_envelope(&mut out, &self.envelope);

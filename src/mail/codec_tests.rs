@@ -257,7 +257,7 @@ fn the_shortest_items_are_as_short_as_said() {
     };
     let (mut shortest_to, mut shortest_target) = (Vec::new(), Vec::new());
     put_to(&mut shortest_to, &to);
-    put_target(&mut shortest_target, &target, VERSION_LOCAL);
+    put_target(&mut shortest_target, &target, FIRST_VERSION);
     assert_eq!((shortest_to.len(), shortest_target.len()), (LEAST_TO, LEAST_TARGET));
 }
 

@@ -140,9 +140,8 @@ fn done(target: &Target) -> Action {
 
 /// As [`owed`], while it waits. RFC 3461 §4.1: a sender who does not say may be told of a delay.
 fn owed_late(message: &Message, target: &Target) -> Option<(String, Action)> {
-    let wanted = recipient_of(message, target)
-        .and_then(|to| to.notify)
-        .is_none_or(|notify| notify.delay);
+    let wanted =
+        recipient_of(message, target).and_then(|to| to.notify).is_none_or(|notify| notify.delay);
     let waits = matches!(target.state, TargetState::Waiting | TargetState::Deferred { .. });
     let sender = message.envelope.sender.as_ref()?;
     match &target.sender {

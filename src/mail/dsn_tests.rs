@@ -9,7 +9,8 @@ use crate::mail::stored::Destination;
 use crate::smtp::address::Domain;
 use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol};
 
-const FRAME: Frame<'_> = Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0 };
+const FRAME: Frame<'_> =
+    Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0 };
 
 fn mailbox(local: &str) -> Mailbox {
     Mailbox { local: local.to_owned(), domain: Domain::Name("a.example".to_owned()) }
@@ -231,11 +232,7 @@ fn a_delay_is_told_once_to_who_did_not_decline() {
     let [human, status, _] = parts(&parsed);
     fields(
         &status,
-        &[
-            "Action: delayed",
-            "Status: 4.4.1",
-            "Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000",
-        ],
+        &["Action: delayed", "Status: 4.4.1", "Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000"],
     );
     assert!(human.contains("You need not send it again."), "{human}");
 }

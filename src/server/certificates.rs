@@ -72,7 +72,9 @@ impl Certificates {
         let config = shared.config.load_full();
         match outbound(&config) {
             Ok(client) => shared.outbound.store(client.map(Arc::new)),
-            Err(problem) => tracing::error!("{problem}; what was believed before is believed still"),
+            Err(problem) => {
+                tracing::error!("{problem}; what was believed before is believed still")
+            }
         }
         if !config.speaks_tls() {
             return;

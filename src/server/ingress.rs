@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authenticate;
-use super::relay;
 use super::deliver::{Deliveries, Policy};
 use super::inlet::Peers;
+use super::relay;
 use super::resolver::Resolver;
 use super::shared::{Local, Shared};
 use super::sockets::Service;

@@ -153,3 +153,8 @@ pub fn black_hole() -> SocketAddr {
     world.net.black_holes.borrow_mut().push(address);
     address
 }
+
+/// Runs `task` on a machine that is not the shard's: it is none of its tasks.
+pub fn elsewhere(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    world().executor.spawn(name, true, Box::pin(task));
+}

@@ -32,9 +32,9 @@ use self::security::Broken;
 pub use self::security::{Security, Tls};
 use self::telling::Telling;
 use self::transaction::Transaction;
-use super::address::Mailbox;
 pub use self::vouching::Trust;
 use self::vouching::Vouched;
+use super::address::Mailbox;
 use super::command::{self, Command, Malformed, Syntax, Verb, Why};
 use super::line::{Line, Lines, wipe};
 use super::reply::{self, Reply};
@@ -331,6 +331,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => None,
         }
     }

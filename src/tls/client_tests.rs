@@ -52,7 +52,8 @@ fn whom_we_believe_and_whom_not() {
     for piece in [1, 7, 1000, usize::MAX] {
         let believes = client(Some(&trust));
         let errand = |client: &Client, host, demand| client.errand(host, demand).unwrap();
-        let (own, theirs) = talk(&errand(&believes, NAME, Demand::Verified), &offer, piece).unwrap();
+        let (own, theirs) =
+            talk(&errand(&believes, NAME, Demand::Verified), &offer, piece).unwrap();
         assert_eq!(own.version, "TLSv1.3");
         assert_eq!(theirs.sni.as_deref(), Some(NAME), "its name is told: RFC 6066 §3");
         assert!(!own.resumed && own.cipher == theirs.cipher);

@@ -49,10 +49,7 @@ enum Connection {
 trait Side {
     type Data;
 
-    fn process<'c, 'i>(
-        &'c mut self,
-        octets: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn process<'c, 'i>(&'c mut self, octets: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
     fn wants_to_send(&self) -> bool;
 }
@@ -60,10 +57,7 @@ trait Side {
 impl Side for UnbufferedServerConnection {
     type Data = ServerConnectionData;
 
-    fn process<'c, 'i>(
-        &'c mut self,
-        octets: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+    fn process<'c, 'i>(&'c mut self, octets: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(octets)
     }
 
@@ -75,10 +69,7 @@ impl Side for UnbufferedServerConnection {
 impl Side for UnbufferedClientConnection {
     type Data = ClientConnectionData;
 
-    fn process<'c, 'i>(
-        &'c mut self,
-        octets: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+    fn process<'c, 'i>(&'c mut self, octets: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(octets)
     }
 
@@ -353,9 +344,7 @@ impl Session {
         }
         let ended = match &mut self.connection {
             Connection::Server(connection, _) => say_end(connection, &mut self.partial, out),
-            Connection::Client(connection, _) => {
-                say_end(&mut **connection, &mut self.partial, out)
-            }
+            Connection::Client(connection, _) => say_end(&mut **connection, &mut self.partial, out),
         };
         if ended {
             self.progress = Progress::Ended;

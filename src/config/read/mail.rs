@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::super::values::{
-    domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional,
-    reply_text, resolver,
+    domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional, reply_text,
+    resolver,
 };
 use super::super::{At, Mail, Route, Senders, Smtp, UnknownLocalPart};
 use super::{

@@ -45,7 +45,11 @@ pub(super) fn relay(keys: &mut Reader<'_, '_>) -> Relay {
         retry_seconds: keys.seconds(second, DAY_SECONDS),
         retry_seconds_max: keys.seconds("retry_seconds_max", 7 * DAY_SECONDS),
         give_up_seconds: keys.seconds("give_up_seconds", YEAR_SECONDS),
-        delay_notice_seconds: narrow(keys.whole("delay_notice_seconds", 0..=YEAR_SECONDS, "seconds")),
+        delay_notice_seconds: narrow(keys.whole(
+            "delay_notice_seconds",
+            0..=YEAR_SECONDS,
+            "seconds",
+        )),
         max_connections: narrow(keys.whole("max_connections", 1..=CONNECTIONS_MAX, "connections")),
         max_connections_per_destination: narrow(keys.whole(
             "max_connections_per_destination",

@@ -76,6 +76,8 @@ fn relay() -> Relay {
         max_connections: 4,
         max_connections_per_destination: 2,
         max_messages_per_connection: 3,
+        delay_notice_seconds: 0,
+        idle_seconds: 2,
     }
 }
 

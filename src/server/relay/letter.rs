@@ -146,7 +146,10 @@ mod tests {
         let owner = Some("owner-list@a.example".to_owned());
         assert_eq!(
             found,
-            [Letter { sender: None, targets: vec![0, 3] }, Letter { sender: owner, targets: vec![1, 2] }]
+            [
+                Letter { sender: None, targets: vec![0, 3] },
+                Letter { sender: owner, targets: vec![1, 2] }
+            ]
         );
         let own = mail(&message, None, &[0, 3], 7).unwrap();
         assert_eq!(own.sender.unwrap().to_string(), "me@a.example");

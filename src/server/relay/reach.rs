@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn every_address_in_its_order_and_of_the_kind_of_the_source() {
-        let hosts = [host("a.example", &["2001:db8::1", "192.0.2.1"]), host("b.example", &["192.0.2.2"])];
+        let hosts =
+            [host("a.example", &["2001:db8::1", "192.0.2.1"]), host("b.example", &["192.0.2.2"])];
         let shown = |source: Option<&str>| {
             let source = source.map(|text| text.parse().unwrap());
             spread(&hosts, 25, source).iter().map(ToString::to_string).collect::<Vec<_>>()

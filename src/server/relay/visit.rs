@@ -15,12 +15,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Refusal;
 use super::body::Body;
 use super::letter::{self, Letter};
 use super::login::Login;
 use super::reach::{self, Candidate, Tries};
 use super::talk::{Means, Talk};
-use super::Refusal;
 use crate::mail::hop::{Hop, Onward, TlsPolicy};
 use crate::mail::schedule::{Ended, Place};
 use crate::server::deliver::{Errand, Outcome};
@@ -28,7 +28,7 @@ use crate::server::ingress::Ingress;
 use crate::shard;
 use crate::smtp::client::outcome::Fate;
 use crate::smtp::client::step::{Settings, Tls};
-use crate::tls::Demand;
+use crate::tls::{Demand, Info};
 
 /// Takes the message to its destination, and others after it on the same connection.
 pub(super) async fn carry(ingress: Rc<Ingress>, errand: Errand) {
@@ -155,6 +155,9 @@ impl Trip {
             };
             tries.count(None);
             if talk.open().await {
+                if let Some(Info { version, cipher, resumed, .. }) = talk.info() {
+                    tracing::debug!(peer = %candidate, version, cipher, resumed, "TLS");
+                }
                 match self.converse(candidate, &mut talk).await {
                     // Taken up again: the server only had enough of that connection.
                     None => continue,
@@ -208,9 +211,10 @@ impl Trip {
             secure: false,
             login: login.is_some(),
         };
-        let link = candidate.connect(self.route.source_address).await.map_err(|error| {
-            (Refusal::later(candidate.unreachable(&error)), Some(error))
-        })?;
+        let link = candidate
+            .connect(self.route.source_address)
+            .await
+            .map_err(|error| (Refusal::later(candidate.unreachable(&error)), Some(error)))?;
         Ok(Talk::new(link, Rc::new(settings), Means { tls: errand, login }))
     }
 
@@ -279,7 +283,8 @@ impl Trip {
                 continue;
             }
             let rest = targets.split_off(talk.recipients_max().min(targets.len()));
-            let mail = letter::mail(&errand.message.borrow(), sender.as_deref(), &targets, body.len());
+            let mail =
+                letter::mail(&errand.message.borrow(), sender.as_deref(), &targets, body.len());
             let Some(mail) = mail else {
                 let reason = "5.1.3 the address cannot be said to another server".to_owned();
                 outcomes.extend(targets.iter().map(|one| (*one, Outcome::Failed(reason.clone()))));
@@ -300,7 +305,8 @@ impl Trip {
             }
             let mut left = Vec::new();
             for (number, outcome) in targets.into_iter().zip(sent.outcomes) {
-                let taken = talk.notifies() && letter::wants_success(&errand.message.borrow(), number);
+                let taken =
+                    talk.notifies() && letter::wants_success(&errand.message.borrow(), number);
                 match decide(&outcome, &peer, taken) {
                     Some(outcome) => outcomes.push((number, outcome)),
                     None => left.push(number),

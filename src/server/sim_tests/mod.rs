@@ -26,6 +26,8 @@ mod names;
 mod post;
 mod races;
 mod random;
+mod relay;
+mod remote;
 mod secure;
 mod tls;
 

@@ -19,7 +19,7 @@ use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
 use crate::shard::{self, Sim};
 use crate::store::accounts::{Access, Accounts, User};
-use crate::tls::testing;
+use crate::tls::{self, testing};
 use crate::wire::data::BareNewlines;
 
 /// Where accepted mail lies on the simulated disk.
@@ -56,6 +56,8 @@ impl Post {
             let router = Routing::default().load(&config, &accounts).unwrap();
             let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1);
             shared.replace_router(router.unwrap());
+            let believes = testing::keeper().1.roots();
+            shared.outbound.store(Some(Arc::new(tls::Client::new(believes).unwrap())));
             let local = Local::new(Arc::new(shared));
             let ingress = Ingress::open(&local, &config).await.unwrap().unwrap();
             Self { ingress }

@@ -1,9 +1,12 @@
 //! A simulated server that takes mail, well or badly.
 
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::path::Path;
+use std::rc::Rc;
 
-use super::*;
-use crate::shard::client::{ClientListener, ClientSocket};
+use crate::shard;
+use crate::shard::client::{ClientListener, ClientSocket, elsewhere};
 
 /// What a client is at when something happens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +65,6 @@ pub(super) struct Taken {
 pub(super) struct Remote(pub(super) Rc<State>);
 
 pub(super) struct State {
-    pub(super) address: SocketAddr,
     /// What EHLO is answered with, beside the name.
     pub(super) offers: RefCell<Vec<&'static str>>,
     pub(super) lmtp: Cell<bool>,
@@ -91,7 +93,6 @@ impl Remote {
 
     fn serve_on(listener: ClientListener) -> Self {
         let state = State {
-            address: listener.local(),
             offers: RefCell::new(vec!["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 100000000"]),
             lmtp: Cell::new(false),
             fault: Cell::new(None),
@@ -104,18 +105,12 @@ impl Remote {
         };
         let remote = Self(Rc::new(state));
         let own = remote.clone();
-        shard::world().executor.spawn(
-            "remote",
-            true,
-            Box::pin(async move {
-                loop {
-                    let socket = listener.accept().await;
-                    let one = own.clone();
-                    let served = async move { one.serve(socket).await };
-                    shard::world().executor.spawn("remote session", true, Box::pin(served));
-                }
-            }),
-        );
+        elsewhere("remote", async move {
+            loop {
+                let (socket, one) = (listener.accept().await, own.clone());
+                elsewhere("remote session", one.serve(socket));
+            }
+        });
         remote
     }
 
@@ -133,7 +128,8 @@ impl Remote {
         state.connections.set(state.connections.get() + 1);
         state.open.set(state.open.get() + 1);
         state.open_most.set(state.open_most.get().max(state.open.get()));
-        let mut session = Session { state, socket, sender: None, recipients: Vec::new() };
+        let mut session =
+            Session { state, socket, sender: None, recipients: Vec::new(), octets: Vec::new() };
         // A client that goes away is its own affair.
         drop(session.talk().await);
         state.open.set(state.open.get() - 1);
@@ -146,6 +142,8 @@ struct Session<'s> {
     socket: ClientSocket,
     sender: Option<String>,
     recipients: Vec<String>,
+    /// Of chunks so far.
+    octets: Vec<u8>,
 }
 
 impl Session<'_> {
@@ -169,6 +167,8 @@ impl Session<'_> {
             }
             Fault::Endless => loop {
                 self.say("250-and another thing").await?;
+                // Somebody who sends without end is slowed down by the network at the least.
+                shard::sleep_until(shard::now().after(std::time::Duration::from_millis(1))).await;
             },
             Fault::Say(line) => self.say(line).await?,
         }
@@ -214,6 +214,14 @@ impl Session<'_> {
                     self.recipients.clear();
                     self.say("250 2.0.0 ok").await?;
                 }
+                "STARTTLS" => {
+                    self.say("220 2.0.0 go ahead").await?;
+                    let hello = self.socket.read(1).await?;
+                    assert_eq!(hello, [22], "a handshake begins");
+                    // Whatever this is, it is no TLS.
+                    self.socket.write(b"220 no, really\r\n").await?;
+                    return Ok(());
+                }
                 "QUIT" => {
                     self.answer(Phase::Quit, "221 2.0.0 bye").await?;
                     return Ok(());
@@ -229,7 +237,8 @@ impl Session<'_> {
         }
         let offers = self.state.offers.borrow().clone();
         let mut text = String::new();
-        for (number, line) in ["remote.example"].into_iter().chain(offers.iter().copied()).enumerate()
+        for (number, line) in
+            ["remote.example"].into_iter().chain(offers.iter().copied()).enumerate()
         {
             let last = if number == offers.len() { ' ' } else { '-' };
             text.push_str(&format!("250{last}{line}\r\n"));
@@ -256,18 +265,20 @@ impl Session<'_> {
             return Ok(());
         }
         let mut octets = Vec::new();
-        let half = self.state.fault.get().is_some_and(|(phase, _, times)| {
-            phase == Phase::Body && times > 0
-        });
+        let half = self
+            .state
+            .fault
+            .get()
+            .is_some_and(|(phase, _, times)| phase == Phase::Body && times > 0);
         loop {
             let line = self.socket.read_line().await?;
             if half || line.is_empty() {
                 self.wrong(Phase::Body).await?;
             }
-            if line.is_empty() {
+            // Cut off amid a line, or between two.
+            if !line.ends_with(b"\r\n") {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            assert!(line.ends_with(b"\r\n"), "{line:?}");
             if line == b".\r\n" {
                 break;
             }
@@ -276,19 +287,22 @@ impl Session<'_> {
         self.whole(octets).await
     }
 
-    /// One BDAT that is the last: ours send no other where the message is small.
     async fn chunk(&mut self, line: &str) -> io::Result<()> {
         let mut words = line.split(' ').skip(1);
         let wanted: usize = words.next().unwrap().parse().unwrap();
-        let mut octets = Vec::new();
-        while octets.len() < wanted {
-            let more = self.socket.read(wanted - octets.len()).await?;
+        let end = self.octets.len() + wanted;
+        while self.octets.len() < end {
+            let more = self.socket.read(end - self.octets.len()).await?;
             if more.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            octets.extend(more);
+            self.octets.extend(more);
         }
-        if words.next() == Some("LAST") { self.whole(octets).await } else { self.say("250 ok").await }
+        if words.next() != Some("LAST") {
+            return self.say("250 ok").await;
+        }
+        let octets = std::mem::take(&mut self.octets);
+        self.whole(octets).await
     }
 
     async fn whole(&mut self, octets: Vec<u8>) -> io::Result<()> {
