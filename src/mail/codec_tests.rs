@@ -210,7 +210,8 @@ fn the_second_version_is_for_lmtp() {
     assert_eq!(octets[0], VERSION);
     assert_eq!(Message::decode(&octets), Ok(message));
     octets[0] = FIRST_VERSION;
-    assert_eq!(Message::decode(&octets), Err(Malformed::Value));
+    // The second has an octet more for each target, and bits that the first does not know.
+    assert!(Message::decode(&octets).is_err());
     let mut octets = sample().encode();
     octets[0] = VERSION;
     assert_eq!(Message::decode(&octets), Err(Malformed::Value));
