@@ -7,6 +7,7 @@
 pub mod ftp;
 pub mod limits;
 pub mod mail;
+pub mod proxy;
 pub mod sasl;
 pub mod smtp;
 pub mod store;

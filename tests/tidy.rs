@@ -32,6 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sasl", &["wire"]),
     // Where mail goes, as values; speaks of addresses and envelopes in the words of `smtp`.
     ("mail", &["wire", "smtp::address", "smtp::envelope"]),
+    // What a proxy says before a connection begins.
+    ("proxy", &[]),
     // Leaves of the machine side.
     ("problem", &[]),
     ("document", &["problem"]),
@@ -47,8 +49,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "sasl", "mail", "problem", "owner", "log", "xferlog", "metrics",
-            "shard", "config", "store", "tls",
+            "wire", "ftp", "smtp", "sasl", "mail", "proxy", "problem", "owner", "log", "xferlog",
+            "metrics", "shard", "config", "store", "tls",
         ],
     ),
     // One folder names rustls and what it stands on.

@@ -259,6 +259,30 @@ const SMTP: &[Key] = &[
         ],
     ),
     key(
+        "listen_lmtp",
+        "[]",
+        &[
+            "Mail by LMTP (RFC 2033) from servers of your own: an address, but not port 25, or a Unix socket,",
+            "like [\"127.0.0.1:24\", \"unix:lmtp.sock\"].",
+        ],
+    ),
+    key(
+        "proxy_from",
+        "[]",
+        &[
+            "Proxies that put a header of the PROXY protocol (1 or 2) before each connection, like",
+            "[\"192.0.2.7\"]: it must come, and the address it names is the client's. No others are asked.",
+        ],
+    ),
+    key(
+        "xclient_from",
+        "[]",
+        &[
+            "Peers that may say by XCLIENT for whom they speak: they can be anybody, of any address.",
+        ],
+    ),
+    key("xforward_from", "[]", &["Peers whose XFORWARD goes to the log."]),
+    key(
         "tls",
         r#""optional""#,
         &["STARTTLS: \"off\", \"optional\", or \"required\" (no mail in clear)."],

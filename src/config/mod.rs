@@ -226,6 +226,14 @@ pub struct Smtp {
     pub listen_tls: Vec<SocketAddr>,
     /// Submission, STARTTLS (RFC 6409).
     pub listen_submission: Vec<SocketAddr>,
+    /// LMTP (RFC 2033).
+    pub listen_lmtp: Vec<Endpoint>,
+    /// Proxies that begin each connection with a header of the PROXY protocol.
+    pub proxy_from: Vec<Network>,
+    /// Peers that may say for whom they speak (XCLIENT).
+    pub xclient_from: Vec<Network>,
+    /// Peers whose XFORWARD is taken into the log.
+    pub xforward_from: Vec<Network>,
     /// STARTTLS.
     pub tls: Encryption,
     /// Domains whose mail is taken, lower case; an empty list is an error.
@@ -274,6 +282,15 @@ pub struct Smtp {
     pub message_seconds: u32,
     /// Octets per second a message must keep up, measured over each 300 s; 0 = off.
     pub min_rate_bytes: u64,
+}
+
+/// Where a listener of mail is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// An address and a port.
+    Net(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
 }
 
 /// A network, like `192.0.2.0/24`.

@@ -20,6 +20,7 @@ use crate::ftp::convert::CodePage;
 use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
 use crate::problem::Problem;
 
+mod inlet;
 mod mail;
 mod tls;
 
