@@ -214,7 +214,7 @@ fn the_second_version_is_for_lmtp() {
     assert!(Message::decode(&octets).is_err());
     let mut octets = sample().encode();
     octets[0] = VERSION;
-    assert_eq!(Message::decode(&octets), Err(Malformed::Value));
+    assert!(Message::decode(&octets).is_err());
 }
 
 #[test]

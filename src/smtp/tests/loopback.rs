@@ -1,4 +1,4 @@
-//! smtp::tests::loopback – our client against our server, in memory.
+//! smtp::tests::loopback – our client against our server, in memory, by SMTP and by LMTP.
 //!
 //! What the server says it took is what was given to the client: envelope and octets; what the client says
 //! became of each recipient is what the server's driver decided; neither waits for the other for ever.
@@ -32,15 +32,16 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(recipients_max: u32, portion: usize) -> Self {
+    fn new(lmtp: bool, recipients_max: u32, portion: usize) -> Self {
         let mut settings = settings();
+        settings.lmtp = lmtp;
         settings.errors_max = 0;
         settings.recipients_max = recipients_max;
         settings.security.tls = server::Tls::Optional;
         settings.security.mechanisms = MECHANISMS.to_vec();
         let client = step::Settings {
             hostname: "client.example".into(),
-            lmtp: false,
+            lmtp,
             tls: Tls::Must,
             secure: false,
             login: true,
@@ -239,10 +240,11 @@ proptest! {
     #[test]
     fn what_our_client_sends_our_server_takes(
         mails in proptest::collection::vec(any_mail(), 1..4),
+        lmtp in any::<bool>(),
         recipients_max in 1_u32..6,
         portion in prop_oneof![1_usize..40, Just(usize::MAX)],
     ) {
-        let mut pair = Pair::new(recipients_max, portion);
+        let mut pair = Pair::new(lmtp, recipients_max, portion);
         for (mail, message) in &mails {
             let before = pair.server.messages.len();
             let fates = pair.send(mail, message);
