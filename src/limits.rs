@@ -20,6 +20,13 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Longest name of one directory entry, octets (NAME_MAX).
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Longest header of the PROXY protocol, octets: addresses, and extensions with what a proxy knows of TLS.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+/// Time such a header may take, seconds. Its sender has it ready when it connects (§2: 3 s at the least).
+pub const PROXY_HEADER_SECONDS_MAX: u64 = 10;
+/// Longest path of a Unix socket, octets (`sockaddr_un`, less the terminator).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
 // ---------------------------------------------------------------- TLS
 
 /// Octets a client may send until its handshake is done: a ClientHello with post-quantum shares and a
@@ -122,3 +129,79 @@ pub const ALIAS_MEMBERS_MAX: usize = 10_000;
 pub const ALIAS_DEPTH_MAX: usize = 32;
 /// A larger message goes back to its sender with its header only, octets.
 pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;
+
+// ---------------------------------------------------------------- mail on its way to other servers
+
+/// Addresses of one destination that are tried in one attempt (RFC 5321 §5.1: two at the least).
+pub const RELAY_ADDRESSES_MAX: usize = 8;
+/// Time one attempt to connect may take, seconds.
+pub const RELAY_CONNECT_SECONDS_MAX: u64 = 30;
+/// Octets of a message that are sent at a time; a connection has two such blocks at the most.
+pub const RELAY_BLOCK_BYTES: usize = 64 * 1024;
+
+// ---------------------------------------------------------------- mail that goes on
+
+/// Longest reply of a server that mail goes on to, octets: one that is longer will not end.
+pub const SMTP_CLIENT_REPLY_BYTES_MAX: usize = 64 * 1024;
+/// Octets kept of one of its lines, and of the text of a reply: a challenge of AUTH may have as many
+/// (RFC 4954 §4); the rest is dropped.
+pub const SMTP_CLIENT_REPLY_KEPT_BYTES_MAX: usize = SMTP_AUTH_LINE_BYTES_MAX;
+/// Octets of commands under way that are not answered yet: they fit the smallest receive buffer, so that a
+/// server that reads nothing before its replies are taken cannot stand still with us (RFC 2920 §3.1).
+pub const SMTP_CLIENT_WINDOW_BYTES_MAX: usize = 8 * 1024;
+/// Recipients of one transaction, if the server does not say less.
+pub const SMTP_CLIENT_RECIPIENTS_MAX: usize = 1000;
+/// SASL mechanisms that are remembered of a server's.
+pub const SMTP_CLIENT_MECHANISMS_MAX: usize = 16;
+/// Longest AUTH command, CRLF included, octets (RFC 5321 §4.5.3.1.4, RFC 4954 §4): a longer initial response
+/// waits until it is asked for.
+pub const SMTP_CLIENT_AUTH_COMMAND_BYTES_MAX: usize = 512;
+/// Time the greeting may take, seconds (RFC 5321 §4.5.3.2.1).
+pub const SMTP_CLIENT_GREETING_SECONDS_MAX: u32 = 300;
+/// Time the reply to MAIL may take, seconds (§4.5.3.2.2); those to EHLO, STARTTLS, AUTH, RSET too.
+pub const SMTP_CLIENT_MAIL_SECONDS_MAX: u32 = 300;
+/// Time the reply to RCPT may take, seconds (§4.5.3.2.3).
+pub const SMTP_CLIENT_RCPT_SECONDS_MAX: u32 = 300;
+/// Time the reply to DATA may take, seconds (§4.5.3.2.4).
+pub const SMTP_CLIENT_DATA_SECONDS_MAX: u32 = 120;
+/// Time a portion of the message may take to be sent, seconds (§4.5.3.2.5).
+pub const SMTP_CLIENT_BLOCK_SECONDS_MAX: u32 = 180;
+/// Time the reply to the end of the message may take, seconds (§4.5.3.2.6).
+pub const SMTP_CLIENT_END_SECONDS_MAX: u32 = 600;
+/// Time the reply to QUIT may take, seconds: everything is settled already.
+pub const SMTP_CLIENT_QUIT_SECONDS_MAX: u32 = 10;
+
+const _: () = assert!(SMTP_CLIENT_REPLY_KEPT_BYTES_MAX < SMTP_CLIENT_REPLY_BYTES_MAX);
+
+// ---------------------------------------------------------------- names
+
+/// Hosts that mail for one domain is brought to; more MX are not looked at, but for whether we are among them.
+pub const MX_HOSTS_MAX: usize = 16;
+/// Addresses of one host that are tried.
+pub const HOST_ADDRESSES_MAX: usize = 8;
+/// Answers that one shard keeps.
+pub const DNS_CACHE_ENTRIES_MAX: usize = 16_384;
+/// What they may weigh, octets.
+pub const DNS_CACHE_BYTES_MAX: usize = 8 << 20;
+/// An answer is kept this long at least, seconds: a thousand messages for one domain are one question.
+pub const DNS_TTL_SECONDS_MIN: u32 = 10;
+/// An answer is kept this long at most, seconds.
+pub const DNS_TTL_SECONDS_MAX: u32 = 86_400;
+/// That there is nothing is kept this long at most, seconds (RFC 2308 §5: one to three hours work well).
+pub const DNS_NEGATIVE_SECONDS_MAX: u32 = 3600;
+/// That nobody knows is kept this long, seconds (RFC 9520 §3.2: 1 s at least, 5 minutes at most).
+pub const DNS_FAILURE_SECONDS: u32 = 10;
+/// Questions under way at a time; of other processes' sockets and descriptors something is left.
+pub const DNS_QUESTIONS_MAX: usize = 256;
+/// Questions that wait for their turn; more fail at once.
+pub const DNS_QUESTIONS_WAITING_MAX: usize = 4096;
+/// One question may take this long, seconds, every try at every resolver included.
+pub const DNS_QUESTION_SECONDS_MAX: u64 = 30;
+/// Finding out where mail goes may take this long, seconds.
+pub const RESOLUTION_SECONDS_MAX: u64 = 60;
+/// Most `[smtp] resolvers`.
+pub const RESOLVERS_MAX: usize = 8;
+
+// A resolution is two rounds of questions.
+const _: () = assert!(2 * DNS_QUESTION_SECONDS_MAX <= RESOLUTION_SECONDS_MAX);
+const _: () = assert!(DNS_TTL_SECONDS_MIN <= DNS_NEGATIVE_SECONDS_MAX);

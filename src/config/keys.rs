@@ -208,6 +208,14 @@ const FTP: &[Key] = &[
         ],
     ),
     key(
+        "close_notify_required",
+        "true",
+        &[
+            "Must the client of an upload in TLS say the end (close_notify), or is it cut off (426)? Without that,",
+            "whoever can end a connection on the way can shorten a file.",
+        ],
+    ),
+    key(
         "fxp",
         "false",
         &[
@@ -256,6 +264,30 @@ const SMTP: &[Key] = &[
         ],
     ),
     key(
+        "listen_lmtp",
+        "[]",
+        &[
+            "Mail by LMTP (RFC 2033) from servers of your own: an address, but not port 25, or a Unix socket,",
+            "like [\"127.0.0.1:24\", \"unix:lmtp.sock\"].",
+        ],
+    ),
+    key(
+        "proxy_from",
+        "[]",
+        &[
+            "Proxies that put a header of the PROXY protocol (1 or 2) before each connection, like",
+            "[\"192.0.2.7\"]: it must come, and the address it names is the client's. No others are asked.",
+        ],
+    ),
+    key(
+        "xclient_from",
+        "[]",
+        &[
+            "Peers that may say by XCLIENT for whom they speak: they can be anybody, of any address.",
+        ],
+    ),
+    key("xforward_from", "[]", &["Peers whose XFORWARD goes to the log."]),
+    key(
         "tls",
         r#""optional""#,
         &["STARTTLS: \"off\", \"optional\", or \"required\" (no mail in clear)."],
@@ -282,6 +314,19 @@ const SMTP: &[Key] = &[
             "Networks that may send to other domains, like [\"192.0.2.0/24\", \"2001:db8::/32\"]. None wider",
             "than /8 (IPv4) or /16 (IPv6): that would be an open relay.",
         ],
+    ),
+    key(
+        "resolvers",
+        "[]",
+        &[
+            "Resolvers that are asked for MX and addresses, like [\"127.0.0.1\", \"[2001:db8::53]:5353\"], in this",
+            "order; [] = those of /etc/resolv.conf. What they say is believed: let them be near.",
+        ],
+    ),
+    key(
+        "resolver_seconds",
+        "5",
+        &["A resolver has this long for an answer; then the next is asked."],
     ),
     key("banner", r#""""#, &["Text of the greeting after the host name."]),
     key(
@@ -394,6 +439,11 @@ const RELAY: &[Key] = &[
         "432000",
         &["After this time a delivery is given up, and the sender is told."],
     ),
+    key(
+        "delay_notice_seconds",
+        "14400",
+        &["A sender is told once that a message waits, after this time; 0 = never."],
+    ),
     key("max_connections", "500", &["Connections to other servers in total."]),
     key(
         "max_connections_per_destination",
@@ -405,6 +455,7 @@ const RELAY: &[Key] = &[
         "100",
         &["Messages of one connection; 0 = no limit; routes may say otherwise."],
     ),
+    key("idle_seconds", "2", &["A connection is kept this long for another message."]),
 ];
 
 const MAIL: &[Key] = &[

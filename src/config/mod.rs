@@ -191,6 +191,8 @@ pub struct Ftp {
     pub tls: Encryption,
     /// Data connections of a control connection that is TLS.
     pub data_tls: DataTls,
+    /// Must the end of an upload be said in TLS (`close_notify`), or does FIN do.
+    pub close_notify_required: bool,
     /// May data connections go to other hosts than the client.
     pub fxp: bool,
     /// Is an upload on stable storage before 226.
@@ -227,6 +229,14 @@ pub struct Smtp {
     pub listen_tls: Vec<SocketAddr>,
     /// Submission, STARTTLS (RFC 6409).
     pub listen_submission: Vec<SocketAddr>,
+    /// LMTP (RFC 2033).
+    pub listen_lmtp: Vec<Endpoint>,
+    /// Proxies that begin each connection with a header of the PROXY protocol.
+    pub proxy_from: Vec<Network>,
+    /// Peers that may say for whom they speak (XCLIENT).
+    pub xclient_from: Vec<Network>,
+    /// Peers whose XFORWARD is taken into the log.
+    pub xforward_from: Vec<Network>,
     /// STARTTLS.
     pub tls: Encryption,
     /// Domains whose mail is taken, lower case; an empty list is an error.
@@ -239,6 +249,10 @@ pub struct Smtp {
     pub bare_newlines: BareNewlines,
     /// Networks that may relay.
     pub relay_from: Vec<Network>,
+    /// Who is asked for names; empty: the machine's resolvers.
+    pub resolvers: Vec<SocketAddr>,
+    /// Seconds that one of them has for one answer.
+    pub resolver_seconds: u32,
     /// `[[smtp.route]]`, in order.
     pub routes: Vec<Route>,
     /// Text of the greeting after the host name.
@@ -275,6 +289,15 @@ pub struct Smtp {
     pub message_seconds: u32,
     /// Octets per second a message must keep up, measured over each 300 s; 0 = off.
     pub min_rate_bytes: u64,
+}
+
+/// Where a listener of mail is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// An address and a port.
+    Net(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
 }
 
 /// A network, like `192.0.2.0/24`.
@@ -346,12 +369,16 @@ pub struct Relay {
     pub retry_seconds_max: u32,
     /// Seconds after which delivery is given up.
     pub give_up_seconds: u32,
+    /// Seconds after which the sender is told that it takes long; 0 = never.
+    pub delay_notice_seconds: u32,
     /// Connections in total.
     pub max_connections: u32,
     /// Connections to one destination, where its route says nothing else.
     pub max_connections_per_destination: u32,
     /// Messages of one connection, where its route says nothing else; 0 = no limit.
     pub max_messages_per_connection: u32,
+    /// Seconds that a connection is kept for another message.
+    pub idle_seconds: u32,
 }
 
 /// Who gets mail for a local part that is neither user nor alias.

@@ -10,7 +10,9 @@ use super::read::{
     ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS, SYMLINKS,
     UNKNOWN_LOCAL_PART,
 };
-use super::{Config, Ftp, Log, Mail, Network, Relay, Route, RouteTo, Server, Smtp, Sni, Tls};
+use super::{
+    Config, Endpoint, Ftp, Log, Mail, Network, Relay, Route, RouteTo, Server, Smtp, Sni, Tls,
+};
 use crate::document::quoted;
 
 type Line = (&'static str, String);
@@ -90,6 +92,7 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
         ("passive_address", or_empty(ftp.passive_address.as_ref())),
         ("tls", name_of(&ENCRYPTION, ftp.tls)),
         ("data_tls", name_of(&DATA_TLS, ftp.data_tls)),
+        ("close_notify_required", ftp.close_notify_required.to_string()),
         ("fxp", ftp.fxp.to_string()),
         ("durable_uploads", ftp.durable_uploads.to_string()),
         ("idle_seconds", ftp.idle_seconds.to_string()),
@@ -110,12 +113,18 @@ pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
         ("listen", array(&smtp.listen)),
         ("listen_tls", array(&smtp.listen_tls)),
         ("listen_submission", array(&smtp.listen_submission)),
+        ("listen_lmtp", array(&smtp.listen_lmtp)),
+        ("proxy_from", array(&smtp.proxy_from)),
+        ("xclient_from", array(&smtp.xclient_from)),
+        ("xforward_from", array(&smtp.xforward_from)),
         ("tls", name_of(&ENCRYPTION, smtp.tls)),
         ("domains", array(&smtp.domains)),
         ("max_message_bytes", smtp.max_message_bytes.to_string()),
         ("max_recipients", smtp.max_recipients.to_string()),
         ("bare_newlines", name_of(&BARE_NEWLINES, smtp.bare_newlines)),
         ("relay_from", array(&smtp.relay_from)),
+        ("resolvers", array(&smtp.resolvers)),
+        ("resolver_seconds", smtp.resolver_seconds.to_string()),
         ("banner", quoted(&smtp.banner)),
         ("spool", path(&smtp.spool)),
         ("spool_segment_bytes", smtp.spool_segment_bytes.to_string()),
@@ -167,9 +176,11 @@ pub(super) fn relay(relay: &Relay) -> Vec<Line> {
         ("retry_seconds", relay.retry_seconds.to_string()),
         ("retry_seconds_max", relay.retry_seconds_max.to_string()),
         ("give_up_seconds", relay.give_up_seconds.to_string()),
+        ("delay_notice_seconds", relay.delay_notice_seconds.to_string()),
         ("max_connections", relay.max_connections.to_string()),
         ("max_connections_per_destination", relay.max_connections_per_destination.to_string()),
         ("max_messages_per_connection", relay.max_messages_per_connection.to_string()),
+        ("idle_seconds", relay.idle_seconds.to_string()),
     ]
 }
 
@@ -198,6 +209,15 @@ fn sni(sni: &Sni) -> Vec<Line> {
 impl Display for Network {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Display for Endpoint {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

@@ -58,6 +58,7 @@ fn the_default_text_is_the_defaults() {
             listen_tls: vec![],
             tls: Encryption::Optional,
             data_tls: DataTls::ResumeOrSameIp,
+            close_notify_required: true,
             root: "/home/op/sluicegate-data/ftp".into(),
             anonymous: Anonymous::Read,
             upload_dirs: vec!["/incoming".into()],
@@ -92,12 +93,18 @@ fn the_default_text_is_the_defaults_of_mail() {
             listen: vec!["127.0.0.1:2525".parse().unwrap()],
             listen_tls: vec![],
             listen_submission: vec![],
+            listen_lmtp: vec![],
+            proxy_from: vec![],
+            xclient_from: vec![],
+            xforward_from: vec![],
             tls: Encryption::Optional,
             domains: vec!["localhost".into()],
             max_message_bytes: 52_428_800,
             max_recipients: 1000,
             bare_newlines: BareNewlines::Reject,
             relay_from: vec![],
+            resolvers: vec![],
+            resolver_seconds: 5,
             routes: vec![],
             banner: String::new(),
             spool: "/home/op/sluicegate-data/spool".into(),
@@ -245,6 +252,7 @@ symlinks = "deny"
 banner = "Hello\n\"you\""
 passive_ports = "50000"
 passive_address = "192.0.2.7"
+close_notify_required = false
 fxp = true
 durable_uploads = false
 idle_seconds = 1
@@ -261,12 +269,18 @@ ebcdic = "cp037"
 listen = ["0.0.0.0:25", "[::]:25"]
 listen_tls = ["[::]:465"]
 listen_submission = ["[::]:587"]
+listen_lmtp = ["127.0.0.1:24", "unix:run/lmtp.sock", "unix:/run/mail/lmtp"]
+proxy_from = ["192.0.2.8"]
+xclient_from = ["2001:db8:1::/48"]
+xforward_from = ["127.0.0.0/8"]
 tls = "required"
 domains = ["Example.org", "xn--bcher-kva.example", "[192.0.2.1]", "[IPv6:2001:DB8::1]"]
 max_message_bytes = 1024
 max_recipients = 100
 bare_newlines = "normalize"
 relay_from = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+resolvers = ["127.0.0.1", "2001:db8::53", "192.0.2.53:5353"]
+resolver_seconds = 15
 banner = "no spam"
 spool = "/fast/spool"
 spool_segment_bytes = 1048576
@@ -386,7 +400,7 @@ fn unknown_names_come_with_the_nearest() {
             r#"s.toml:3:1: unknown key of [ftp] "listen_tsl" (did you mean "listen_tls"?)"#,
             r#"s.toml:4:1: unknown key of [ftp] "idle_secconds" (did you mean "idle_seconds"?)"#,
             "s.toml:5:1: unknown key of [ftp] \"xyzzy\" (known: listen, listen_tls, root, anonymous, upload_dirs, anonymous_overwrite, \
-         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, fxp, durable_uploads, idle_seconds, \
+         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, close_notify_required, fxp, durable_uploads, idle_seconds, \
          login_seconds, stall_seconds, max_login_failures, accept_seconds, min_rate_bytes, max_upload_bytes, \
          listing_depth, listing_entries, ebcdic)",
             r#"s.toml:6:2: unknown section "xyz" (known: server, log, ftp, smtp, mail, relay, tls)"#,
@@ -527,6 +541,25 @@ fn domains_are_names_or_literals() {
 }
 
 #[test]
+fn resolvers_are_addresses() {
+    let resolvers = good(FULL).smtp.unwrap().resolvers;
+    let shown: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:53", "[2001:db8::53]:53", "192.0.2.53:5353"]);
+    for wrong in ["localhost", "0.0.0.0", "192.0.2.53:0", "[2001:db8::53", "224.0.0.1", ""] {
+        let said = bad(&format!("[smtp]\nresolvers = [{wrong:?}]\n"));
+        assert_eq!(
+            said,
+            [format!(
+                r#"s.toml:2:14: resolvers = {wrong:?}: not allowed (allowed: an address, or ADDRESS:PORT, like "127.0.0.1" or "[2001:db8::53]:53")"#
+            )]
+        );
+    }
+    let many = vec!["\"192.0.2.53\""; 9].join(", ");
+    let said = bad(&format!("[smtp]\nresolvers = [{many}]\n"));
+    assert!(said[0].ends_with("(allowed: at most 8 addresses)"), "{said:?}");
+}
+
+#[test]
 fn an_open_relay_is_refused() {
     let relay = |network: &str| parse(&format!("[smtp]\nrelay_from = [{network:?}]\n"));
     for good in ["10.0.0.0/8", "0.0.0.0/8", "2001::/16", "::/16", "::1", "127.0.0.1", "1.2.3.4/32"]
@@ -563,6 +596,45 @@ fn an_open_relay_is_refused() {
     }
     let networks = good(FULL).smtp.unwrap().relay_from;
     assert_eq!(networks[2], Network { address: "192.0.2.7".parse().unwrap(), prefix: 32 });
+}
+
+#[test]
+fn nobody_believes_the_world() {
+    for key in ["proxy_from", "xclient_from", "xforward_from"] {
+        let found = |network: &str| parse(&format!("[smtp]\n{key} = [{network:?}]\n"));
+        assert!(found("10.0.0.0/8").is_ok() && found("::1").is_ok());
+        for wide in ["0.0.0.0/0", "::/0", "8.0.0.0/7"] {
+            let found = lines(&found(wide).unwrap_err());
+            let expected = format!(": {key} = \"{wide}\": the world could say who it is (name ");
+            assert!(found.len() == 1 && found[0].contains(&expected), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn lmtp_has_addresses_and_paths() {
+    let smtp = good(FULL).smtp.unwrap();
+    let data = good(FULL).server.data_dir;
+    assert_eq!(
+        smtp.listen_lmtp,
+        [
+            Endpoint::Net("127.0.0.1:24".parse().unwrap()),
+            Endpoint::Unix(data.join("run/lmtp.sock")),
+            Endpoint::Unix("/run/mail/lmtp".into()),
+        ]
+    );
+    let long = format!("unix:/{}", "x".repeat(107));
+    for wrong in ["0.0.0.0:25", "[::]:25", "unix:", "lmtp.sock", &long] {
+        let found = bad(&format!("[smtp]\nlisten_lmtp = [{wrong:?}]\n"));
+        assert!(
+            found.len() == 1 && found[0].starts_with("s.toml:2:16: listen_lmtp = "),
+            "{wrong}: {found:?}"
+        );
+    }
+    good(&format!("[smtp]\nlisten_lmtp = [{:?}]\n", long.strip_suffix('x').unwrap()));
+    let twice = "[smtp]\nlisten_lmtp = [\"unix:/a\", \"unix:/./a\"]\n";
+    assert!(bad(twice)[0].contains("each address at most once"));
+    good("[smtp]\nlisten_lmtp = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n");
 }
 
 #[test]

@@ -20,8 +20,9 @@ use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, Return, To};
 
 /// Of this format. Another one is refused, not guessed at.
 const VERSION: u8 = 2;
-/// Before there were other servers.
-const VERSION_LOCAL: u8 = 1;
+/// The one before: without LMTP, and without other servers to go on to. It is read, and written where nothing
+/// needs more.
+const FIRST_VERSION: u8 = 1;
 const MESSAGE: u8 = b'M';
 const NOTE: u8 = b'N';
 
@@ -59,8 +60,7 @@ impl Message {
     /// As octets for the spool.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.trace.len());
-        let version = self.version();
-        out.extend([version, MESSAGE, u8::from(self.held)]);
+        out.extend([self.version(), MESSAGE, u8::from(self.held)]);
         out.extend(self.accepted.to_le_bytes());
         put(&mut out, &self.trace);
         put_envelope(&mut out, &self.envelope);
@@ -69,6 +69,14 @@ impl Message {
             put_target(&mut out, target, version);
         }
         out
+    }
+
+    /// The least that can say it.
+    fn version(&self) -> u8 {
+        let first =
+            |target: &Target| !target.delayed && !matches!(target.to, Destination::Remote(_));
+        let old = !self.envelope.protocol.lmtp && self.targets.iter().all(first);
+        if old { FIRST_VERSION } else { VERSION }
     }
 
     /// From octets of the spool.
@@ -82,15 +90,9 @@ impl Message {
         let trace = input.octets()?.to_vec();
         let envelope = input.envelope()?;
         let targets = input.list(LEAST_TARGET, Input::target)?;
-        let message = input.end(Self { envelope, accepted, trace, targets, held })?;
-        if message.version() == input.version { Ok(message) } else { Err(Malformed::Value) }
-    }
-
-    /// The oldest version that can say it.
-    fn version(&self) -> u8 {
-        let local =
-            |target: &Target| !target.delayed && !matches!(target.to, Destination::Remote(_));
-        if self.targets.iter().all(local) { VERSION_LOCAL } else { VERSION }
+        let message = Self { envelope, accepted, trace, targets, held };
+        let version = message.version();
+        input.end_of(version, message)
     }
 }
 
@@ -130,14 +132,14 @@ impl Note {
             3 => Self::Delayed(input.number()?),
             _ => return Err(Malformed::Value),
         };
-        let note = input.end(note)?;
-        if note.version() == input.version { Ok(note) } else { Err(Malformed::Value) }
+        let version = note.version();
+        input.end_of(version, note)
     }
 
     /// As [`Message::version`].
     fn version(&self) -> u8 {
         match self {
-            Self::Target(..) | Self::Held(_) | Self::Told(_) => VERSION_LOCAL,
+            Self::Target(..) | Self::Held(_) | Self::Told(_) => FIRST_VERSION,
             Self::Delayed(_) => VERSION,
         }
     }
@@ -185,11 +187,11 @@ fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
     put_maybe(out, envelope.envelope_id.as_deref());
     put(out, envelope.helo.as_bytes());
     put_peer(out, envelope.peer);
-    let Protocol { extended, utf8, secure, authenticated } = envelope.protocol;
-    out.push(bits([extended, utf8, secure, authenticated]));
+    let Protocol { extended, utf8, secure, authenticated, lmtp } = envelope.protocol;
+    out.push(bits([extended, utf8, secure, authenticated, lmtp]));
 }
 
-fn bits(flags: [bool; 4]) -> u8 {
+fn bits<const N: usize>(flags: [bool; N]) -> u8 {
     flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag))
 }
 
@@ -269,7 +271,7 @@ fn put_target(out: &mut Vec<u8>, target: &Target, version: u8) {
     put_maybe(out, target.sender.as_deref());
     put_state(out, &target.state);
     out.push(u8::from(target.told));
-    if version > VERSION_LOCAL {
+    if version > FIRST_VERSION {
         out.push(u8::from(target.delayed));
     }
 }
@@ -299,22 +301,27 @@ const LEAST_TO: usize = 3;
 const LEAST_TARGET: usize = 13;
 
 struct Input<'a> {
-    version: u8,
     rest: &'a [u8],
+    version: u8,
 }
 
 impl<'a> Input<'a> {
     fn begin(octets: &'a [u8], kind: u8) -> Read<Self> {
-        let mut input = Self { version: 0, rest: octets };
+        let mut input = Self { rest: octets, version: 0 };
         input.version = input.octet()?;
-        if !(VERSION_LOCAL..=VERSION).contains(&input.version) {
+        if !(FIRST_VERSION..=VERSION).contains(&input.version) {
             return Err(Malformed::Version(input.version));
         }
         if input.octet()? == kind { Ok(input) } else { Err(Malformed::Value) }
     }
 
-    fn end<T>(&self, value: T) -> Read<T> {
-        if self.rest.is_empty() { Ok(value) } else { Err(Malformed::Long) }
+    /// Nothing more comes, and it was written as `version`, the least that can say it.
+    fn end_of<T>(&self, version: u8, value: T) -> Read<T> {
+        match self.rest {
+            [] if self.version == version => Ok(value),
+            [] => Err(Malformed::Value),
+            [..] => Err(Malformed::Long),
+        }
     }
 
     fn take(&mut self, count: usize) -> Read<&'a [u8]> {
@@ -385,17 +392,15 @@ impl<'a> Input<'a> {
         let envelope_id = self.maybe(Self::text)?;
         let helo = self.text()?;
         let peer = self.peer()?;
-        let [extended, utf8, secure, authenticated] = self.bits()?;
-        let protocol = Protocol { extended, utf8, secure, authenticated };
+        let [extended, utf8, secure, authenticated, lmtp] = self.bits()?;
+        let protocol = Protocol { extended, utf8, secure, authenticated, lmtp };
         Ok(Envelope { sender, recipients, body, ret, envelope_id, helo, peer, protocol })
     }
 
-    fn bits(&mut self) -> Read<[bool; 4]> {
+    fn bits<const N: usize>(&mut self) -> Read<[bool; N]> {
         let octet = self.octet()?;
-        if octet > 0b1111 {
-            return Err(Malformed::Value);
-        }
-        Ok([1, 2, 4, 8].map(|bit| octet & bit != 0))
+        let bits = std::array::from_fn(|bit| octet >> bit & 1 == 1);
+        if octet >> N == 0 { Ok(bits) } else { Err(Malformed::Value) }
     }
 
     fn mailbox(&mut self) -> Read<Mailbox> {
@@ -450,13 +455,13 @@ impl<'a> Input<'a> {
         let to = match self.octet()? {
             0 => Destination::Mailbox(self.text()?),
             1 => Destination::Discard,
-            2 if self.version > VERSION_LOCAL => Destination::Remote(self.hop()?),
+            2 if self.version > FIRST_VERSION => Destination::Remote(self.hop()?),
             _ => return Err(Malformed::Value),
         };
         let sender = self.maybe(Self::text)?;
         let state = self.state()?;
         let told = self.flag()?;
-        let delayed = self.version > VERSION_LOCAL && self.flag()?;
+        let delayed = self.version > FIRST_VERSION && self.flag()?;
         Ok(Target { recipient, address, tag, to, sender, state, told, delayed })
     }
 

@@ -8,20 +8,25 @@
 //! what is composed has CRLF lines of at most 998 octets where it is our own text, no control that an
 //! address or a reason brought along, and a boundary that does not occur in it.
 //! Not here: when it is sent, and whether it can be.
+//! A message that is late is told of once ([`late`]); a next hop that takes reports over is asked to, and
+//! then nobody is told by us (RFC 3461 §5.2.1).
 
 use std::fmt::Write;
 
 use memchr::memmem;
 
-use super::stored::{Message, Target, TargetState};
+use super::hop::Hop;
+use super::stored::{Destination, Message, Target, TargetState};
 use crate::limits::DSN_ORIGINAL_BYTES_MAX;
 use crate::smtp::address::{Mailbox, Recipient};
 use crate::smtp::envelope::{Return, To};
 
 mod parts;
+mod remote;
 
 pub use parts::date;
 use parts::{clean, is_plain, quoted_printable};
+pub use remote::{Said, said};
 
 /// What became of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,10 @@ pub enum Action {
     Delivered,
     /// Given to the members of a list.
     Expanded,
+    /// Given to a server that tells nobody of success (RFC 3461 §5.2.2).
+    Relayed,
+    /// Not yet, and tried again.
+    Delayed,
 }
 
 /// One report that is due: to whom, and about which targets.
@@ -61,11 +70,25 @@ pub struct Frame<'a> {
     pub id: &'a str,
     /// Seconds since 1970.
     pub now: i64,
+    /// Until when targets that wait are tried, seconds since 1970; 0: not known.
+    pub until: i64,
 }
 
 /// Reports that are due and have not been made, by whom they go to. A target whose report nobody is
 /// owed is in none.
 pub fn due(message: &Message) -> Vec<Notice> {
+    gather(message, owed)
+}
+
+/// The same of targets that wait still though it is late, about which nobody has been told yet.
+pub fn late(message: &Message) -> Vec<Notice> {
+    gather(message, owed_late)
+}
+
+fn gather(
+    message: &Message,
+    owed: impl Fn(&Message, &Target) -> Option<(String, Action)>,
+) -> Vec<Notice> {
     let mut notices: Vec<Notice> = Vec::new();
     for (number, target) in (0..).zip(&message.targets) {
         let Some((to, action)) = owed(message, target) else { continue };
@@ -93,7 +116,7 @@ fn owed(message: &Message, target: &Target) -> Option<(String, Action)> {
         }
         (TargetState::Failed { .. }, None) if failure => Some((sender()?, Action::Failed)),
         (TargetState::Delivered, Some(_)) if success => Some((sender()?, Action::Expanded)),
-        (TargetState::Delivered, None) if success => Some((sender()?, Action::Delivered)),
+        (TargetState::Delivered, None) if success => Some((sender()?, done(target))),
         (
             TargetState::Waiting
             | TargetState::Deferred { .. }
@@ -102,6 +125,30 @@ fn owed(message: &Message, target: &Target) -> Option<(String, Action)> {
             | TargetState::Removed,
             _,
         ) => None,
+    }
+}
+
+/// What it means that a target is done. Who takes mail by LMTP puts it into mailboxes (RFC 2033 §1).
+fn done(target: &Target) -> Action {
+    match &target.to {
+        Destination::Remote(Hop::Mx | Hop::Relay { .. }) => Action::Relayed,
+        Destination::Remote(Hop::Lmtp { .. } | Hop::LmtpUnix(_))
+        | Destination::Mailbox(_)
+        | Destination::Discard => Action::Delivered,
+    }
+}
+
+/// As [`owed`], while it waits. RFC 3461 §4.1: a sender who does not say may be told of a delay.
+fn owed_late(message: &Message, target: &Target) -> Option<(String, Action)> {
+    let wanted = recipient_of(message, target)
+        .and_then(|to| to.notify)
+        .is_none_or(|notify| notify.delay);
+    let waits = matches!(target.state, TargetState::Waiting | TargetState::Deferred { .. });
+    let sender = message.envelope.sender.as_ref()?;
+    match &target.sender {
+        _ if target.delayed || !waits => None,
+        Some(owner) => Some((owner.clone(), Action::Delayed)),
+        None => wanted.then(|| (sender.to_string(), Action::Delayed)),
     }
 }
 
@@ -164,10 +211,15 @@ fn line(out: &mut String, text: impl std::fmt::Display) {
 }
 
 fn subject(notice: &Notice) -> &'static str {
-    if notice.targets.iter().any(|(_, action)| *action == Action::Failed) {
+    let any = |wanted: Action| notice.targets.iter().any(|(_, action)| *action == wanted);
+    if any(Action::Failed) {
         "Your message could not be delivered"
-    } else {
+    } else if any(Action::Delayed) {
+        "Your message is delayed; nothing is lost yet"
+    } else if any(Action::Delivered) || any(Action::Expanded) {
         "Your message was delivered"
+    } else {
+        "Your message was sent on"
     }
 }
 
@@ -233,8 +285,10 @@ fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'
     line(&mut text, format_args!("as {}.", frame.id));
     let parts = [
         (Action::Failed, "It could not be delivered to:"),
+        (Action::Delayed, "It has not been delivered yet, and is tried again, to:"),
         (Action::Delivered, "It was delivered to:"),
         (Action::Expanded, "It was given to the members of a list:"),
+        (Action::Relayed, "It was given to a server that will not tell you more, for:"),
     ];
     for (action, title) in parts {
         let mut titled = false;
@@ -245,9 +299,17 @@ fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'
                 titled = true;
             }
             line(&mut text, format_args!("  <{}>", clean(&address(message, target, action))));
-            if let TargetState::Failed { reason } = &target.state {
+            if let TargetState::Failed { reason } | TargetState::Deferred { reason, .. } =
+                &target.state
+            {
                 line(&mut text, format_args!("    {}", clean(reason)));
             }
+        }
+    }
+    if notice.targets.iter().any(|(_, action)| *action == Action::Delayed) {
+        line(&mut text, "\r\nYou need not send it again.");
+        if frame.until > 0 {
+            line(&mut text, format_args!("It is tried until {}.", date(frame.until)));
         }
     }
     if let Some(note) = returned.note {
@@ -264,7 +326,14 @@ fn target_of(message: &Message, number: u32) -> Option<&Target> {
 fn address(message: &Message, target: &Target, action: Action) -> String {
     match (action, recipient_of(message, target)) {
         (Action::Expanded, Some(to)) => to.recipient.to_string(),
-        (Action::Failed | Action::Delivered | Action::Expanded, _) => target.address.clone(),
+        (
+            Action::Failed
+            | Action::Delivered
+            | Action::Expanded
+            | Action::Relayed
+            | Action::Delayed,
+            _,
+        ) => target.address.clone(),
     }
 }
 
@@ -301,30 +370,48 @@ fn status(message: &Message, notice: &Notice, frame: Frame<'_>) -> String {
         }
         let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
         line(&mut text, format_args!("Final-Recipient: {kind};{}", clean(&address)));
-        let (action, code, reason) = match (&target.state, action) {
-            (TargetState::Failed { reason }, _) => ("failed", enhanced(reason), Some(reason)),
-            (_, Action::Failed) => ("failed", "5.0.0", None),
-            (_, Action::Delivered) => ("delivered", "2.0.0", None),
-            (_, Action::Expanded) => ("expanded", "2.0.0", None),
-        };
-        line(&mut text, format_args!("Action: {action}"));
-        line(&mut text, format_args!("Status: {code}"));
-        if let Some(reason) = reason {
-            line(&mut text, format_args!("Diagnostic-Code: x-sluicegate; {}", clean(reason)));
-        }
+        fate(&mut text, target, action);
         line(&mut text, format_args!("Last-Attempt-Date: {}", date(frame.now)));
+        if action == Action::Delayed && frame.until > 0 {
+            line(&mut text, format_args!("Will-Retry-Until: {}", date(frame.until)));
+        }
     }
     text
 }
 
+/// Action, status, and who said why (RFC 3464 §2.3.3 to §2.3.6).
+fn fate(text: &mut String, target: &Target, action: Action) {
+    let reason = match &target.state {
+        TargetState::Failed { reason } | TargetState::Deferred { reason, .. } => Some(reason),
+        TargetState::Waiting | TargetState::Delivered | TargetState::Removed => None,
+    };
+    let (action, code) = match action {
+        Action::Failed => ("failed", reason.map_or("5.0.0", |reason| enhanced(reason, "5.0.0"))),
+        Action::Delayed => ("delayed", reason.map_or("4.0.0", |reason| enhanced(reason, "4.0.0"))),
+        Action::Delivered => ("delivered", "2.0.0"),
+        Action::Expanded => ("expanded", "2.0.0"),
+        Action::Relayed => ("relayed", "2.0.0"),
+    };
+    line(text, format_args!("Action: {action}"));
+    line(text, format_args!("Status: {code}"));
+    let Some(reason) = reason else { return };
+    match Said::find(reason) {
+        Some(Said { host, reply }) => {
+            line(text, format_args!("Remote-MTA: dns; {}", clean(host)));
+            line(text, format_args!("Diagnostic-Code: smtp; {}", clean(reply)));
+        }
+        None => line(text, format_args!("Diagnostic-Code: x-sluicegate; {}", clean(reason))),
+    }
+}
+
 /// The enhanced status at the front of a reason (RFC 3463 §2).
-fn enhanced(reason: &str) -> &str {
+fn enhanced<'r>(reason: &'r str, otherwise: &'r str) -> &'r str {
     let word = reason.split(' ').next().unwrap_or_default();
     let mut numbers = word.split('.');
     let known = matches!(numbers.next(), Some("4" | "5"))
         && numbers.by_ref().take(2).filter(|n| is_number(n)).count() == 2
         && numbers.next().is_none();
-    if known { word } else { "5.0.0" }
+    if known { word } else { otherwise }
 }
 
 fn is_number(text: &str) -> bool {

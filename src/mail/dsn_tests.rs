@@ -9,7 +9,7 @@ use crate::mail::stored::Destination;
 use crate::smtp::address::Domain;
 use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol};
 
-const FRAME: Frame<'_> = Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060 };
+const FRAME: Frame<'_> = Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0 };
 
 fn mailbox(local: &str) -> Mailbox {
     Mailbox { local: local.to_owned(), domain: Domain::Name("a.example".to_owned()) }
@@ -155,6 +155,89 @@ fn who_is_told_what() {
     assert_eq!(due(&twice), []);
     let waiting = message(vec![to("ann", None)], vec![target(0, "ann", TargetState::Waiting)]);
     assert_eq!(due(&waiting), []);
+}
+
+fn remote(to: Hop, state: TargetState) -> Target {
+    Target { to: Destination::Remote(to), ..target(0, "ann", state) }
+}
+
+fn relay() -> Hop {
+    Hop::Relay { host: "smart.example".to_owned(), port: 25 }
+}
+
+#[test]
+fn who_sends_on_says_relayed_and_who_has_mailboxes_delivered() {
+    let lmtp = Hop::LmtpUnix("/run/lmtp".to_owned());
+    for (hop, action, field) in [
+        (relay(), Action::Relayed, "Action: relayed"),
+        (Hop::Mx, Action::Relayed, "Action: relayed"),
+        (lmtp, Action::Delivered, "Action: delivered"),
+    ] {
+        let target = remote(hop, TargetState::Delivered);
+        let message = message(vec![to("ann", Some([true, true]))], vec![target]);
+        let notices = due(&message);
+        assert_eq!(notices[0].targets, [(0, action)]);
+        let octets = compose(&message, &notices[0], whole(TEXT), FRAME);
+        let [_, status, _] = parts(&MessageParser::default().parse(&octets).unwrap());
+        fields(&status, &[field, "Status: 2.0.0"]);
+    }
+}
+
+#[test]
+fn another_server_is_named_with_its_words() {
+    let reason = said("5.1.1", "mx.b.example[192.0.2.1]", "550 5.1.1 no such\r\nX: user");
+    let message = message(vec![to("ann", None)], vec![remote(relay(), failed(&reason))]);
+    let octets = compose(&message, &due(&message)[0], whole(TEXT), FRAME);
+    let [human, status, _] = parts(&MessageParser::default().parse(&octets).unwrap());
+    fields(
+        &status,
+        &[
+            "Status: 5.1.1",
+            "Remote-MTA: dns; mx.b.example",
+            "Diagnostic-Code: smtp; 550 5.1.1 no such  X: user",
+        ],
+    );
+    assert!(human.contains("mx.b.example[192.0.2.1] said: 550 5.1.1 no such"), "{human}");
+}
+
+#[test]
+fn a_delay_is_told_once_to_who_did_not_decline() {
+    let deferred = TargetState::Deferred {
+        attempts: 3,
+        next: 1_700_001_000,
+        reason: "4.4.1 mx.b.example[192.0.2.1]:25: refused".to_owned(),
+    };
+    let told = |notify: Option<Notify>, target: Target| {
+        let mut message = message(vec![to("ann", None)], vec![target]);
+        message.envelope.recipients[0].notify = notify;
+        late(&message)
+    };
+    let notify = |delay| Some(Notify { success: false, failure: true, delay });
+    let waiting = remote(relay(), deferred.clone());
+    assert_eq!(told(None, waiting.clone())[0].targets, [(0, Action::Delayed)]);
+    assert_eq!(told(notify(true), waiting.clone()).len(), 1);
+    assert_eq!(told(notify(false), waiting.clone()), []);
+    assert_eq!(told(None, Target { delayed: true, ..waiting.clone() }), []);
+    assert_eq!(told(None, remote(relay(), TargetState::Delivered)), []);
+    let mut null = message(vec![to("ann", None)], vec![waiting.clone()]);
+    null.envelope.sender = None;
+    assert_eq!(late(&null), []);
+
+    let message = message(vec![to("ann", None)], vec![waiting]);
+    let frame = Frame { until: 1_700_432_000, ..FRAME };
+    let octets = compose(&message, &late(&message)[0], whole(TEXT), frame);
+    let parsed = MessageParser::default().parse(&octets).unwrap();
+    assert_eq!(parsed.subject(), Some("Your message is delayed; nothing is lost yet"));
+    let [human, status, _] = parts(&parsed);
+    fields(
+        &status,
+        &[
+            "Action: delayed",
+            "Status: 4.4.1",
+            "Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000",
+        ],
+    );
+    assert!(human.contains("You need not send it again."), "{human}");
 }
 
 #[test]

@@ -5,14 +5,16 @@
 //! Not here: what is wrong with a file (`tls`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Shared;
-use crate::config::Config;
+use crate::config::{Config, RouteTo};
+use crate::mail::hop::TlsPolicy;
 use crate::owner::Owner;
 use crate::problem::Problem;
 use crate::shard;
 use crate::store::accounts::{Accounts, Fingerprint};
-use crate::tls::{self, Identity, Keeper, Pair};
+use crate::tls::{self, Client, Identity, Keeper, Pair, Roots};
 
 /// The files that certificates were read from, as they were.
 pub(super) struct Certificates {
@@ -68,6 +70,10 @@ impl Certificates {
     /// Reads them again.
     pub(super) fn load(&mut self, shared: &Shared) {
         let config = shared.config.load_full();
+        match outbound(&config) {
+            Ok(client) => shared.outbound.store(client.map(Arc::new)),
+            Err(problem) => tracing::error!("{problem}; what was believed before is believed still"),
+        }
         if !config.speaks_tls() {
             return;
         }
@@ -86,6 +92,36 @@ impl Certificates {
             }
         }
     }
+}
+
+/// TLS for connections to other servers; `None` when no route leads to one.
+///
+/// # Errors
+/// A route that accepts verified servers only, on a machine that knows no authority.
+pub(super) fn outbound(config: &Config) -> Result<Option<Client>, Problem> {
+    let routes = config.smtp.iter().flat_map(|smtp| &smtp.routes);
+    let onward: Vec<TlsPolicy> = routes
+        .filter_map(|route| match &route.to {
+            RouteTo::Onward(onward) => Some(onward.tls),
+            RouteTo::Local | RouteTo::Discard => None,
+        })
+        .collect();
+    if onward.iter().all(|tls| *tls == TlsPolicy::None) {
+        return Ok(None);
+    }
+    let (roots, problems) = Roots::of_the_system();
+    for problem in problems {
+        tracing::warn!(problem, "tls: an authority of this machine is left out");
+    }
+    if roots.is_empty() && onward.contains(&TlsPolicy::Must) {
+        return Err(Problem::new(
+            "[[smtp.route]] tls = \"must\"",
+            "this machine knows no authority that certificates could be verified with",
+            "install ca-certificates, or name a file of certificates in SSL_CERT_FILE",
+        ));
+    }
+    tracing::debug!(authorities = roots.len(), "tls: for connections to other servers");
+    Client::new(roots).map(Some)
 }
 
 /// The pairs that the configuration names, in order.

@@ -36,6 +36,7 @@ mod steer;
 mod timer;
 
 pub(super) use desk::tend;
+pub(super) use onward::{Errand, Outcome};
 use onward::{Remote, has_remote};
 use queue::{Entry, Queue, Stand};
 

@@ -13,7 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authenticate;
+use super::relay;
 use super::deliver::{Deliveries, Policy};
+use super::inlet::Peers;
+use super::resolver::Resolver;
 use super::shared::{Local, Shared};
 use super::sockets::Service;
 use crate::config::{self, Config, Encryption};
@@ -37,6 +40,8 @@ pub(super) struct Ingress {
     pub(super) spool: Spool,
     /// Accepted messages on their way.
     pub(super) deliveries: Deliveries,
+    /// Where mail goes on.
+    pub(super) resolver: Rc<Resolver>,
     rulebook: Rc<Rulebook>,
     /// The figures of the queue are being shown.
     showing: Cell<bool>,
@@ -56,6 +61,10 @@ pub(super) struct Rules {
     pub(super) settings: Rc<Settings>,
     /// The same for listeners of submission.
     submission: Rc<Settings>,
+    /// For listeners of LMTP, and for those that are Unix sockets.
+    lmtp: [Rc<Settings>; 2],
+    /// Who is believed what.
+    pub(super) peers: Peers,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
     policy: Rc<Policy>,
@@ -100,10 +109,16 @@ impl Ingress {
             Rc::clone(&policies.in_force().policy)
         });
         deliveries.recover(found);
-        let showing = Cell::new(false);
-        let ingress =
-            Rc::new(Self { local: Rc::clone(local), spool, deliveries, rulebook, showing });
+        let ingress = Rc::new(Self {
+            local: Rc::clone(local),
+            spool,
+            deliveries,
+            resolver: Resolver::new(local),
+            rulebook,
+            showing: Cell::new(false),
+        });
         ingress.watch();
+        shard::spawn("relay", relay::run(Rc::clone(&ingress)));
         Ok(Some(ingress))
     }
 
@@ -142,6 +157,8 @@ impl Ingress {
         mail.show_deliveries(
             [&counts.delivered, &counts.discarded, &counts.deferred, &counts.failed].map(Cell::get),
         );
+        let cached = u64::try_from(self.resolver.cached().0).unwrap_or(u64::MAX);
+        self.local.counters().names.cached.show(cached);
         mail.queue_messages.show(stats.messages);
         mail.queue_bytes.show(stats.bytes);
         mail.segments.show(stats.segments);
@@ -180,7 +197,12 @@ impl Rules {
         let settings = settings(&config, &smtp, security);
         let mut submission = settings.clone();
         submission.security.submission = true;
+        let lmtp = Settings { lmtp: true, ..settings.clone() };
+        // What does not leave the machine needs no TLS.
+        let unix = Settings { security: Security::default(), ..lmtp.clone() };
+        let lmtp = [Rc::new(lmtp), Rc::new(unix)];
         let (settings, submission) = (Rc::new(settings), Rc::new(submission));
+        let peers = Peers::new(&smtp);
         let router = shared.router.load_full()?;
         let policy = Rc::new(Policy {
             router: Arc::clone(&router),
@@ -193,13 +215,15 @@ impl Rules {
             shards: config.server.shards.max(1),
             seed: shard::random(),
         });
-        Some(Self { settings, submission, router, policy, generation, smtp })
+        Some(Self { settings, submission, lmtp, peers, router, policy, generation, smtp })
     }
 
     /// What the core needs for a connection to that listener.
     pub(super) fn settings_of(&self, service: Service) -> &Rc<Settings> {
         match service {
             Service::Submission => &self.submission,
+            Service::Lmtp => &self.lmtp[0],
+            Service::LmtpUnix => &self.lmtp[1],
             Service::Smtp | Service::Smtps | Service::Ftp | Service::Ftps => &self.settings,
         }
     }
@@ -220,6 +244,7 @@ fn settings(config: &Config, smtp: &config::Smtp, security: Security) -> Setting
         errors_max: smtp.max_errors,
         idle_seconds: smtp.idle_seconds,
         security,
+        lmtp: false,
     }
 }
 

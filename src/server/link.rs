@@ -10,7 +10,7 @@
 //! future loses nothing.
 //! Not here: records (`tls`), which command asks for TLS (the cores).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::shared::Local;
 use crate::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::metrics::tls::Failed;
 use crate::shard::{self, Instant, Received, Stream};
-use crate::tls::{Info, Offer, Progress, Records, Session, Trouble, Use};
+use crate::tls::{Errand, Info, Offer, Progress, Records, Session, Trouble, Use};
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
@@ -72,7 +72,7 @@ pub(super) enum Unsecured {
     Injected,
     /// The handshake took too long.
     Late,
-    /// The client broke it off, or we did.
+    /// The peer broke it off, or we did.
     Trouble(Trouble),
     /// The connection is no more.
     Gone,
@@ -97,7 +97,7 @@ impl Unsecured {
             Self::Injected => "octets in clear behind the request",
             Self::Late => "too slow",
             Self::Trouble(trouble) => trouble.text(),
-            Self::Gone => "the client is gone",
+            Self::Gone => "the peer is gone",
         }
     }
 }
@@ -105,6 +105,8 @@ impl Unsecured {
 /// One control connection.
 pub(super) struct Link {
     stream: Stream,
+    /// For whom the peer speaks, or its own address.
+    peer: Cell<SocketAddr>,
     secure: RefCell<Option<Box<Secure>>>,
 }
 
@@ -134,7 +136,8 @@ impl Secure {
 impl Link {
     /// A connection in clear.
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, secure: RefCell::new(None) }
+        let peer = Cell::new(stream.peer());
+        Self { stream, peer, secure: RefCell::new(None) }
     }
 
     /// Our address.
@@ -142,9 +145,14 @@ impl Link {
         self.stream.local()
     }
 
-    /// The client's address.
+    /// The peer's address; of a client that a proxy speaks for, as far as we are told.
     pub(super) fn peer(&self) -> SocketAddr {
-        self.stream.peer()
+        self.peer.get()
+    }
+
+    /// The peer speaks for a client at that address.
+    pub(super) fn speak_for(&self, client: SocketAddr) {
+        self.peer.set(client);
     }
 
     /// Octets that came and were not received yet; those of TLS as they are on the wire.
@@ -165,7 +173,7 @@ impl Link {
 
     /// For the data connections that belong to this one; `None` while it is in clear.
     pub(super) fn data_offer(&self) -> Option<Offer> {
-        self.secure.borrow().as_ref().map(|secure| secure.session.offer().data())
+        self.secure.borrow().as_ref()?.session.offer().map(Offer::data)
     }
 
     /// The client asked for TLS in clear, and `granted` says that it gets it (and whatever is to be said
@@ -232,6 +240,7 @@ impl Link {
             let clear = received.len() - records.behind();
             behind.extend_from_slice(received.get(clear..).unwrap_or_default());
         }
+        self.stream.speaks_telnet(true);
         let silent = said.is_empty();
         if silent { Ok(Received::from(behind)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
@@ -241,9 +250,38 @@ impl Link {
     /// # Errors
     /// The connection is to be dropped.
     pub(super) async fn secure(&self, offer: &Offer, deadline: Instant) -> Result<Info, Unsecured> {
-        self.stream.no_telnet();
         let session = Session::new(offer).map_err(Unsecured::Trouble)?;
-        let (plain, outgoing) = (Vec::new(), Vec::new());
+        self.shake(session, Vec::new(), deadline).await
+    }
+
+    /// We asked for TLS, and the server granted it. `left_over`: octets that came behind that reply and were
+    /// received already. As in [`Link::upgrade`], what came in clear is no part of what TLS protects.
+    ///
+    /// # Errors
+    /// The connection is to be dropped.
+    pub(super) async fn begin_as_client(
+        &self,
+        left_over: usize,
+        errand: &Errand,
+        deadline: Instant,
+    ) -> Result<Info, Unsecured> {
+        if left_over > 0 || self.stream.silent().await.map_err(|_| Unsecured::Gone)? > 0 {
+            return Err(Unsecured::Injected);
+        }
+        let mut hello = Vec::new();
+        let session = Session::client(errand, &mut hello).map_err(Unsecured::Trouble)?;
+        self.shake(session, hello, deadline).await
+    }
+
+    /// The handshake, which begins with `outgoing`.
+    async fn shake(
+        &self,
+        session: Session,
+        outgoing: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Info, Unsecured> {
+        self.stream.speaks_telnet(false);
+        let plain = Vec::new();
         let mut secure = Box::new(Secure { session, plain, outgoing, ended: false, trouble: None });
         let done = shard::within(deadline, self.shake_hands(&mut secure)).await;
         match done {
@@ -259,12 +297,6 @@ impl Link {
     async fn shake_hands(&self, secure: &mut Secure) -> Result<Info, Unsecured> {
         let gone = |_: io::Error| Unsecured::Gone;
         loop {
-            let mut received = self.stream.receive().await.map_err(gone)?;
-            if received.is_empty() {
-                return Err(Unsecured::Gone);
-            }
-            secure.take(&mut received);
-            drop(received);
             if !secure.outgoing.is_empty() {
                 self.stream.posted().await.map_err(gone)?;
                 self.stream.post(std::mem::take(&mut secure.outgoing));
@@ -278,6 +310,11 @@ impl Link {
                 self.stream.posted().await.map_err(gone)?;
                 return Ok(info);
             }
+            let mut received = self.stream.receive().await.map_err(gone)?;
+            if received.is_empty() {
+                return Err(Unsecured::Gone);
+            }
+            secure.take(&mut received);
         }
     }
 

@@ -26,8 +26,9 @@ use super::life::live;
 use super::reload::{keep_what_needs_restart, links};
 use super::routing::Routing;
 use super::sockets::Service;
-use super::{Phase, Shared, manage, sockets};
+use super::{Phase, Shared, certificates, manage, sockets};
 use crate::config::Config;
+use crate::dns;
 use crate::metrics::{Endpoint, Metrics};
 use crate::problem::Problem;
 use crate::shard::preflight::{self, Level};
@@ -67,13 +68,14 @@ pub fn serve(
     shard::give_memory_back();
     let cpus = look_at_machine(&mut config)?;
     look_at_roots(&config)?;
-    let listeners = sockets::bind(&config, cpus.len())?;
-    let addresses = listeners.addresses().to_vec();
+    let (listeners, _files) = sockets::bind(&config, cpus.len())?;
+    let (addresses, paths) = (listeners.addresses().to_vec(), listeners.paths().to_vec());
     let endpoint = metrics_endpoint(&config)?;
     let xferlog = config.log.xferlog.as_deref().map(Xferlog::open).transpose().map_err(usage)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| Failure::Running(format!("signals: {error}")))?;
     let (tls, certificates) = Certificates::begin(&config).map_err(usages)?;
+    let outbound = certificates::outbound(&config).map_err(usage)?;
     drop_privileges(&config)?;
     begin_logs(xferlog.as_ref())?;
 
@@ -91,6 +93,11 @@ pub fn serve(
     if let Some(xferlog) = xferlog {
         shared = shared.with_xferlog(xferlog);
     }
+    shared.outbound.store(outbound.map(Arc::new));
+    let resolver = resolver(&shared.config.load())?;
+    if let Some(resolver) = &resolver {
+        shared = shared.with_names(Arc::new(resolver.clone()));
+    }
     let mut supervisor = Supervisor {
         accounts_seen,
         users_file,
@@ -98,6 +105,7 @@ pub fn serve(
         shared: Arc::new(shared),
         routing,
         certificates,
+        resolver,
         connections_fit,
         reload: Box::new(reload),
         stopping: None,
@@ -111,7 +119,7 @@ pub fn serve(
         started.map_err(|error| Failure::Running(format!("metrics: {error}")))?;
     }
     let _admin = manage::start(&supervisor.shared, shards.boards())?;
-    announce(&addresses, metrics_address, embedded);
+    announce(&addresses, &paths, metrics_address, embedded);
     supervisor.run(&shards, signals)
 }
 
@@ -202,6 +210,15 @@ fn metrics_endpoint(config: &Config) -> Result<Option<Endpoint>, Failure> {
     })
 }
 
+/// Whoever is asked for names, for as long as there is mail.
+fn resolver(config: &Config) -> Result<Option<dns::Client>, Failure> {
+    let settings = config.smtp.as_ref().map(super::resolver::settings);
+    settings
+        .map(dns::Client::start)
+        .transpose()
+        .map_err(|error| Failure::Running(format!("resolver: {error} (raise LimitNOFILE=)")))
+}
+
 fn drop_privileges(config: &Config) -> Result<(), Failure> {
     use shard::privileges::{self, Refusal};
     privileges::clear_umask();
@@ -239,11 +256,19 @@ fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result
 }
 
 /// One line per listener, then `ready`, then what to try next.
-fn announce(addresses: &[(u8, SocketAddr)], metrics: Option<SocketAddr>, embedded: bool) {
+fn announce(
+    addresses: &[(u8, SocketAddr)],
+    paths: &[(u8, PathBuf)],
+    metrics: Option<SocketAddr>,
+    embedded: bool,
+) {
     let mut text = String::new();
+    let name = |number: u8| Service::from_number(number).map_or("unknown", Service::name);
     for (service, address) in addresses {
-        let name = Service::from_number(*service).map_or("unknown", Service::name);
-        text.push_str(&format!("listening {name} {address}\n"));
+        text.push_str(&format!("listening {} {address}\n", name(*service)));
+    }
+    for (service, path) in paths {
+        text.push_str(&format!("listening {} unix:{}\n", name(*service), path.display()));
     }
     if let Some(address) = metrics {
         text.push_str(&format!("listening metrics {address}\n"));
@@ -282,6 +307,7 @@ struct Supervisor {
     accounts_seen: Fingerprint,
     routing: Routing,
     certificates: Certificates,
+    resolver: Option<dns::Client>,
     reload: Box<Reload>,
     stopping: Option<Instant>,
 }
@@ -374,6 +400,9 @@ impl Supervisor {
                 config.server.max_connections =
                     config.server.max_connections.min(self.connections_fit);
                 crate::log::set_level(&config.log.level);
+                if let (Some(resolver), Some(smtp)) = (&self.resolver, &config.smtp) {
+                    resolver.configure(super::resolver::settings(smtp));
+                }
                 self.shared.replace_config(config);
                 self.metrics.set_reload(true);
                 tracing::info!("configuration reloaded");

@@ -26,10 +26,11 @@ use crate::config::{self, Anonymous, Config, Encryption};
 use crate::ftp::session::{Settings, Tls};
 use crate::mail::route::Router;
 use crate::metrics::{Counters, Metrics};
+use crate::mx::{Lookup, Nobody};
 use crate::shard::{self, Root};
 use crate::store::accounts::Accounts;
 use crate::store::files::{Policy, Tree, Writes};
-use crate::tls::Keeper;
+use crate::tls::{Client, Keeper};
 use crate::xferlog::Xferlog;
 
 /// Passwords one shard checks at a time.
@@ -59,8 +60,12 @@ pub(super) struct Shared {
     pub(super) start: u64,
     /// What TLS is offered.
     pub(super) tls: Keeper,
+    /// TLS of connections that we begin, once a route leads to another server.
+    pub(super) outbound: ArcSwapOption<Client>,
     /// Where each shard finds what the admin socket asks it.
     pub(super) desks: Vec<Desk>,
+    /// Who is asked for names.
+    pub(super) names: Arc<dyn Lookup>,
     xferlog: Option<Xferlog>,
     phase: AtomicU8,
     generation: AtomicU64,
@@ -72,6 +77,7 @@ impl Shared {
         Self {
             metrics: Metrics::new(config.server.shards),
             desks: (0..config.server.shards).map(|_| Desk::default()).collect(),
+            names: Arc::new(Nobody),
             xferlog: None,
             config: ArcSwap::from_pointee(config),
             accounts: ArcSwap::from_pointee(accounts),
@@ -79,6 +85,7 @@ impl Shared {
             admission: Arc::default(),
             failures: Failures::default(),
             tls,
+            outbound: ArcSwapOption::empty(),
             start,
             phase: AtomicU8::new(0),
             generation: AtomicU64::new(0),
@@ -89,6 +96,12 @@ impl Shared {
     #[must_use]
     pub(super) fn with_xferlog(self, xferlog: Xferlog) -> Self {
         Self { xferlog: Some(xferlog), ..self }
+    }
+
+    /// The same, with somebody who knows names.
+    #[must_use]
+    pub(super) fn with_names(self, names: Arc<dyn Lookup>) -> Self {
+        Self { names, ..self }
     }
 
     /// The transfer log, if there is one.

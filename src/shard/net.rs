@@ -14,6 +14,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -36,7 +37,7 @@ const PASSIVE_ATTEMPTS: usize = 64;
 /// turned away when the transfer begins.
 const PASSIVE_BACKLOG: i32 = 128;
 
-/// One connected TCP socket.
+/// One connected TCP socket, or Unix socket.
 pub struct Stream {
     fd: Rc<OwnedFd>,
     local: SocketAddr,
@@ -58,9 +59,19 @@ impl Stream {
     /// would make the ring answer EAGAIN instead).
     pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let socket = SockRef::from(&fd);
-        let local = address(&socket.local_addr()?)?;
+        let bound = socket.local_addr()?;
+        if bound.is_unix() {
+            return Ok(Self::unix(fd));
+        }
+        let local = address(&bound)?;
         let peer = address(&socket.peer_addr()?)?;
         Ok(Self::new(fd, local, peer))
+    }
+
+    /// Wraps a connected Unix socket in blocking mode. It has no address: 0.0.0.0:0 at both ends.
+    pub(super) fn unix(fd: OwnedFd) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::new(fd, nowhere, nowhere)
     }
 
     fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
@@ -82,9 +93,9 @@ impl Stream {
         Self { data: true, ..Self::new(fd, local, peer) }
     }
 
-    /// What comes from now on is no Telnet: 255 in it says nothing.
-    pub fn no_telnet(&self) {
-        self.telnet.set(false);
+    /// Is what comes from now on Telnet? If not, 255 in it says nothing.
+    pub fn speaks_telnet(&self, telnet: bool) {
+        self.telnet.set(telnet);
     }
 
     /// Counts it in a shard's load until it is dropped.
@@ -626,8 +637,39 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
         socket.bind(&SocketAddr::new(local.ip(), 0).into())?;
     }
     let bound = address(&socket.local_addr()?)?;
+    let fd = reach(socket, SockAddr::from(remote)).await?;
+    SockRef::from(&fd).set_nonblocking(true)?;
+    Ok(Stream::data(fd, bound, canonical(remote)))
+}
+
+/// Connects to `remote`, from any port of `source` where one is given. The connection is used like one that
+/// was accepted: received from and posted to.
+///
+/// # Errors
+/// What the kernel says of the attempt (ECONNREFUSED, EHOSTUNREACH, EADDRNOTAVAIL for the source …).
+pub async fn dial(source: Option<IpAddr>, remote: SocketAddr) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    // Commands go out whole, and are waited for.
+    socket.set_tcp_nodelay(true)?;
+    Stream::from_fd(reach(socket, SockAddr::from(remote)).await?)
+}
+
+/// Connects to the socket at `path` on this machine; as [`dial`].
+///
+/// # Errors
+/// What the kernel says of the attempt (ENOENT, ECONNREFUSED, EACCES …).
+pub async fn dial_unix(path: &Path) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    Ok(Stream::unix(reach(socket, SockAddr::unix(path)?).await?))
+}
+
+/// Connects a socket on the ring.
+async fn reach(socket: Socket, remote: SockAddr) -> io::Result<OwnedFd> {
     let fd: Rc<OwnedFd> = Rc::new(socket.into());
-    let target = Box::new(SockAddr::from(remote));
+    let target = Box::new(remote);
     let entry =
         opcode::Connect::new(types::Fd(fd.as_raw_fd()), target.as_ptr().cast(), target.len())
             .build();
@@ -635,7 +677,5 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
     let (result, keep) = core(|core| core.ring.start(entry, keep)).await;
     drop(keep);
     result?;
-    let fd = Rc::try_unwrap(fd).map_err(|_| io::Error::other("connecting socket still in use"))?;
-    SockRef::from(&fd).set_nonblocking(true)?;
-    Ok(Stream::data(fd, bound, canonical(remote)))
+    Rc::try_unwrap(fd).map_err(|_| io::Error::other("connecting socket still in use"))
 }

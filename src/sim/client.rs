@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::pipe::{Backlog, End, Net};
@@ -108,7 +109,7 @@ impl ClientSocket {
     }
 }
 
-/// A port a script listens on, for active mode.
+/// A port a script listens on: for active mode, or as a server that mail is sent to.
 #[derive(Debug)]
 pub struct ClientListener {
     local: SocketAddr,
@@ -118,10 +119,20 @@ pub struct ClientListener {
 impl ClientListener {
     /// Any free port of the client's address.
     pub fn bind() -> Self {
-        let world = world();
-        let local = SocketAddr::new(CLIENT.parse().unwrap(), world.net.port());
-        let backlog = world.net.listen(local).unwrap();
+        Self::bind_at(SocketAddr::new(CLIENT.parse().unwrap(), world().net.port()))
+    }
+
+    /// This port of this address: a remote server.
+    pub fn bind_at(local: SocketAddr) -> Self {
+        let backlog = world().net.listen(local).unwrap();
         Self { local, backlog }
+    }
+
+    /// A socket with a name in the file system.
+    pub fn bind_path(path: &Path) -> Self {
+        let listener = Self::bind();
+        world().net.paths.borrow_mut().insert(path.to_owned(), listener.local);
+        listener
     }
 
     /// Where it listens.

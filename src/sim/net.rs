@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut, RangeInclusive};
+use std::path::Path;
 use std::rc::Rc;
 
 use super::buffers::{BLOCK_BYTES, Block};
+use super::client::SERVER;
 use super::file::File;
 use super::pipe::{Backlog, End, Signal};
 use super::{Open, World, world};
@@ -59,8 +61,8 @@ impl Stream {
         Ok(Received(self.end.read(max).await?))
     }
 
-    /// What comes from now on is no Telnet.
-    pub fn no_telnet(&self) {}
+    /// Is what comes from now on Telnet?
+    pub fn speaks_telnet(&self, _: bool) {}
 
     /// Octets that came and were not received yet.
     pub fn unread(&self) -> usize {
@@ -257,4 +259,16 @@ pub async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<Stream
     let world = world();
     let end = world.net.connect(&world, local, remote).await?;
     Ok(Stream::new(&world, end))
+}
+
+/// Connects to `remote`, from `source` where one is given.
+pub async fn dial(source: Option<IpAddr>, remote: SocketAddr) -> io::Result<Stream> {
+    let own = source.unwrap_or_else(|| SERVER.parse().unwrap());
+    connect(SocketAddr::new(own, 0), remote).await
+}
+
+/// Connects to the socket at `path`.
+pub async fn dial_unix(path: &Path) -> io::Result<Stream> {
+    let remote = world().net.paths.borrow().get(path).copied();
+    dial(None, remote.ok_or(io::ErrorKind::NotFound)?).await
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -294,6 +295,8 @@ impl Drop for End {
 pub struct Net {
     ports: RefCell<BTreeMap<SocketAddr, Weak<Backlog>>>,
     port_next: Cell<u16>,
+    /// Sockets with a name in the file system, and where they are really.
+    pub(super) paths: RefCell<BTreeMap<PathBuf, SocketAddr>>,
     /// Addresses that never answer.
     pub(super) black_holes: RefCell<Vec<SocketAddr>>,
 }

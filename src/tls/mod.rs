@@ -3,6 +3,7 @@
 //! ```text
 //!  PEM files ─▶ Identity ─▶ Keeper ─▶ Settings ─▶ Offer (one per control connection) ─▶ Session
 //!                              └─ one ticketer, whatever is reloaded                     receive · seal · close
+//!  roots of the system ─▶ Client (one per process) ─▶ Errand (one per connection) ─────────────┘
 //! ```
 //! Promises: the only folder that names rustls; touches no socket and waits for nothing; the end of a
 //! stream is either said (`close_notify`) or cut off, and who asks is told which; a data connection of
@@ -10,6 +11,9 @@
 //! any `Debug` output or message.
 //! Not here: when a connection becomes TLS, and what is said on it (`server::link`, the cores).
 
+mod client;
+#[cfg(test)]
+mod client_tests;
 mod identity;
 mod keeper;
 mod offer;
@@ -21,6 +25,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, Demand, Errand, Roots};
 pub use identity::{Certificate, Identity, Pair};
 pub use keeper::{Keeper, Settings};
 pub use offer::{Binding, Offer, Use};
@@ -35,7 +40,7 @@ pub struct Info {
     pub version: &'static str,
     /// The cipher suite by its IANA name.
     pub cipher: &'static str,
-    /// The name the client asked for.
+    /// The name the client asked for; as the client: the host it was meant for.
     pub sni: Option<Box<str>>,
     /// The protocol both sides named.
     pub alpn: Option<Box<[u8]>>,
@@ -51,14 +56,16 @@ pub struct Info {
 pub enum Trouble {
     /// What came is no TLS: plain text, or garbage.
     NotTls,
-    /// The client offered nothing that we speak.
+    /// The peer offered nothing that we speak.
     NothingInCommon,
-    /// The client broke the rules of the protocol.
+    /// The peer broke the rules of the protocol.
     Misbehaved,
     /// A record was not made with the keys of this connection.
     BadRecord,
-    /// The client ended it with this alert (RFC 8446 §6.2; 42 to 46 and 48 say that it does not like our certificate).
+    /// The peer ended it with this alert (RFC 8446 §6.2; 42 to 46 and 48 say that it does not like our certificate).
     Alert(u8),
+    /// We do not accept the certificate of the server, and why.
+    Untrusted(&'static str),
     /// The handshake took more octets than any does.
     TooMuch,
     /// Ours: no randomness, no key.
@@ -72,10 +79,11 @@ impl Trouble {
         match self {
             Self::NotTls => "not TLS",
             Self::NothingInCommon => "no version, cipher or protocol in common",
-            Self::Misbehaved => "the client broke the rules of TLS",
+            Self::Misbehaved => "the peer broke the rules of TLS",
             Self::BadRecord => "a record that does not verify",
-            Self::Alert(42..=46 | 48) => "the client does not accept the certificate",
-            Self::Alert(_) => "the client sent an alert",
+            Self::Alert(42..=46 | 48) => "the peer does not accept our certificate",
+            Self::Alert(_) => "the peer sent an alert",
+            Self::Untrusted(why) => why,
             Self::TooMuch => "a handshake without end",
             Self::Internal => "internal error",
         }
@@ -90,6 +98,7 @@ impl std::fmt::Display for Trouble {
             | Self::NothingInCommon
             | Self::Misbehaved
             | Self::BadRecord
+            | Self::Untrusted(_)
             | Self::TooMuch
             | Self::Internal => f.write_str(self.text()),
         }

@@ -133,10 +133,10 @@ impl Session {
     /// Takes the record layer out of an open connection; what it still had to say was taken before.
     ///
     /// # Errors
-    /// [`Trouble::Misbehaved`] before the handshake is done.
+    /// [`Trouble::Misbehaved`] before the handshake is done, [`Trouble::Internal`] for a client's.
     pub fn into_records(self) -> Result<Records, Trouble> {
         let progress = self.progress();
-        let (connection, partial, closed) = self.into_parts();
+        let (connection, partial, closed) = self.into_parts().ok_or(Trouble::Internal)?;
         let thirteen = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let (secrets, keys) =
             connection.dangerous_into_kernel_connection().map_err(|_| Trouble::Misbehaved)?;

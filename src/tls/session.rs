@@ -8,11 +8,12 @@
 //! nothing when all are; a fatal error puts the alert for it into `out`, once, and stays.
 //! Not here: sockets, deadlines.
 
-use rustls::server::UnbufferedServerConnection;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, HandshakeKind, ProtocolVersion};
+use rustls::{CertificateError, CommonState, Error, HandshakeKind, ProtocolVersion};
 
-use super::{Info, Offer, Trouble};
+use super::{Errand, Info, Offer, Trouble};
 use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
 
 /// Octets of a record's header (RFC 8446 §5.1).
@@ -34,14 +35,70 @@ pub enum Progress {
     Handshake,
     /// Both sides may speak.
     Open,
-    /// The client said that it will say nothing more; we may still speak.
+    /// The peer said that it will say nothing more; we may still speak.
     Ended,
 }
 
-/// One TLS connection, the server's side.
+/// Which side of it we are.
+enum Connection {
+    Server(UnbufferedServerConnection, Offer),
+    Client(Box<UnbufferedClientConnection>, Box<str>),
+}
+
+/// What rustls has for each side under the same name.
+trait Side {
+    type Data;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        octets: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn wants_to_send(&self) -> bool;
+}
+
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        octets: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(octets)
+    }
+
+    fn wants_to_send(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        octets: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(octets)
+    }
+
+    fn wants_to_send(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Connection {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(connection, _) => connection,
+            Self::Client(connection, _) => connection,
+        }
+    }
+}
+
+/// One TLS connection, either side.
 pub struct Session {
-    connection: UnbufferedServerConnection,
-    offer: Offer,
+    connection: Connection,
     /// What cannot be used before more has come.
     partial: Vec<u8>,
     /// Octets of the handshake so far.
@@ -59,15 +116,32 @@ impl Session {
     pub fn new(offer: &Offer) -> Result<Self, Trouble> {
         let connection =
             UnbufferedServerConnection::new(offer.config()).map_err(|error| trouble(&error))?;
-        Ok(Self {
+        Ok(Self::begun(Connection::Server(connection, offer.clone())))
+    }
+
+    /// Begins as the client; what is to be sent first goes to the end of `out`.
+    ///
+    /// # Errors
+    /// [`Trouble::Internal`] when there is no randomness.
+    pub fn client(errand: &Errand, out: &mut Vec<u8>) -> Result<Self, Trouble> {
+        let (config, name) = (errand.config(), errand.name());
+        let connection =
+            UnbufferedClientConnection::new(config, name).map_err(|error| trouble(&error))?;
+        let host = errand.host().into();
+        let mut session = Self::begun(Connection::Client(Box::new(connection), host));
+        session.drive(&mut [], out, &mut |_| {})?;
+        Ok(session)
+    }
+
+    fn begun(connection: Connection) -> Self {
+        Self {
             connection,
-            offer: offer.clone(),
             partial: Vec::new(),
             handshake_bytes: 0,
             progress: Progress::Handshake,
             closed: false,
             trouble: None,
-        })
+        }
     }
 
     /// Uses all of `octets`: what the client said goes to `plain`, piece by piece, what it must be told
@@ -149,67 +223,37 @@ impl Session {
         out: &mut Vec<u8>,
         plain: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, Trouble> {
-        let mut used = 0;
-        loop {
-            let rest = octets.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
-            let mut done = false;
-            let failed = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-                    match traffic.next_record() {
-                        Some(Ok(record)) => {
-                            used += record.discard;
-                            plain(record.payload);
-                        }
-                        Some(Err(error)) => break Some(error),
-                        None => break None,
-                    }
-                },
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(out, |room| data.encode(room));
-                    None
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    None
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.progress = Progress::Ended;
-                    None
-                }
-                // 0-RTT is never accepted (`Offer`), so that there is none to read.
-                Ok(_) => {
-                    done = true;
-                    None
-                }
-                Err(error) => Some(error),
-            };
-            used += discard;
-            if let Some(error) = failed {
-                let old = self.progress == Progress::Handshake && is_old_hello(octets);
-                return self.broke(&error, old, out);
-            }
-            if done {
-                break;
-            }
+        let Driven { used, ended, failed } = match &mut self.connection {
+            Connection::Server(connection, _) => drive(connection, octets, out, plain),
+            Connection::Client(connection, _) => drive(&mut **connection, octets, out, plain),
+        };
+        if ended {
+            self.progress = Progress::Ended;
         }
-        if self.progress == Progress::Handshake && !self.connection.is_handshaking() {
+        if let Some(error) = failed {
+            let old = self.progress == Progress::Handshake && is_old_hello(octets);
+            let rest = octets.get_mut(used..).unwrap_or_default();
+            return self.broke(&error, old, rest, out);
+        }
+        if self.progress == Progress::Handshake && !self.connection.common().is_handshaking() {
             self.progress = Progress::Open;
         }
         Ok(used)
     }
 
     /// Puts the alert into `out` and remembers what happened. `old`: the client knows nothing newer
-    /// than TLS 1.1, of which rustls misses an extension before it looks at the version.
-    fn broke(&mut self, error: &Error, old: bool, out: &mut Vec<u8>) -> Result<usize, Trouble> {
-        loop {
-            match self.connection.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(out, |room| data.encode(room));
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) | Err(_) => break,
-            }
+    /// than TLS 1.1, of which rustls misses an extension before it looks at the version. `rest`: what rustls is
+    /// not done with; it remembers how far it looked into that, and panics when it is not there.
+    fn broke(
+        &mut self,
+        error: &Error,
+        old: bool,
+        rest: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Trouble> {
+        match &mut self.connection {
+            Connection::Server(connection, _) => last_words(connection, rest, out),
+            Connection::Client(connection, _) => last_words(&mut **connection, rest, out),
         }
         if old
             && matches!(error, Error::PeerIncompatible(_))
@@ -278,37 +322,23 @@ impl Session {
         if self.progress == Progress::Handshake || self.closed {
             return Err(Trouble::Misbehaved);
         }
-        let mut at = 0;
-        loop {
-            let state = self.connection.process_tls_records(&mut self.partial).state;
-            match state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let free = room.get_mut(at..).unwrap_or_default();
-                    return match traffic.encrypt(plain, free) {
-                        Ok(count) => Ok(Ok(at + count)),
-                        Err(EncryptError::InsufficientSize(size)) => {
-                            Ok(Err(at + size.required_size))
-                        }
-                        Err(EncryptError::EncryptExhausted) => self.fail(Trouble::Internal),
-                    };
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    match data.encode(room.get_mut(at..).unwrap_or_default()) {
-                        Ok(count) => at += count,
-                        Err(EncodeError::InsufficientSize(size)) => {
-                            return Ok(Err(at + size.required_size + plain.len() + SPARE_BYTES));
-                        }
-                        Err(EncodeError::AlreadyEncoded) => {}
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.progress = Progress::Ended,
-                Ok(_) => return Err(Trouble::Misbehaved),
-                Err(error) => {
-                    let trouble = trouble(&error);
-                    return self.fail(trouble);
-                }
+        let (partial, mut ended) = (&mut self.partial, false);
+        let written = match &mut self.connection {
+            Connection::Server(connection, _) => {
+                write(connection, partial, room, plain, &mut ended)
             }
+            Connection::Client(connection, _) => {
+                write(&mut **connection, partial, room, plain, &mut ended)
+            }
+        };
+        if ended {
+            self.progress = Progress::Ended;
+        }
+        match written {
+            Ok(Written::Whole(count)) => Ok(Ok(count)),
+            Ok(Written::Wants(count)) => Ok(Err(count)),
+            Ok(Written::NotNow) => Err(Trouble::Misbehaved),
+            Err(trouble) => self.fail(trouble),
         }
     }
 
@@ -321,34 +351,15 @@ impl Session {
         {
             return;
         }
-        let begin = out.len();
-        out.resize(begin + SPARE_BYTES, 0);
-        let mut count = 0;
-        loop {
-            match self.connection.process_tls_records(&mut self.partial).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let room = out.get_mut(begin + count..).unwrap_or_default();
-                    if let Ok(written) = traffic.queue_close_notify(room) {
-                        count += written;
-                    }
-                    break;
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let room = out.get_mut(begin + count..).unwrap_or_default();
-                    match data.encode(room) {
-                        Ok(written) => count += written,
-                        Err(EncodeError::InsufficientSize(size)) => {
-                            out.resize(begin + count + size.required_size + SPARE_BYTES, 0);
-                        }
-                        Err(EncodeError::AlreadyEncoded) => {}
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.progress = Progress::Ended,
-                Ok(_) | Err(_) => break,
+        let ended = match &mut self.connection {
+            Connection::Server(connection, _) => say_end(connection, &mut self.partial, out),
+            Connection::Client(connection, _) => {
+                say_end(&mut **connection, &mut self.partial, out)
             }
+        };
+        if ended {
+            self.progress = Progress::Ended;
         }
-        out.truncate(begin + count);
     }
 
     /// How far it is.
@@ -366,34 +377,196 @@ impl Session {
     /// What was agreed on; `None` before the handshake is done.
     #[must_use]
     pub fn info(&self) -> Option<Info> {
-        if self.connection.is_handshaking() {
+        let common = self.connection.common();
+        if common.is_handshaking() {
             return None;
         }
         // No other is offered.
-        let thirteen = self.connection.protocol_version()? == ProtocolVersion::TLSv1_3;
+        let thirteen = common.protocol_version()? == ProtocolVersion::TLSv1_3;
         let version = if thirteen { "TLSv1.3" } else { "TLSv1.2" };
-        let suite = self.connection.negotiated_cipher_suite()?.suite();
-        let resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let suite = common.negotiated_cipher_suite()?.suite();
+        let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+        let (sni, bound) = match &self.connection {
+            Connection::Server(_, offer) => (offer.sni(), offer.bound(resumed)),
+            Connection::Client(_, host) => (Some(host.clone()), None),
+        };
         Some(Info {
             version,
             cipher: cipher_name(suite.as_str()),
-            sni: self.offer.sni(),
-            alpn: self.connection.alpn_protocol().map(Box::from),
+            sni,
+            alpn: common.alpn_protocol().map(Box::from),
             resumed,
-            bound: self.offer.bound(resumed),
+            bound,
         })
     }
 
-    /// Its connection, what it keeps, and whether its end was said.
-    pub(super) fn into_parts(self) -> (UnbufferedServerConnection, Vec<u8>, bool) {
-        (self.connection, self.partial, self.closed)
+    /// Its connection, what it keeps, and whether its end was said; `None` for a client's, whose keys nobody
+    /// takes.
+    pub(super) fn into_parts(self) -> Option<(UnbufferedServerConnection, Vec<u8>, bool)> {
+        match self.connection {
+            Connection::Server(connection, _) => Some((connection, self.partial, self.closed)),
+            Connection::Client(..) => None,
+        }
     }
 
-    /// The offer it was begun with.
+    /// The offer it was begun with; `None` for a client's.
     #[must_use]
-    pub fn offer(&self) -> &Offer {
-        &self.offer
+    pub fn offer(&self) -> Option<&Offer> {
+        match &self.connection {
+            Connection::Server(_, offer) => Some(offer),
+            Connection::Client(..) => None,
+        }
     }
+}
+
+/// What [`drive`] did.
+struct Driven {
+    /// Octets that are done with.
+    used: usize,
+    /// The peer said that it will say no more.
+    ended: bool,
+    failed: Option<Error>,
+}
+
+/// Lets rustls have all records that are whole.
+fn drive<S: Side>(
+    connection: &mut S,
+    octets: &mut [u8],
+    out: &mut Vec<u8>,
+    plain: &mut dyn FnMut(&[u8]),
+) -> Driven {
+    let (mut used, mut ended) = (0, false);
+    loop {
+        let rest = octets.get_mut(used..).unwrap_or_default();
+        let UnbufferedStatus { discard, state } = connection.process(rest);
+        let mut done = false;
+        let failed = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                match traffic.next_record() {
+                    Some(Ok(record)) => {
+                        used += record.discard;
+                        plain(record.payload);
+                    }
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                }
+            },
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                encode(out, |room| data.encode(room));
+                None
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                ended = true;
+                None
+            }
+            // 0-RTT is never accepted (`Offer`) nor sent, so that there is none to read.
+            Ok(_) => {
+                done = true;
+                None
+            }
+            Err(error) => Some(error),
+        };
+        used += discard;
+        if done || failed.is_some() {
+            return Driven { used, ended, failed };
+        }
+    }
+}
+
+/// After an error: what was to be sent already, and the alert that says so. Only while something is to be
+/// said: else it would look at what is wrong once more.
+fn last_words<S: Side>(connection: &mut S, rest: &mut [u8], out: &mut Vec<u8>) {
+    while connection.wants_to_send() {
+        match connection.process(rest).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |room| data.encode(room)),
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// What became of octets to be sealed.
+enum Written {
+    /// All are, into so many.
+    Whole(usize),
+    /// They take so many.
+    Wants(usize),
+    /// It is not our turn.
+    NotNow,
+}
+
+fn write<S: Side>(
+    connection: &mut S,
+    partial: &mut [u8],
+    room: &mut [u8],
+    plain: &[u8],
+    ended: &mut bool,
+) -> Result<Written, Trouble> {
+    let mut at = 0;
+    loop {
+        match connection.process(partial).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                let free = room.get_mut(at..).unwrap_or_default();
+                return match traffic.encrypt(plain, free) {
+                    Ok(count) => Ok(Written::Whole(at + count)),
+                    Err(EncryptError::InsufficientSize(size)) => {
+                        Ok(Written::Wants(at + size.required_size))
+                    }
+                    Err(EncryptError::EncryptExhausted) => Err(Trouble::Internal),
+                };
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                match data.encode(room.get_mut(at..).unwrap_or_default()) {
+                    Ok(count) => at += count,
+                    Err(EncodeError::InsufficientSize(size)) => {
+                        let wanted = at + size.required_size + plain.len() + SPARE_BYTES;
+                        return Ok(Written::Wants(wanted));
+                    }
+                    Err(EncodeError::AlreadyEncoded) => {}
+                }
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::PeerClosed) => *ended = true,
+            Ok(_) => return Ok(Written::NotNow),
+            Err(error) => return Err(trouble(&error)),
+        }
+    }
+}
+
+/// Whether the peer said that it will say no more.
+fn say_end<S: Side>(connection: &mut S, partial: &mut [u8], out: &mut Vec<u8>) -> bool {
+    let begin = out.len();
+    out.resize(begin + SPARE_BYTES, 0);
+    let (mut count, mut ended) = (0, false);
+    loop {
+        match connection.process(partial).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                let room = out.get_mut(begin + count..).unwrap_or_default();
+                if let Ok(written) = traffic.queue_close_notify(room) {
+                    count += written;
+                }
+                break;
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                let room = out.get_mut(begin + count..).unwrap_or_default();
+                match data.encode(room) {
+                    Ok(written) => count += written,
+                    Err(EncodeError::InsufficientSize(size)) => {
+                        out.resize(begin + count + size.required_size + SPARE_BYTES, 0);
+                    }
+                    Err(EncodeError::AlreadyEncoded) => {}
+                }
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::PeerClosed) => ended = true,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    out.truncate(begin + count);
+    ended
 }
 
 /// Whether these octets begin with the ClientHello of SSL 3.0, TLS 1.0 or TLS 1.1: the header of the
@@ -425,12 +598,32 @@ fn cipher_name(name: Option<&'static str>) -> &'static str {
     }
 }
 
+/// What is wrong with a server's certificate.
+#[allow(clippy::wildcard_enum_match_arm, reason = "rustls adds kinds of errors in any version")]
+fn untrusted(why: &CertificateError) -> &'static str {
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the certificate has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet"
+        }
+        CertificateError::UnknownIssuer => "the certificate is signed by nobody we trust",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another name"
+        }
+        CertificateError::Revoked => "the certificate was revoked",
+        _ => "the certificate is of no use",
+    }
+}
+
 #[allow(clippy::wildcard_enum_match_arm, reason = "rustls adds kinds of errors in any version")]
 fn trouble(error: &Error) -> Trouble {
     match error {
         Error::InvalidMessage(_) => Trouble::NotTls,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Trouble::NothingInCommon,
         Error::DecryptError => Trouble::BadRecord,
+        Error::InvalidCertificate(why) => Trouble::Untrusted(untrusted(why)),
         Error::PeerMisbehaved(_)
         | Error::PeerSentOversizedRecord
         | Error::InappropriateMessage { .. }

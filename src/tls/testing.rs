@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, Error, HandshakeKind, RootCertStore
 
 use tempfile::TempDir;
 
-use super::{Identity, Keeper, Pair};
+use super::{Identity, Keeper, Pair, Roots};
 
 /// The name on [`keeper`]'s certificate.
 pub const NAME: &str = "sim.example";
@@ -67,6 +67,11 @@ impl Trust {
         }
         Self(Arc::new(roots))
     }
+
+    /// The same for a client of ours.
+    pub fn roots(&self) -> Roots {
+        Roots::from_store(RootCertStore::clone(&self.0))
+    }
 }
 
 /// A client program: its connections share what sessions it remembers.
@@ -89,6 +94,7 @@ impl Person {
             .with_root_certificates(Arc::clone(&trust.0))
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(16);
+        config.enable_early_data = true;
         Self { config }
     }
 
@@ -114,7 +120,10 @@ impl Person {
     /// Begins a connection to `name`.
     pub fn connect_to(&self, name: &str) -> Client {
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        Client(ClientConnection::new(Arc::new(self.config.clone()), name).unwrap())
+        let mut client = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        // It would begin with it if the ticket said so.
+        assert!(client.early_data().is_none(), "a ticket allows 0-RTT, which can be replayed");
+        Client(client)
     }
 }
 

@@ -5,19 +5,20 @@
 //! Not here: routes (`route`), single values (`values`).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::super::values::{
-    domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
-    reply_text,
+    domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional,
+    reply_text, resolver,
 };
-use super::super::{At, Mail, Network, Route, Senders, Smtp, UnknownLocalPart};
+use super::super::{At, Mail, Route, Senders, Smtp, UnknownLocalPart};
 use super::{
-    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, read_listen, read_more,
+    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, inlet, read_listen,
+    read_more,
 };
 use crate::document::{Document, Value};
-use crate::limits::SMTP_BANNER_BYTES_MAX;
+use crate::limits::{RESOLVERS_MAX, SMTP_BANNER_BYTES_MAX};
 use crate::wire::data::BareNewlines;
 
 /// Below this nothing real could be sent.
@@ -35,10 +36,8 @@ const HOPS_MAX: u64 = 10_000;
 const ERRORS_MAX: u64 = 10_000;
 /// RFC 4954 §9.
 const LOGIN_FAILURES_MIN: u64 = 3;
+const RESOLVER_SECONDS_MAX: u64 = 15;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
-/// Networks wider than these are half the world.
-const RELAY_PREFIX_MIN_V4: u8 = 8;
-const RELAY_PREFIX_MIN_V6: u8 = 16;
 
 pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
     [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
@@ -53,6 +52,10 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route
         listen: read_listen(keys, "SMTP", 25),
         listen_tls: read_more(keys, "listen_tls", 465),
         listen_submission: submission(keys),
+        listen_lmtp: inlet::lmtp(keys, data_dir),
+        proxy_from: inlet::trusted(keys, "proxy_from", &inlet::VOUCHES),
+        xclient_from: inlet::trusted(keys, "xclient_from", &inlet::VOUCHES),
+        xforward_from: inlet::trusted(keys, "xforward_from", &inlet::VOUCHES),
         tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
         domains: domains(keys),
         max_message_bytes: keys.whole(
@@ -62,7 +65,9 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route
         ),
         max_recipients: narrow(keys.whole("max_recipients", 1..=RECIPIENTS_MAX, "recipients")),
         bare_newlines: keys.choice("bare_newlines", &BARE_NEWLINES, BareNewlines::Reject),
-        relay_from: relay_from(keys),
+        relay_from: inlet::trusted(keys, "relay_from", &inlet::RELAYS),
+        resolvers: resolvers(keys),
+        resolver_seconds: keys.seconds("resolver_seconds", RESOLVER_SECONDS_MAX),
         routes,
         banner: keys.parsed("banner", &banner, reply_text).unwrap_or_default(),
         spool: directory(keys, "spool", data_dir),
@@ -181,31 +186,16 @@ fn domains(keys: &mut Reader<'_, '_>) -> Vec<String> {
     domains
 }
 
-/// Whoever may relay to everybody makes the server a sluice for spam: such networks are refused.
-fn relay_from(keys: &mut Reader<'_, '_>) -> Vec<Network> {
-    const ALLOWED: &str = "ADDRESS/PREFIX with no bit set behind the prefix, like \"192.0.2.0/24\" or \"2001:db8::/32\"";
-    let networks = keys.list("relay_from", ALLOWED, network);
-    let Reader { document, section } = keys;
-    let given = section.value("relay_from").get_ref().as_array();
-    for value in given.into_iter().flat_map(|array| array.iter()) {
-        let Some(network) = value.get_ref().as_str().and_then(network) else { continue };
-        let least = match network.address {
-            IpAddr::V4(_) => RELAY_PREFIX_MIN_V4,
-            IpAddr::V6(_) => RELAY_PREFIX_MIN_V6,
-        };
-        if network.prefix < least {
-            document.reject(
-                value.span(),
-                format!("relay_from = \"{network}\""),
-                "this would be an open relay",
-                format!(
-                    "name the networks of your own machines, /{least} or narrower; others need not \
-                     be listed to send to your domains"
-                ),
-            );
-        }
+fn resolvers(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
+    const KEY: &str = "resolvers";
+    const ALLOWED: &str =
+        "an address, or ADDRESS:PORT, like \"127.0.0.1\" or \"[2001:db8::53]:53\"";
+    let resolvers = keys.list(KEY, ALLOWED, resolver);
+    if resolvers.len() > RESOLVERS_MAX {
+        let span = keys.section.value(KEY).span();
+        keys.document.reject_value(KEY, span, format_args!("at most {RESOLVERS_MAX} addresses"));
     }
-    networks
+    resolvers
 }
 
 /// Users must say who they are, and nobody says it in clear.

@@ -34,6 +34,8 @@ const PATTERN: &str = "\"*\", \"*@example.org\", \"user@example.org\" or \"user@
 const CONNECTIONS_MAX: u64 = 100_000;
 const MESSAGES_MAX: u64 = 1_000_000_000;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
+/// Servers close idle connections after 5 minutes (RFC 5321 §4.5.3.2.7).
+const IDLE_SECONDS_MAX: u64 = 240;
 const USERNAME_BYTES_MAX: usize = 255;
 
 pub(super) fn relay(keys: &mut Reader<'_, '_>) -> Relay {
@@ -43,6 +45,7 @@ pub(super) fn relay(keys: &mut Reader<'_, '_>) -> Relay {
         retry_seconds: keys.seconds(second, DAY_SECONDS),
         retry_seconds_max: keys.seconds("retry_seconds_max", 7 * DAY_SECONDS),
         give_up_seconds: keys.seconds("give_up_seconds", YEAR_SECONDS),
+        delay_notice_seconds: narrow(keys.whole("delay_notice_seconds", 0..=YEAR_SECONDS, "seconds")),
         max_connections: narrow(keys.whole("max_connections", 1..=CONNECTIONS_MAX, "connections")),
         max_connections_per_destination: narrow(keys.whole(
             "max_connections_per_destination",
@@ -54,6 +57,7 @@ pub(super) fn relay(keys: &mut Reader<'_, '_>) -> Relay {
             0..=MESSAGES_MAX,
             "messages",
         )),
+        idle_seconds: narrow(keys.whole("idle_seconds", 0..=IDLE_SECONDS_MAX, "seconds")),
     };
     let longest = relay.retry_seconds_max;
     // What is no number was told already.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::{Deliveries, Policy, add, is_over};
 use crate::log::Printable;
+use crate::mail::dsn;
 use crate::mail::hop::{Onward, share};
 use crate::mail::schedule::{
     self, Ended, Figure, Job, Lapsed, Limits, Place, Rules, Schedule, Served,
@@ -457,8 +458,11 @@ impl Deliveries {
     /// Settles the message, or has a round see to its report.
     fn see_to(&self, id: QueueId, message: &Rc<RefCell<Message>>) {
         let (over, next) = {
-            let message = message.borrow();
-            (is_over(&message), super::next_attempt(&message, shard::wall().0))
+            let (message, now) = (message.borrow(), shard::wall().0);
+            let next = super::next_attempt(&message, now);
+            let late = super::report::is_late(&message, &self.policy()) && !message.held;
+            let told = !late || dsn::late(&message).is_empty();
+            (is_over(&message), if told { next } else { Some(now) })
         };
         let mut queue = self.0.queue.borrow_mut();
         if over && !queue.is_running(id) {

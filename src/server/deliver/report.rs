@@ -1,10 +1,11 @@
 //! server::deliver::report – tells senders what became of their messages.
 //!
 //! A report is a message of its own, with the null sender, committed to the spool like any other before
-//! the message it is about is settled. It goes to a mailbox here; where the sender has none, there is
-//! nowhere to send it yet, and the log says so.
+//! the message it is about is settled. It goes to a mailbox here, or wherever a route leads mail of our own;
+//! where none leads to the sender the log says so.
 //!
-//! Promises: no report about a report; a crash may repeat one, never lose one.
+//! Promises: no report about a report; a crash may repeat one, never lose one. That a message is late is
+//! told once.
 
 use super::{Deliveries, Job, Policy, add};
 use crate::limits::DSN_ORIGINAL_BYTES_MAX;
@@ -24,12 +25,32 @@ impl Deliveries {
         policy: &Policy,
     ) -> bool {
         let notices = dsn::due(&job.message.borrow());
+        if !self.tell(job, &notices, &Note::Told, content, policy).await {
+            return false;
+        }
+        if is_late(&job.message.borrow(), policy) {
+            let notices = dsn::late(&job.message.borrow());
+            // What cannot be told now is told when the message is looked at again.
+            self.tell(job, &notices, &Note::Delayed, content, policy).await;
+        }
+        true
+    }
+
+    /// Sends each, and remembers it of its targets with `note`.
+    async fn tell(
+        &self,
+        job: &Job,
+        notices: &[Notice],
+        note: &dyn Fn(u32) -> Note,
+        content: Option<&Content>,
+        policy: &Policy,
+    ) -> bool {
         for notice in notices {
-            match self.send(job, &notice, content, policy).await {
+            match self.send(job, notice, content, policy).await {
                 Ok(()) => {
                     for (number, _) in &notice.targets {
-                        job.message.borrow_mut().apply(Note::Told(*number));
-                        self.0.spool.note(job.id, Note::Told(*number).encode());
+                        job.message.borrow_mut().apply(note(*number));
+                        self.0.spool.note(job.id, note(*number).encode());
                     }
                 }
                 Err(trouble) => {
@@ -53,9 +74,9 @@ impl Deliveries {
             tracing::warn!(id = %job.id, %to, "no report: the sender's address is none");
             return Ok(());
         };
-        let targets = policy.router.targets(&envelope);
+        let targets = policy.router.targets_from_here(&envelope);
         if !targets.iter().any(|target| target.state == TargetState::Waiting) {
-            tracing::warn!(id = %job.id, %to, "no report: the sender has no mailbox here");
+            tracing::warn!(id = %job.id, %to, "no report: the sender has no mailbox here, and no route leads there");
             return Ok(());
         }
         let (octets, size) = match content {
@@ -69,7 +90,9 @@ impl Deliveries {
         let now = shard::wall().0;
         let id = job.id.to_string();
         let original = Original { octets: &octets, size };
-        let frame = Frame { hostname: &policy.hostname, id: &id, now };
+        let until =
+            job.message.borrow().accepted.saturating_add(i64::from(policy.relay.give_up_seconds));
+        let frame = Frame { hostname: &policy.hostname, id: &id, now, until };
         let report = dsn::compose(&job.message.borrow(), notice, original, frame);
         let eight_bit = !report.is_ascii();
         let mut draft = self.0.spool.draft();
@@ -89,6 +112,12 @@ impl Deliveries {
         self.accept(committed, message);
         Ok(())
     }
+}
+
+/// Has it waited so long that its sender is told?
+pub(super) fn is_late(message: &Message, policy: &Policy) -> bool {
+    let after = i64::from(policy.relay.delay_notice_seconds);
+    after > 0 && shard::wall().0 >= message.accepted.saturating_add(after)
 }
 
 /// From nobody, to the sender, about which nobody is told (RFC 3461 §6.1).
