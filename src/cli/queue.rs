@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::problem::Problem;
 use crate::server::Failure;
 use crate::server::admin::{self, Response};
+use crate::server::queue::destinations::Place;
 use crate::server::queue::{self, Action, Answer, Changed, Detail, Entry, Page, Pick, Request};
 use crate::store::spool::QueueId;
 
@@ -33,8 +34,12 @@ pub(super) enum QueueCommand {
     Retry(Change),
     /// Give messages up; nobody is told
     ///
-    /// With --recipient only the deliveries to that recipient are given up.
+    /// With --recipient or --destination only those deliveries are given up.
     Delete(Change),
+    /// List other servers that mail waits for, by name
+    Destinations(Destinations),
+    /// List those that most mail waits for
+    Top(Top),
 }
 
 #[derive(Debug, Args)]
@@ -48,6 +53,9 @@ struct Selection {
     /// Messages that wait for this recipient; `*` stands for anything
     #[arg(long, value_name = "ADDRESS")]
     recipient: Option<String>,
+    /// Messages that wait for this server, by its name in `queue destinations`; `*` stands for anything
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
     /// Messages accepted at least so long ago: 90s, 30m, 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = human::duration)]
     older_than: Option<u64>,
@@ -62,6 +70,24 @@ pub(super) struct List {
     json: bool,
     #[command(flatten)]
     place: Where,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Destinations {
+    /// As a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Top {
+    /// So many at most
+    #[arg(short, long, value_name = "COUNT", default_value_t = 20)]
+    number: usize,
+    #[command(flatten)]
+    list: Destinations,
 }
 
 #[derive(Debug, Args)]
@@ -81,7 +107,7 @@ pub(super) struct Change {
     #[command(flatten)]
     selection: Selection,
     /// Every message, where nothing else selects
-    #[arg(long, conflicts_with_all = ["ids", "sender", "recipient", "older_than"])]
+    #[arg(long, conflicts_with_all = ["ids", "sender", "recipient", "destination", "older_than"])]
     all: bool,
     /// As JSON
     #[arg(long)]
@@ -96,8 +122,8 @@ fn queue_id(text: &str) -> Result<QueueId, String> {
 
 impl Selection {
     fn pick(self, all: bool) -> Pick {
-        let Self { ids, sender, recipient, older_than } = self;
-        Pick { ids, sender, recipient, older_than, all }
+        let Self { ids, sender, recipient, destination, older_than } = self;
+        Pick { ids, sender, recipient, destination, older_than, all }
     }
 }
 
@@ -109,6 +135,8 @@ pub(super) fn run(command: QueueCommand) -> Result<(), Failure> {
         QueueCommand::Release(change) => run_change(Action::Release, change),
         QueueCommand::Retry(change) => run_change(Action::Retry, change),
         QueueCommand::Delete(change) => run_change(Action::Delete, change),
+        QueueCommand::Destinations(list) => run_destinations(&list, None),
+        QueueCommand::Top(top) => run_destinations(&top.list, Some(top.number)),
     }
 }
 
@@ -255,6 +283,46 @@ fn counted(messages: u64) -> String {
     human::count(messages, "message")
 }
 
+/// By name; or so many of those that most waits for.
+fn run_destinations(list: &Destinations, most: Option<usize>) -> Result<(), Failure> {
+    let mut keeper = Keeper::find(&list.place.config()?)?;
+    let Answer::Destinations(mut places) = keeper.ask(Request::Destinations)? else {
+        return Err(misunderstood());
+    };
+    if let Some(most) = most {
+        places.sort_by_key(|place| std::cmp::Reverse(place.messages()));
+        places.truncate(most);
+    }
+    if list.json { say::json(&places) } else { say::out(&destinations(&places, human::now())) }
+}
+
+fn destinations(places: &[Place], now: i64) -> String {
+    const HEADINGS: [&str; 7] =
+        ["DESTINATION", "READY", "DEFERRED", "SENDING", "CONNECTIONS", "FAILURES", "NEXT"];
+    if places.is_empty() {
+        return "nothing waits for other servers\n".to_owned();
+    }
+    let row = |place: &Place| {
+        let counts =
+            [place.ready, place.deferred, place.running, place.connections, place.failures];
+        let mut row = vec![human::plain(&place.name)];
+        row.extend(counts.iter().map(ToString::to_string));
+        row.push(place.next.map_or_else(|| "-".to_owned(), |next| human::until(next, now)));
+        row
+    };
+    let rows: Vec<Vec<String>> = places.iter().map(row).collect();
+    let table = human::table(&HEADINGS, &[1, 2, 3, 4, 5], &rows);
+    let mut lines = table.lines();
+    let mut text = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, place) in lines.zip(places) {
+        text.push_str(&format!("{line}\n"));
+        if let Some(reason) = &place.reason {
+            text.push_str(&format!("    {}\n", human::plain(reason)));
+        }
+    }
+    text
+}
+
 fn run_show(show: &Show) -> Result<(), Failure> {
     let mut keeper = Keeper::find(&show.place.config()?)?;
     let Answer::Detail(detail) = keeper.ask(Request::Show { id: show.id })? else {
@@ -318,7 +386,8 @@ fn run_change(action: Action, change: Change) -> Result<(), Failure> {
     let Change { selection, all, json, place } = change;
     let pick = selection.pick(all);
     if pick.is_empty() && !all {
-        let remedy = "name an ID, --sender, --recipient or --older-than, or say --all";
+        let remedy =
+            "name an ID, --sender, --recipient, --destination or --older-than, or say --all";
         return Err(Failure::Usage(
             Problem::new("queue", "no message is selected", remedy).to_string(),
         ));

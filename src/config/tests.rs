@@ -690,9 +690,9 @@ fn routes_are_read_in_order() {
             r#"s.toml:3:13: recipient = "*@*": not allowed (allowed: "*", "*@example.org", "user@example.org" or "user@*")"#,
             r#"s.toml:4:6: to = "lmtp:host": not allowed (allowed: "mx", "relay:HOST:PORT", "lmtp:HOST:PORT" or "lmtp:unix:/PATH")"#,
             "s.toml:5:1: [[smtp.route]] without recipient (add recipient = …)",
-            r#"s.toml:6:6: to = "locla": not allowed (allowed: "local", "discard", "mx", "relay:HOST:PORT" or "lmtp:HOST:PORT"; did you mean "local"?)"#,
+            r#"s.toml:6:6: to = "locla": not allowed (allowed: "local" or "discard" or "mx" or "relay:HOST:PORT" or "lmtp:HOST:PORT"; did you mean "local"?)"#,
             r#"s.toml:8:13: recipient = "a*@b": not allowed (allowed: "*", "*@example.org", "user@example.org" or "user@*")"#,
-            r#"s.toml:9:6: to = "mz": not allowed (allowed: "local", "discard", "mx", "relay:HOST:PORT" or "lmtp:HOST:PORT"; did you mean "mx"?)"#,
+            r#"s.toml:9:6: to = "mz": not allowed (allowed: "local" or "discard" or "mx" or "relay:HOST:PORT" or "lmtp:HOST:PORT")"#,
             r#"s.toml:10:1: unknown key of [[smtp.route]] "from" (known: recipient, sender, authenticated, to, tls, username, password_file, source_address, max_connections, max_messages_per_connection, max_messages_per_minute, recipients)"#,
         ]
     );

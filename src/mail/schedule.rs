@@ -81,7 +81,7 @@ pub enum Served {
     Over,
     /// It comes back then.
     Again(i64),
-    /// There was nothing to be done: it was not tried.
+    /// It is over, which says nothing about the destination: nothing was to be done, or it is given up.
     Nothing,
 }
 

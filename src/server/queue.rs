@@ -16,6 +16,8 @@ use crate::mail::stored::{Destination, Message, Note, Target, TargetState};
 use crate::smtp::envelope::BodyType;
 use crate::store::spool::QueueId;
 
+pub mod destinations;
+
 /// Which messages; every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,6 +28,8 @@ pub struct Pick {
     pub sender: Option<String>,
     /// A recipient that is not done with, in the same way.
     pub recipient: Option<String>,
+    /// Another server that it waits for, by the name that destinations have, in the same way.
+    pub destination: Option<String>,
     /// Accepted at least so many seconds ago.
     pub older_than: Option<u64>,
     /// Without any condition: every message. Needed by changes only.
@@ -40,7 +44,8 @@ pub enum Action {
     Hold,
     /// No longer held.
     Release,
-    /// What was deferred is tried now; that does not count as another attempt.
+    /// What was deferred is tried now; that does not count as another attempt. Another server that could not
+    /// be reached is asked again for it.
     Retry,
     /// Not delivered at all, and nobody is told.
     Delete,
@@ -71,6 +76,8 @@ pub enum Request {
         /// To which.
         pick: Pick,
     },
+    /// Other servers, and what waits for them.
+    Destinations,
 }
 
 /// What there is to say.
@@ -83,6 +90,8 @@ pub enum Answer {
     Detail(Option<Box<Detail>>),
     /// To a change.
     Changed(Changed),
+    /// To a question about other servers.
+    Destinations(Vec<destinations::Place>),
 }
 
 /// A part of a list.
@@ -187,6 +196,19 @@ pub trait Ledger {
 
     /// Notes these things about a message, and settles it when nothing is left to do.
     fn note(&mut self, id: QueueId, notes: Vec<Note>);
+
+    /// The operator wants these tried now, whatever they wait for.
+    fn want(&mut self, _ids: &[QueueId]) {}
+
+    /// The name of the destination that a target at another server goes to.
+    fn destination(&self, _message: &Message, target: &Target) -> Option<String> {
+        destinations::as_stored(target)
+    }
+
+    /// Other servers, and what waits for them.
+    fn destinations(&self, now: i64) -> Vec<destinations::Place> {
+        destinations::of_messages(self, now)
+    }
 }
 
 /// Answers a request from a ledger. `now` is in seconds since 1970.
@@ -195,13 +217,14 @@ pub fn answer(request: &Request, ledger: &mut impl Ledger, now: i64) -> Answer {
         Request::List { pick, after } => Answer::Page(list(pick, *after, ledger, now)),
         Request::Show { id } => Answer::Detail(show(*id, ledger)),
         Request::Change { action, pick } => Answer::Changed(change(*action, pick, ledger, now)),
+        Request::Destinations => Answer::Destinations(ledger.destinations(now)),
     }
 }
 
 fn list(pick: &Pick, after: Option<QueueId>, ledger: &impl Ledger, now: i64) -> Page {
     let mut page = Page::default();
     ledger.visit(after, &mut |line| {
-        if !pick.takes(line, now) {
+        if !pick.takes(line, now, ledger) {
             return true;
         }
         page.more = page.entries.len() == QUEUE_PAGE_ENTRIES_MAX;
@@ -226,14 +249,17 @@ fn show(id: QueueId, ledger: &impl Ledger) -> Option<Box<Detail>> {
 
 fn change(action: Action, pick: &Pick, ledger: &mut impl Ledger, now: i64) -> Changed {
     let mut outcome = Changed::default();
-    let mut changes = Vec::new();
+    let (mut changes, mut picked) = (Vec::new(), Vec::new());
     if pick.is_empty() && !pick.all {
         return outcome;
     }
     ledger.visit(None, &mut |line| {
-        if pick.takes(line, now) {
+        if pick.takes(line, now, ledger) {
             outcome.picked += 1;
-            let notes = action.notes(pick, line.message, now);
+            if action == Action::Retry && !line.message.held {
+                picked.push(line.id);
+            }
+            let notes = action.notes(pick, line.message, now, ledger);
             if !notes.is_empty() {
                 changes.push((line.id, notes));
             }
@@ -247,6 +273,7 @@ fn change(action: Action, pick: &Pick, ledger: &mut impl Ledger, now: i64) -> Ch
         }
         ledger.note(id, notes);
     }
+    ledger.want(&picked);
     outcome
 }
 
@@ -272,8 +299,11 @@ impl Answer {
                 changed.ids.sort();
                 changed.ids.truncate(QUEUE_PAGE_ENTRIES_MAX);
             }
+            (Self::Destinations(places), Self::Destinations(other)) => {
+                *places = destinations::merged(std::mem::take(places).into_iter().chain(other));
+            }
             // Answers to one request are of one kind.
-            (Self::Page(_) | Self::Detail(_) | Self::Changed(_), _) => {}
+            (Self::Page(_) | Self::Detail(_) | Self::Changed(_) | Self::Destinations(_), _) => {}
         }
     }
 }
@@ -284,13 +314,15 @@ impl Pick {
     /// No condition at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { ids, sender, recipient, older_than, all: _ } = self;
-        ids.is_empty() && sender.is_none() && recipient.is_none() && older_than.is_none()
+        let Self { ids, sender, recipient, destination, older_than, all: _ } = self;
+        ids.is_empty()
+            && [sender, recipient, destination].iter().all(|text| text.is_none())
+            && older_than.is_none()
     }
 
     /// Is this message meant?
     #[must_use]
-    pub fn takes(&self, line: Line<'_>, now: i64) -> bool {
+    pub fn takes(&self, line: Line<'_>, now: i64, ledger: &impl Ledger) -> bool {
         let message = line.message;
         let old = |seconds: u64| {
             now.saturating_sub(message.accepted) >= i64::try_from(seconds).unwrap_or(i64::MAX)
@@ -298,12 +330,20 @@ impl Pick {
         (self.ids.is_empty() || self.ids.contains(&line.id))
             && self.older_than.is_none_or(old)
             && self.sender.as_ref().is_none_or(|sender| matches(sender, &sender_of(message)))
-            && (self.recipient.is_none()
-                || message.targets.iter().any(|target| open(target) && self.to(message, target)))
+            && (self.is_for_all_targets()
+                || message.targets.iter().any(|it| open(it) && self.to(message, it, ledger)))
     }
 
-    /// Is this recipient meant, where a recipient was named?
-    fn to(&self, message: &Message, target: &Target) -> bool {
+    fn is_for_all_targets(&self) -> bool {
+        self.recipient.is_none() && self.destination.is_none()
+    }
+
+    /// Is this recipient meant, where a recipient or a destination was named?
+    fn to(&self, message: &Message, target: &Target, ledger: &impl Ledger) -> bool {
+        let waits = |name: &String| destinations::waits_for(name, message, target, ledger);
+        if !self.destination.as_ref().is_none_or(waits) {
+            return false;
+        }
         let Some(wanted) = &self.recipient else { return true };
         let given = usize::try_from(target.recipient).ok();
         let given = given.and_then(|number| message.envelope.recipients.get(number));
@@ -313,14 +353,17 @@ impl Pick {
 }
 
 impl Action {
-    /// What the action is in notes; none when it changes nothing. Where a recipient was picked, only
-    /// that recipient's deliveries are retried or deleted; holding is for whole messages.
-    fn notes(self, pick: &Pick, message: &Message, now: i64) -> Vec<Note> {
+    /// What the action is in notes; none when it changes nothing. Where a recipient or a destination was
+    /// picked, only those deliveries are retried or deleted; holding is for whole messages.
+    fn notes(self, pick: &Pick, message: &Message, now: i64, ledger: &impl Ledger) -> Vec<Note> {
+        let targets = |become_: &dyn Fn(&TargetState) -> Option<TargetState>| {
+            targets(message, become_, |target| pick.to(message, target, ledger))
+        };
         match self {
             Self::Hold if !message.held => vec![Note::Held(true)],
             Self::Release if message.held => vec![Note::Held(false)],
             Self::Hold | Self::Release => Vec::new(),
-            Self::Retry => targets(pick, message, |state| match state {
+            Self::Retry => targets(&|state| match state {
                 TargetState::Deferred { attempts, next, reason } if *next > now => {
                     // The attempt to come takes the place of the last one: an operator who asks for it
                     // makes the pauses after it no longer.
@@ -333,20 +376,20 @@ impl Action {
                 | TargetState::Failed { .. }
                 | TargetState::Removed => None,
             }),
-            Self::Delete => targets(pick, message, |_| Some(TargetState::Removed)),
+            Self::Delete => targets(&|_| Some(TargetState::Removed)),
         }
     }
 }
 
 /// Notes about the targets that are picked and not done with.
 fn targets(
-    pick: &Pick,
     message: &Message,
     become_: impl Fn(&TargetState) -> Option<TargetState>,
+    picked: impl Fn(&Target) -> bool,
 ) -> Vec<Note> {
     (0_u32..)
         .zip(&message.targets)
-        .filter(|(_, target)| open(target) && pick.to(message, target))
+        .filter(|(_, target)| open(target) && picked(target))
         .filter_map(|(number, target)| Some(Note::Target(number, become_(&target.state)?)))
         .collect()
 }

@@ -19,7 +19,7 @@ pub(in crate::server) async fn tend(shared: Arc<Shared>, mut deliveries: Deliver
             let answer = queue::answer(&ticket.request, &mut deliveries, now);
             let durable = match ticket.request {
                 Request::Change { .. } => deliveries.flush().await,
-                Request::List { .. } | Request::Show { .. } => Ok(()),
+                Request::List { .. } | Request::Show { .. } | Request::Destinations => Ok(()),
             };
             ticket.answer(durable.map(|()| answer).map_err(|trouble| {
                 format!("the change could not be written: {trouble:?} (see the log of the server)")

@@ -162,6 +162,8 @@ impl Deliveries {
     ) {
         let policy = self.policy();
         errand.over = true;
+        // What is given up here was not answered there.
+        let answered = results.iter().any(|(_, outcome)| !matches!(outcome, Outcome::Deferred(_)));
         for (number, outcome) in results {
             let end = End { id: errand.id, number, relay };
             let deferred = self.end_remote(&errand.message, end, outcome, &policy);
@@ -177,7 +179,8 @@ impl Deliveries {
             // What was not tried this time comes next, but a connection that tries nothing does not spin.
             next.map(|next| next.max(shard::wall().0.saturating_add(1)))
         };
-        self.end_job(errand.job, next.map_or(Served::Over, Served::Again));
+        let over = if answered { Served::Over } else { Served::Nothing };
+        self.end_job(errand.job, next.map_or(over, Served::Again));
         self.see_to(errand.id, &errand.message);
     }
 
@@ -210,7 +213,7 @@ impl Deliveries {
     }
 
     /// Each destination there is.
-    pub(super) fn destinations<T>(&self, each: impl Fn(Figure<'_>) -> T) -> Vec<T> {
+    pub(super) fn places<T>(&self, each: impl Fn(Figure<'_>) -> T) -> Vec<T> {
         self.remote().schedule.borrow().figures(shard::wall().0).map(each).collect()
     }
 
@@ -248,16 +251,16 @@ impl Deliveries {
         self.errands_changed();
     }
 
-    /// The operator removed deliveries of this message, or wants it now.
+    /// The operator removed deliveries of this message.
     pub(super) fn changed_remotely(&self, id: QueueId, notes: &[Note]) {
-        for note in notes {
-            let set = match note {
-                Note::Target(_, TargetState::Removed) => &self.remote().removed,
-                Note::Target(_, TargetState::Deferred { .. }) => &self.remote().wanted,
-                Note::Target(..) | Note::Held(_) | Note::Told(_) | Note::Delayed(_) => continue,
-            };
-            set.borrow_mut().insert(id.0);
+        if notes.iter().any(|note| matches!(note, Note::Target(_, TargetState::Removed))) {
+            self.remote().removed.borrow_mut().insert(id.0);
         }
+    }
+
+    /// The operator wants these tried now, once [`Deliveries::change_schedule`] is called.
+    pub(super) fn wanted(&self, ids: &[QueueId]) {
+        self.remote().wanted.borrow_mut().extend(ids.iter().map(|id| id.0));
     }
 
     /// What the operator did to many messages, at one go.

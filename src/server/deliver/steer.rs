@@ -3,7 +3,9 @@
 //! Promises: a change holds from now on, whatever is under way; it is durable after `flush`.
 
 use super::{Deliveries, add, has_remote, is_over, next_attempt};
-use crate::mail::stored::{Note, TargetState};
+use crate::mail::schedule::Figure;
+use crate::mail::stored::{Message, Note, Target, TargetState};
+use crate::server::queue::destinations::Place;
 use crate::server::queue::{Ledger, Line};
 use crate::shard;
 use crate::store::spool::{QueueId, Trouble};
@@ -44,6 +46,32 @@ impl Ledger for Deliveries {
         }
         self.wake_timer();
         self.pump();
+    }
+
+    fn want(&mut self, ids: &[QueueId]) {
+        self.wanted(ids);
+    }
+
+    fn destination(&self, message: &Message, target: &Target) -> Option<String> {
+        self.destination_of(message, target)
+    }
+
+    fn destinations(&self, _now: i64) -> Vec<Place> {
+        self.places(|figure| place(&figure))
+    }
+}
+
+/// A destination as operators see it.
+fn place(figure: &Figure<'_>) -> Place {
+    Place {
+        name: figure.name.to_owned(),
+        ready: figure.ready,
+        deferred: figure.deferred,
+        running: figure.running,
+        connections: figure.connections.into(),
+        failures: figure.failures.into(),
+        next: figure.next,
+        reason: figure.error.map(str::to_owned),
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::mail::hop::{Hop, Onward};
 use crate::mail::route::{Route, RouteTo};
 use crate::mail::schedule::Ended;
-use crate::server::queue::{self, Action, Answer, Pick, Request};
+use crate::server::queue::{self, Action, Answer, Ledger, Pick, Request};
 
 /// Everything that is not ours goes on by MX, from whoever asks.
 fn onward_policy() -> Policy {
@@ -248,7 +248,16 @@ fn the_operator_holds_releases_retries_and_deletes() {
             change(Action::Delete, &ids[1..2]);
             place.deliveries.flush().await.unwrap();
             moods.borrow_mut().clear();
-            change(Action::Retry, &ids[2..]);
+            let places = place.deliveries.clone().destinations(shard::wall().0);
+            let seen: Vec<_> = places.iter().map(|it| (it.name.as_str(), it.failures)).collect();
+            assert_eq!(seen, [("gone.example", 1)]);
+            let pick = Pick { destination: Some("GONE.*".to_owned()), ..Pick::default() };
+            let Answer::Changed(changed) =
+                ask(&place, Request::Change { action: Action::Retry, pick })
+            else {
+                panic!()
+            };
+            assert_eq!(changed.picked, 2, "held ones too, but they are not wanted");
             place.deliveries.flush().await.unwrap();
             pause(4).await;
             assert_eq!(addresses(&sent), ["c@gone.example"]);

@@ -17,7 +17,9 @@ fn ask(place: &Place, request: &Request) -> Answer {
 fn change(place: &Place, action: Action, id: QueueId) -> u64 {
     match ask(place, &Request::Change { action, pick: pick(id) }) {
         Answer::Changed(changed) => changed.changed,
-        other @ (Answer::Page(_) | Answer::Detail(_)) => panic!("{other:?}"),
+        other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Destinations(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
