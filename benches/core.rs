@@ -393,6 +393,7 @@ fn post(settings: &Rc<smtp_session::Settings>, mut input: &[u8]) -> (Vec<u8>, us
                 messages += 1;
                 session.resume(Answer::Committed("0123456789ABCDEF".to_owned()), &mut out);
             }
+            Next::Flush => panic!("a message has one recipient"),
             Next::Discard | Next::Secure => panic!("every message is good, and in clear"),
             Next::Close => {
                 sent.extend(out.take());
@@ -417,6 +418,7 @@ fn smtp_settings() -> Rc<smtp_session::Settings> {
         errors_max: 20,
         idle_seconds: 300,
         security: smtp_session::Security::default(),
+        lmtp: false,
     })
 }
 

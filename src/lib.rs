@@ -8,6 +8,7 @@ pub mod ftp;
 pub mod limits;
 pub mod mail;
 pub mod mx;
+pub mod proxy;
 pub mod sasl;
 pub mod smtp;
 pub mod store;

@@ -20,6 +20,13 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Longest name of one directory entry, octets (NAME_MAX).
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Longest header of the PROXY protocol, octets: addresses, and extensions with what a proxy knows of TLS.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+/// Time such a header may take, seconds. Its sender has it ready when it connects (§2: 3 s at the least).
+pub const PROXY_HEADER_SECONDS_MAX: u64 = 10;
+/// Longest path of a Unix socket, octets (`sockaddr_un`, less the terminator).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
 // ---------------------------------------------------------------- TLS
 
 /// Octets a client may send until its handshake is done: a ClientHello with post-quantum shares and a

@@ -26,6 +26,8 @@ use rustls::{
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
 const POLICIES: [&str; 4] = ["require", "resume-or-same-ip", "same-ip", "off"];
+/// A record of TLS 1.3 with an alert: header, level, description, type, tag.
+const CLOSE_NOTIFY_BYTES: usize = 5 + 2 + 1 + 16;
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -426,6 +428,71 @@ fn an_upload_without_the_end_of_tls_leaves_the_old_file() {
         }
     }
     only_left(&server, &["pub/old", "pub/small"]);
+    server.stop();
+}
+
+#[test]
+fn fin_is_an_end_where_the_configuration_says_so() {
+    let server = setup().ftp("close_notify_required = false").start();
+    for version in VERSIONS {
+        let mut client = Secure::explicit(&server, version);
+        let mut data = client.data("STOR /pub/new");
+        data.write_all(&pattern(100_000)).unwrap();
+        data.flush().unwrap();
+        data.sock.shutdown(Shutdown::Write).unwrap();
+        client.expect_reply(226);
+        assert!(fs::read(server.root().join("pub/new")).unwrap() == pattern(100_000));
+    }
+    server.stop();
+}
+
+/// The client's part of a handshake, up to what it would say last, with `contents` and the end of TLS behind it.
+fn last_words(data: &mut Tls, contents: &[u8]) -> Vec<u8> {
+    data.conn.write_tls(&mut data.sock).unwrap();
+    while data.conn.is_handshaking() {
+        assert!(data.conn.read_tls(&mut data.sock).unwrap() > 0);
+        data.conn.process_new_packets().unwrap();
+    }
+    data.conn.writer().write_all(contents).unwrap();
+    data.conn.send_close_notify();
+    let mut words = Vec::new();
+    while data.conn.wants_write() {
+        data.conn.write_tls(&mut words).unwrap();
+    }
+    words
+}
+
+/// Clients that do not read tickets reset the connection when they close it.
+#[test]
+fn an_upload_that_came_whole_is_whole_though_its_client_is_gone() {
+    let server = setup().start();
+    for contents in [&b""[..], b"whole"] {
+        let mut client = Secure::explicit(&server, &version::TLS13);
+        let mut data = client.data("STOR /pub/new");
+        let words = last_words(&mut data, contents);
+        server.freeze();
+        data.sock.write_all(&words).unwrap();
+        common::reset(data.sock);
+        server.thaw();
+        client.expect_reply(226);
+        assert_eq!(fs::read(server.root().join("pub/new")).unwrap(), contents);
+    }
+    server.stop();
+}
+
+#[test]
+fn an_empty_file_is_fetched_though_its_client_does_not_wait_for_the_end() {
+    let server = setup().file("pub/empty", b"").start();
+    let mut client = Secure::explicit(&server, &version::TLS13);
+    let mut data = client.data("RETR /pub/empty");
+    let mut words = last_words(&mut data, b"");
+    // Without the end.
+    words.truncate(words.len() - CLOSE_NOTIFY_BYTES);
+    server.freeze();
+    data.sock.write_all(&words).unwrap();
+    common::reset(data.sock);
+    server.thaw();
+    client.expect_reply(226);
     server.stop();
 }
 

@@ -35,6 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mail", &["wire", "smtp::address", "smtp::envelope"]),
     // Where mail for a domain goes, in names and addresses.
     ("mx", &[]),
+    // What a proxy says before a connection begins.
+    ("proxy", &[]),
     // Leaves of the machine side.
     ("problem", &[]),
     ("document", &["problem"]),
@@ -52,7 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "sasl", "mail", "mx", "dns", "problem", "owner", "log",
+            "wire", "ftp", "smtp", "sasl", "mail", "mx", "proxy", "dns", "problem", "owner", "log",
             "xferlog", "metrics", "shard", "config", "store", "tls",
         ],
     ),

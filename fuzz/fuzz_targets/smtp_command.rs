@@ -63,6 +63,8 @@ fn printed(command: &Command) -> Option<String> {
     match command {
         Command::Helo(name) => Some(format!("HELO {name}")),
         Command::Ehlo(name) => Some(format!("EHLO {name}")),
+        Command::Lhlo(name) => Some(format!("LHLO {name}")),
+        Command::XClient(_) | Command::XForward(_) => None,
         Command::Mail(it) => Some(mail(it)),
         Command::Rcpt(it) => Some(rcpt(it)),
         Command::Bdat { size, last } => {

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use sluicegate::limits::{SMTP_AUTH_LINE_BYTES_MAX, SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
 use sluicegate::smtp::address::{Domain, Mailbox};
 use sluicegate::smtp::command::{self, Command, Syntax, Why};
-use sluicegate::smtp::session::{Security, Session, Settings, Tls};
+use sluicegate::smtp::session::{Security, Session, Settings, Tls, Trust};
 use sluicegate::smtp::step::{Answer, Ask, Fault, Next};
 use sluicegate::wire::data::BareNewlines;
 use sluicegate::wire::outbox::Outbox;
@@ -53,6 +53,8 @@ struct Script {
     tls: bool,
     auth: bool,
     submission: bool,
+    /// What the peer is believed.
+    trusted: bool,
     portions: Vec<u8>,
 }
 
@@ -92,6 +94,12 @@ const LINES: &[&[u8]] = &[
     b"AGFubgBwYXNz\r\n",
     b"*\r\n",
     b"=AAA\r\n",
+    b"LHLO client.example\r\n",
+    b"XCLIENT ADDR=192.0.2.9 NAME=mx.example\r\n",
+    b"XCLIENT LOGIN=ann HELO=inner.example PROTO=ESMTP\r\n",
+    b"XCLIENT ADDR=[UNAVAILABLE] LOGIN=[UNAVAILABLE]\r\n",
+    b"XCLIENT FOO=x\r\n",
+    b"XFORWARD NAME=origin.example IDENT=1+20\r\n",
     b"FROB\r\n",
     b"\r\n",
     b".\r\n",
@@ -162,6 +170,7 @@ impl Driver {
         let peer: SocketAddr = "[::1]:40000".parse().unwrap();
         let mut outbox = Outbox::default();
         let mut session = Session::new(Rc::new(settings), local, peer, &mut outbox);
+        session.trust(Trust { client: script.trusted, forward: script.trusted });
         if script.tls {
             session.secured();
         }
@@ -200,7 +209,7 @@ impl Driver {
                 Answer::Challenge(vec![choice; usize::from(choice)])
             }
             Ask::Auth { .. } | Ask::Respond(_) => Answer::Authenticated,
-            Ask::Forget => Answer::Done,
+            Ask::Forget | Ask::Client { .. } => Answer::Done,
         }
     }
 
@@ -224,6 +233,7 @@ impl Driver {
                         return;
                     }
                 }
+                Next::Flush => panic!("a message has one reply"),
                 Next::Ask(ask) => {
                     let answer = self.answer(&ask);
                     self.session.resume(answer, &mut self.outbox);
@@ -294,6 +304,7 @@ fn settings(script: &Script) -> Settings {
             submission: script.submission,
             login_failures_max: 3,
         },
+        lmtp: false,
     }
 }
 

@@ -7,11 +7,12 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::{load, say};
-use crate::config::{Anonymous, Config, Ftp, Origin};
+use crate::config::{Anonymous, Config, Endpoint, Ftp, Origin};
 use crate::owner::Owner;
 use crate::problem::{Finding, Level};
 use crate::server::Failure;
@@ -21,6 +22,8 @@ use crate::store::accounts::Accounts;
 mod mail;
 mod tls;
 mod tuning;
+
+const LMTP: &str = "[smtp] listen_lmtp";
 
 pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
     let config = load(origin)?;
@@ -50,6 +53,10 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         let users = smtp.listen_submission.iter();
         let key = "[smtp] listen_submission";
         findings.extend(users.map(|address| port("submission", key, *address)));
+        findings.extend(smtp.listen_lmtp.iter().map(|one| match one {
+            Endpoint::Net(address) => port("lmtp", LMTP, *address),
+            Endpoint::Unix(path) => unix(path),
+        }));
         findings.extend(mail::mail(&config, smtp));
     }
     findings.extend(tls::tls(&config, shard::wall().0));
@@ -161,6 +168,32 @@ fn port(protocol: &str, key: &str, address: SocketAddr) -> Finding {
     }
 }
 
+/// A Unix socket: nobody answers there, and nothing else is in the way.
+fn unix(path: &Path) -> Finding {
+    let shown = format!("lmtp unix:{}", path.display());
+    match UnixStream::connect(path) {
+        Ok(_) => Finding::fail(
+            format!("{shown}: address in use"),
+            format!("stop what listens there (is it this server, running?), or change {LMTP}"),
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            match path.parent().map(fs::metadata) {
+                Some(Ok(folder)) if folder.is_dir() => Finding::ok(format!("{shown} will be made")),
+                _ => Finding::fail(
+                    format!("{shown}: no such directory"),
+                    format!(
+                        "make it and give it to the user that starts the server, or change {LMTP}"
+                    ),
+                ),
+            }
+        }
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket()) => {
+            Finding::ok(format!("{shown} is left from an earlier server and will be replaced"))
+        }
+        Err(error) => Finding::fail(format!("{shown}: {error}"), format!("change {LMTP}")),
+    }
+}
+
 fn root(config: &Config, ftp: &Ftp) -> Vec<Finding> {
     let root = &ftp.root;
     let shown = root.display();
@@ -260,6 +293,22 @@ fn taken_by_others(first: u16, last: u16, range: &str, reserved: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unix_sockets_are_looked_at() {
+        use crate::problem::Level::{Fail, Ok};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lmtp");
+        assert_eq!(unix(&path).level, Ok);
+        assert_eq!(unix(&folder.path().join("no/lmtp")).level, Fail);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(unix(&path).level, Fail);
+        drop(listener);
+        assert!(unix(&path).what.ends_with("will be replaced"));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(unix(&file).level, Fail);
+    }
 
     #[test]
     fn ports_the_kernel_gives_away() {

@@ -203,6 +203,14 @@ const FTP: &[Key] = &[
         ],
     ),
     key(
+        "close_notify_required",
+        "true",
+        &[
+            "Must the client of an upload in TLS say the end (close_notify), or is it cut off (426)? Without that,",
+            "whoever can end a connection on the way can shorten a file.",
+        ],
+    ),
+    key(
         "fxp",
         "false",
         &[
@@ -250,6 +258,30 @@ const SMTP: &[Key] = &[
             "Submission by users, with STARTTLS (RFC 6409), like [\"0.0.0.0:587\"]; AUTH is required.",
         ],
     ),
+    key(
+        "listen_lmtp",
+        "[]",
+        &[
+            "Mail by LMTP (RFC 2033) from servers of your own: an address, but not port 25, or a Unix socket,",
+            "like [\"127.0.0.1:24\", \"unix:lmtp.sock\"].",
+        ],
+    ),
+    key(
+        "proxy_from",
+        "[]",
+        &[
+            "Proxies that put a header of the PROXY protocol (1 or 2) before each connection, like",
+            "[\"192.0.2.7\"]: it must come, and the address it names is the client's. No others are asked.",
+        ],
+    ),
+    key(
+        "xclient_from",
+        "[]",
+        &[
+            "Peers that may say by XCLIENT for whom they speak: they can be anybody, of any address.",
+        ],
+    ),
+    key("xforward_from", "[]", &["Peers whose XFORWARD goes to the log."]),
     key(
         "tls",
         r#""optional""#,

@@ -188,6 +188,8 @@ pub struct Ftp {
     pub tls: Encryption,
     /// Data connections of a control connection that is TLS.
     pub data_tls: DataTls,
+    /// Must the end of an upload be said in TLS (`close_notify`), or does FIN do.
+    pub close_notify_required: bool,
     /// May data connections go to other hosts than the client.
     pub fxp: bool,
     /// Is an upload on stable storage before 226.
@@ -224,6 +226,14 @@ pub struct Smtp {
     pub listen_tls: Vec<SocketAddr>,
     /// Submission, STARTTLS (RFC 6409).
     pub listen_submission: Vec<SocketAddr>,
+    /// LMTP (RFC 2033).
+    pub listen_lmtp: Vec<Endpoint>,
+    /// Proxies that begin each connection with a header of the PROXY protocol.
+    pub proxy_from: Vec<Network>,
+    /// Peers that may say for whom they speak (XCLIENT).
+    pub xclient_from: Vec<Network>,
+    /// Peers whose XFORWARD is taken into the log.
+    pub xforward_from: Vec<Network>,
     /// STARTTLS.
     pub tls: Encryption,
     /// Domains whose mail is taken, lower case; an empty list is an error.
@@ -276,6 +286,15 @@ pub struct Smtp {
     pub message_seconds: u32,
     /// Octets per second a message must keep up, measured over each 300 s; 0 = off.
     pub min_rate_bytes: u64,
+}
+
+/// Where a listener of mail is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// An address and a port.
+    Net(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
 }
 
 /// A network, like `192.0.2.0/24`.

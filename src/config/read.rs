@@ -20,6 +20,7 @@ use crate::ftp::convert::CodePage;
 use crate::limits::{BANNER_BYTES_MAX, LISTEN_MAX};
 use crate::problem::Problem;
 
+mod inlet;
 mod mail;
 mod tls;
 
@@ -208,6 +209,7 @@ fn read_ftp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Ftp {
         passive_address: passive_address.flatten(),
         tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
         data_tls: keys.choice("data_tls", &DATA_TLS, DataTls::Require),
+        close_notify_required: keys.flag("close_notify_required"),
         fxp: keys.flag("fxp"),
         durable_uploads: keys.flag("durable_uploads"),
         idle_seconds: keys.seconds("idle_seconds", DAY_SECONDS),

@@ -10,7 +10,7 @@ use super::read::{
     ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS, SYMLINKS,
     UNKNOWN_LOCAL_PART,
 };
-use super::{Config, Ftp, Log, Mail, Network, Route, Server, Smtp, Sni, Tls};
+use super::{Config, Endpoint, Ftp, Log, Mail, Network, Route, Server, Smtp, Sni, Tls};
 use crate::document::quoted;
 
 type Line = (&'static str, String);
@@ -89,6 +89,7 @@ pub(super) fn ftp(ftp: &Ftp) -> Vec<Line> {
         ("passive_address", or_empty(ftp.passive_address.as_ref())),
         ("tls", name_of(&ENCRYPTION, ftp.tls)),
         ("data_tls", name_of(&DATA_TLS, ftp.data_tls)),
+        ("close_notify_required", ftp.close_notify_required.to_string()),
         ("fxp", ftp.fxp.to_string()),
         ("durable_uploads", ftp.durable_uploads.to_string()),
         ("idle_seconds", ftp.idle_seconds.to_string()),
@@ -109,6 +110,10 @@ pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
         ("listen", array(&smtp.listen)),
         ("listen_tls", array(&smtp.listen_tls)),
         ("listen_submission", array(&smtp.listen_submission)),
+        ("listen_lmtp", array(&smtp.listen_lmtp)),
+        ("proxy_from", array(&smtp.proxy_from)),
+        ("xclient_from", array(&smtp.xclient_from)),
+        ("xforward_from", array(&smtp.xforward_from)),
         ("tls", name_of(&ENCRYPTION, smtp.tls)),
         ("domains", array(&smtp.domains)),
         ("max_message_bytes", smtp.max_message_bytes.to_string()),
@@ -166,6 +171,15 @@ fn sni(sni: &Sni) -> Vec<Line> {
 impl Display for Network {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Display for Endpoint {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

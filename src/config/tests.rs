@@ -57,6 +57,7 @@ fn the_default_text_is_the_defaults() {
             listen_tls: vec![],
             tls: Encryption::Optional,
             data_tls: DataTls::ResumeOrSameIp,
+            close_notify_required: true,
             root: "/home/op/sluicegate-data/ftp".into(),
             anonymous: Anonymous::Read,
             upload_dirs: vec!["/incoming".into()],
@@ -91,6 +92,10 @@ fn the_default_text_is_the_defaults_of_mail() {
             listen: vec!["127.0.0.1:2525".parse().unwrap()],
             listen_tls: vec![],
             listen_submission: vec![],
+            listen_lmtp: vec![],
+            proxy_from: vec![],
+            xclient_from: vec![],
+            xforward_from: vec![],
             tls: Encryption::Optional,
             domains: vec!["localhost".into()],
             max_message_bytes: 52_428_800,
@@ -246,6 +251,7 @@ symlinks = "deny"
 banner = "Hello\n\"you\""
 passive_ports = "50000"
 passive_address = "192.0.2.7"
+close_notify_required = false
 fxp = true
 durable_uploads = false
 idle_seconds = 1
@@ -262,6 +268,10 @@ ebcdic = "cp037"
 listen = ["0.0.0.0:25", "[::]:25"]
 listen_tls = ["[::]:465"]
 listen_submission = ["[::]:587"]
+listen_lmtp = ["127.0.0.1:24", "unix:run/lmtp.sock", "unix:/run/mail/lmtp"]
+proxy_from = ["192.0.2.8"]
+xclient_from = ["2001:db8:1::/48"]
+xforward_from = ["127.0.0.0/8"]
 tls = "required"
 domains = ["Example.org", "xn--bcher-kva.example", "[192.0.2.1]", "[IPv6:2001:DB8::1]"]
 max_message_bytes = 1024
@@ -359,7 +369,7 @@ fn unknown_names_come_with_the_nearest() {
             r#"s.toml:3:1: unknown key of [ftp] "listen_tsl" (did you mean "listen_tls"?)"#,
             r#"s.toml:4:1: unknown key of [ftp] "idle_secconds" (did you mean "idle_seconds"?)"#,
             "s.toml:5:1: unknown key of [ftp] \"xyzzy\" (known: listen, listen_tls, root, anonymous, upload_dirs, anonymous_overwrite, \
-         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, fxp, durable_uploads, idle_seconds, \
+         uploads_readable, symlinks, banner, passive_ports, passive_address, tls, data_tls, close_notify_required, fxp, durable_uploads, idle_seconds, \
          login_seconds, stall_seconds, max_login_failures, accept_seconds, min_rate_bytes, max_upload_bytes, \
          listing_depth, listing_entries, ebcdic)",
             r#"s.toml:6:2: unknown section "xyz" (known: server, log, ftp, smtp, mail, tls)"#,
@@ -513,7 +523,7 @@ fn resolvers_are_addresses() {
             )]
         );
     }
-    let many = vec!["\"192.0.2.53\""; 9].join(", ");
+    let many = ["\"192.0.2.53\""; 9].join(", ");
     let said = bad(&format!("[smtp]\nresolvers = [{many}]\n"));
     assert!(said[0].ends_with("(allowed: at most 8 addresses)"), "{said:?}");
 }
@@ -555,6 +565,45 @@ fn an_open_relay_is_refused() {
     }
     let networks = good(FULL).smtp.unwrap().relay_from;
     assert_eq!(networks[2], Network { address: "192.0.2.7".parse().unwrap(), prefix: 32 });
+}
+
+#[test]
+fn nobody_believes_the_world() {
+    for key in ["proxy_from", "xclient_from", "xforward_from"] {
+        let found = |network: &str| parse(&format!("[smtp]\n{key} = [{network:?}]\n"));
+        assert!(found("10.0.0.0/8").is_ok() && found("::1").is_ok());
+        for wide in ["0.0.0.0/0", "::/0", "8.0.0.0/7"] {
+            let found = lines(&found(wide).unwrap_err());
+            let expected = format!(": {key} = \"{wide}\": the world could say who it is (name ");
+            assert!(found.len() == 1 && found[0].contains(&expected), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn lmtp_has_addresses_and_paths() {
+    let smtp = good(FULL).smtp.unwrap();
+    let data = good(FULL).server.data_dir;
+    assert_eq!(
+        smtp.listen_lmtp,
+        [
+            Endpoint::Net("127.0.0.1:24".parse().unwrap()),
+            Endpoint::Unix(data.join("run/lmtp.sock")),
+            Endpoint::Unix("/run/mail/lmtp".into()),
+        ]
+    );
+    let long = format!("unix:/{}", "x".repeat(107));
+    for wrong in ["0.0.0.0:25", "[::]:25", "unix:", "lmtp.sock", &long] {
+        let found = bad(&format!("[smtp]\nlisten_lmtp = [{wrong:?}]\n"));
+        assert!(
+            found.len() == 1 && found[0].starts_with("s.toml:2:16: listen_lmtp = "),
+            "{wrong}: {found:?}"
+        );
+    }
+    good(&format!("[smtp]\nlisten_lmtp = [{:?}]\n", long.strip_suffix('x').unwrap()));
+    let twice = "[smtp]\nlisten_lmtp = [\"unix:/a\", \"unix:/./a\"]\n";
+    assert!(bad(twice)[0].contains("each address at most once"));
+    good("[smtp]\nlisten_lmtp = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n");
 }
 
 #[test]

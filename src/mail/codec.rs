@@ -16,7 +16,9 @@ use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, Return, To};
 
 /// Of this format. Another one is refused, not guessed at.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The one before: without LMTP. It is read, and written where nothing needs more.
+const FIRST_VERSION: u8 = 1;
 const MESSAGE: u8 = b'M';
 const NOTE: u8 = b'N';
 
@@ -54,7 +56,7 @@ impl Message {
     /// As octets for the spool.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.trace.len());
-        out.extend([VERSION, MESSAGE, u8::from(self.held)]);
+        out.extend([self.version(), MESSAGE, u8::from(self.held)]);
         out.extend(self.accepted.to_le_bytes());
         put(&mut out, &self.trace);
         put_envelope(&mut out, &self.envelope);
@@ -63,6 +65,11 @@ impl Message {
             put_target(&mut out, target);
         }
         out
+    }
+
+    /// The least that can say it.
+    fn version(&self) -> u8 {
+        if self.envelope.protocol.lmtp { VERSION } else { FIRST_VERSION }
     }
 
     /// From octets of the spool.
@@ -76,14 +83,16 @@ impl Message {
         let trace = input.octets()?.to_vec();
         let envelope = input.envelope()?;
         let targets = input.list(LEAST_TARGET, Input::target)?;
-        input.end(Self { envelope, accepted, trace, targets, held })
+        let message = Self { envelope, accepted, trace, targets, held };
+        let version = message.version();
+        input.end_of(version, message)
     }
 }
 
 impl Note {
     /// As octets for the spool.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, NOTE];
+        let mut out = vec![FIRST_VERSION, NOTE];
         match self {
             Self::Target(number, state) => {
                 out.push(0);
@@ -111,7 +120,7 @@ impl Note {
             2 => Self::Told(input.number()?),
             _ => return Err(Malformed::Value),
         };
-        input.end(note)
+        input.end_of(FIRST_VERSION, note)
     }
 }
 
@@ -157,11 +166,11 @@ fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
     put_maybe(out, envelope.envelope_id.as_deref());
     put(out, envelope.helo.as_bytes());
     put_peer(out, envelope.peer);
-    let Protocol { extended, utf8, secure, authenticated } = envelope.protocol;
-    out.push(bits([extended, utf8, secure, authenticated]));
+    let Protocol { extended, utf8, secure, authenticated, lmtp } = envelope.protocol;
+    out.push(bits([extended, utf8, secure, authenticated, lmtp]));
 }
 
-fn bits(flags: [bool; 4]) -> u8 {
+fn bits<const N: usize>(flags: [bool; N]) -> u8 {
     flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag))
 }
 
@@ -265,20 +274,26 @@ const LEAST_TARGET: usize = 13;
 
 struct Input<'a> {
     rest: &'a [u8],
+    version: u8,
 }
 
 impl<'a> Input<'a> {
     fn begin(octets: &'a [u8], kind: u8) -> Read<Self> {
-        let mut input = Self { rest: octets };
-        match input.octet()? {
-            VERSION => {}
-            other => return Err(Malformed::Version(other)),
+        let mut input = Self { rest: octets, version: 0 };
+        input.version = input.octet()?;
+        if !(FIRST_VERSION..=VERSION).contains(&input.version) {
+            return Err(Malformed::Version(input.version));
         }
         if input.octet()? == kind { Ok(input) } else { Err(Malformed::Value) }
     }
 
-    fn end<T>(&self, value: T) -> Read<T> {
-        if self.rest.is_empty() { Ok(value) } else { Err(Malformed::Long) }
+    /// Nothing more comes, and it was written as `version`, the least that can say it.
+    fn end_of<T>(&self, version: u8, value: T) -> Read<T> {
+        match self.rest {
+            [] if self.version == version => Ok(value),
+            [] => Err(Malformed::Value),
+            [..] => Err(Malformed::Long),
+        }
     }
 
     fn take(&mut self, count: usize) -> Read<&'a [u8]> {
@@ -349,17 +364,15 @@ impl<'a> Input<'a> {
         let envelope_id = self.maybe(Self::text)?;
         let helo = self.text()?;
         let peer = self.peer()?;
-        let [extended, utf8, secure, authenticated] = self.bits()?;
-        let protocol = Protocol { extended, utf8, secure, authenticated };
+        let [extended, utf8, secure, authenticated, lmtp] = self.bits()?;
+        let protocol = Protocol { extended, utf8, secure, authenticated, lmtp };
         Ok(Envelope { sender, recipients, body, ret, envelope_id, helo, peer, protocol })
     }
 
-    fn bits(&mut self) -> Read<[bool; 4]> {
+    fn bits<const N: usize>(&mut self) -> Read<[bool; N]> {
         let octet = self.octet()?;
-        if octet > 0b1111 {
-            return Err(Malformed::Value);
-        }
-        Ok([1, 2, 4, 8].map(|bit| octet & bit != 0))
+        let bits = std::array::from_fn(|bit| octet >> bit & 1 == 1);
+        if octet >> N == 0 { Ok(bits) } else { Err(Malformed::Value) }
     }
 
     fn mailbox(&mut self) -> Read<Mailbox> {

@@ -37,8 +37,8 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         BodyType::BinaryMime,
     ]);
     let ret = proptest::sample::select(vec![None, Some(Return::Full), Some(Return::Headers)]);
-    let protocol = any::<[bool; 4]>().prop_map(|[extended, utf8, secure, authenticated]| {
-        Protocol { extended, utf8, secure, authenticated }
+    let protocol = any::<[bool; 5]>().prop_map(|[extended, utf8, secure, authenticated, lmtp]| {
+        Protocol { extended, utf8, secure, authenticated, lmtp }
     });
     let said = (proptest::option::of(text()), text(), any::<SocketAddr>(), protocol);
     (proptest::option::of(mailbox()), proptest::collection::vec(to(), 0..5), body, ret, said)
@@ -175,6 +175,22 @@ fn one_changed_octet_is_an_error_or_another_message() {
     }
 }
 
+/// A server that knows only the first version reads what needs no more.
+#[test]
+fn the_second_version_is_for_lmtp() {
+    let mut message = sample();
+    assert_eq!(message.encode()[0], FIRST_VERSION);
+    message.envelope.protocol.lmtp = true;
+    let mut octets = message.encode();
+    assert_eq!(octets[0], VERSION);
+    assert_eq!(Message::decode(&octets), Ok(message));
+    octets[0] = FIRST_VERSION;
+    assert_eq!(Message::decode(&octets), Err(Malformed::Value));
+    let mut octets = sample().encode();
+    octets[0] = VERSION;
+    assert_eq!(Message::decode(&octets), Err(Malformed::Value));
+}
+
 #[test]
 fn an_unknown_version_is_said() {
     assert_eq!(Message::decode(&[9, MESSAGE]), Err(Malformed::Version(9)));
@@ -226,8 +242,10 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_read_or_refused(mut octets: Vec<u8>, kind in 0_u8..3) {
-        octets.splice(0..0, [VERSION, [MESSAGE, NOTE, 0][usize::from(kind)]]);
+    fn any_octets_are_read_or_refused(
+        mut octets: Vec<u8>, kind in 0_u8..3, version in FIRST_VERSION..=VERSION,
+    ) {
+        octets.splice(0..0, [version, [MESSAGE, NOTE, 0][usize::from(kind)]]);
         if let Ok(message) = Message::decode(&octets) {
             prop_assert_eq!(message.encode(), octets.clone());
         }

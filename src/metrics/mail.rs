@@ -45,6 +45,8 @@ pub enum Reason {
     Slow,
     /// A user sent under an address of somebody else.
     Sender,
+    /// A proxy did not say, as it should, for whom it speaks.
+    Proxy,
 }
 
 /// What became of an AUTH.
@@ -62,9 +64,9 @@ pub enum Login {
 
 /// Labels, in the order of the enumerations.
 pub(super) const RECEIVED: [&str; 4] = ["accepted", "refused", "failed", "aborted"];
-pub(super) const REASONS: [&str; 11] = [
+pub(super) const REASONS: [&str; 12] = [
     "no_user", "relay", "mailbox", "no_space", "broken", "denied", "busy", "loop", "early", "slow",
-    "sender",
+    "sender", "proxy",
 ];
 pub(super) const LOGINS: [&str; 4] = ["ok", "failed", "malformed", "unavailable"];
 pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
@@ -131,7 +133,7 @@ pub struct Mail {
     /// Messages that one write made durable.
     pub batches: Histogram<10>,
     messages: [Count; 4],
-    refusals: [Count; 11],
+    refusals: [Count; REASONS.len()],
     deliveries: [Count; 4],
     logins: [Count; 4],
 }

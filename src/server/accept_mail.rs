@@ -14,6 +14,7 @@ use crate::mail::route::Verdict;
 use crate::mail::stored::Message;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::shard;
+use crate::smtp::claims::Forwarded;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::header::Lacks;
 use crate::smtp::step::{Answer, Ask, Fault};
@@ -29,6 +30,10 @@ pub(super) struct Arrived<'a> {
     pub(super) cipher: Option<&'a str>,
     /// Who sent it.
     pub(super) user: Option<&'a str>,
+    /// The client's name, as the peer that speaks for it has it.
+    pub(super) name: Option<&'a str>,
+    /// Where the peer has it from.
+    pub(super) forwarded: Option<&'a Forwarded>,
 }
 
 /// Answers a question of the dialogue, without waiting.
@@ -64,6 +69,8 @@ pub(super) fn answer(ingress: &Ingress, peer: IpAddr, user: Option<&str>, ask: A
         },
         // Asked elsewhere (`authenticate`).
         Ask::Auth { .. } | Ask::Respond(_) | Ask::Forget => Answer::Refused(Fault::NoLogins),
+        // Answered by the session (`smtp`).
+        Ask::Client { .. } => Answer::Refused(Fault::Denied),
     };
     if let Answer::Refused(fault) = &answer {
         ingress.local.counters().mail.refused(reason(*fault));
@@ -114,14 +121,16 @@ pub(super) async fn commit(
     mail.accepted(size, shard::now().since(begun));
     let name = committed.id.to_string();
     if let Some(message) = whole {
-        log(committed.id, size, &message, arrived.user);
+        log(committed.id, size, &message, arrived);
         ingress.watch();
         ingress.deliveries.accept(committed, message);
     }
     Answer::Committed(name)
 }
 
-fn log(id: QueueId, size: u64, message: &Message, user: Option<&str>) {
+fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
+    let printable = |text: &str| Printable(text.as_bytes()).to_string();
+    let Arrived { user, name, forwarded, .. } = arrived;
     let envelope = &message.envelope;
     let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(
@@ -132,7 +141,9 @@ fn log(id: QueueId, size: u64, message: &Message, user: Option<&str>) {
         from = %Printable(sender.as_bytes()),
         recipients = envelope.recipients.len(),
         with = envelope.protocol.with(),
-        user = user.map(|user| tracing::field::display(Printable(user.as_bytes()))),
+        user = user.map(printable).map(tracing::field::display),
+        name = name.map(printable).map(tracing::field::display),
+        forwarded = forwarded.map(ToString::to_string),
         "message accepted"
     );
 }

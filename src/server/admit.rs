@@ -61,16 +61,7 @@ impl Admission {
             return Err(Refusal::Total);
         }
         let mut permit = Permit { admission: Arc::clone(self), origin: None };
-        if address_max > 0 {
-            let origin = Origin::from(address);
-            let mut addresses = held(&self.addresses);
-            let count = addresses.entry(origin).or_insert(0);
-            if *count >= address_max {
-                return Err(Refusal::Address);
-            }
-            *count += 1;
-            permit.origin = Some(origin);
-        }
+        permit.go_to(address, address_max)?;
         Ok(permit)
     }
 
@@ -87,10 +78,29 @@ pub(super) struct Permit {
     origin: Option<Origin>,
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.admission.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(origin) = self.origin
+impl Permit {
+    /// Counts for another address; a maximum of 0 is no limit. What is refused changes nothing.
+    pub(super) fn go_to(&mut self, address: IpAddr, address_max: usize) -> Result<(), Refusal> {
+        let origin = Origin::from(address);
+        if address_max == 0 || self.origin == Some(origin) {
+            return Ok(());
+        }
+        {
+            let mut addresses = held(&self.admission.addresses);
+            let count = addresses.entry(origin).or_insert(0);
+            if *count >= address_max {
+                return Err(Refusal::Address);
+            }
+            *count += 1;
+        }
+        self.leave();
+        self.origin = Some(origin);
+        Ok(())
+    }
+
+    /// Counts for no address any more.
+    fn leave(&mut self) {
+        if let Some(origin) = self.origin.take()
             && let Entry::Occupied(mut entry) = held(&self.admission.addresses).entry(origin)
         {
             *entry.get_mut() -= 1;
@@ -98,6 +108,13 @@ impl Drop for Permit {
                 entry.remove();
             }
         }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+        self.leave();
     }
 }
 
@@ -211,6 +228,27 @@ mod tests {
         let second = admission.enter(b, 2, 1).unwrap();
         assert_eq!(admission.enter(b, 2, 1).err(), Some(Refusal::Total));
         drop((first, second));
+        assert_eq!(admission.count(), 0);
+        assert!(held(&admission.addresses).is_empty());
+    }
+
+    #[test]
+    fn a_place_goes_to_another_address() {
+        let admission = Arc::new(Admission::default());
+        let [a, b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let mut first = admission.enter(a, 9, 1).unwrap();
+        first.go_to(b, 1).unwrap();
+        first.go_to(b, 1).unwrap();
+        let mut second = admission.enter(a, 9, 1).unwrap();
+        assert_eq!(second.go_to(b, 1), Err(Refusal::Address));
+        assert_eq!(
+            admission.enter(a, 9, 1).err(),
+            Some(Refusal::Address),
+            "it stayed where it was"
+        );
+        drop(first);
+        second.go_to(b, 1).unwrap();
+        drop(second);
         assert_eq!(admission.count(), 0);
         assert!(held(&admission.addresses).is_empty());
     }

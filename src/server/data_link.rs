@@ -53,6 +53,8 @@ struct Secure {
     unsent: RefCell<Vec<u8>>,
     /// Opened, and not taken by anybody yet.
     untaken: RefCell<Vec<u8>>,
+    /// Was anything of a file or listing sealed?
+    spoke: Cell<bool>,
     ended: Cell<bool>,
     cut_off: Cell<bool>,
 }
@@ -180,20 +182,10 @@ impl DataLink {
     /// # Errors
     /// When the connection broke before that.
     pub(super) async fn finish(&self) -> io::Result<()> {
-        if let Some(secure) = &self.secure {
-            secure.records.borrow_mut().close(&mut secure.unsent.borrow_mut());
-            secure.flush(&self.stream).await?;
-        }
-        self.stream.finish().await?;
-        if let Some(secure) = &self.secure {
-            // Everything arrived: what the client still says changes nothing.
-            for _ in 0..LISTENS_MAX {
-                if !matches!(secure.listen(&self.stream), Ok(true)) {
-                    break;
-                }
-            }
-        }
-        Ok(())
+        let Some(secure) = &self.secure else { return self.stream.finish().await };
+        let finished = secure.finish(&self.stream).await;
+        // Who knew that the file is empty may be gone before tickets and the end of TLS are read.
+        if secure.spoke.get() { finished } else { Ok(()) }
     }
 
     /// Says the end of TLS where there is room to: after an upload, whose end was heard.
@@ -213,8 +205,11 @@ async fn shake_hands(stream: &Stream, offer: &Offer) -> Result<(Box<Secure>, Inf
     let (mut unsent, mut untaken) = (Vec::new(), Vec::new());
     loop {
         let shaken = shake(&mut session, stream, &mut unsent, &mut untaken);
-        while !flush_some(stream, &mut unsent).map_err(gone)? {
-            stream.writable().await.map_err(gone)?;
+        let said = flush(stream, &mut unsent).await;
+        // After the handshake those are tickets. Who does not want them may have sent all and be gone: an upload
+        // that came whole is whole.
+        if session.info().is_none() {
+            said.map_err(gone)?;
         }
         let waits = !shaken?;
         // The end may have come with the last of the handshake: an empty file.
@@ -225,6 +220,7 @@ async fn shake_hands(stream: &Stream, offer: &Offer) -> Result<(Box<Secure>, Inf
                 records: RefCell::new(records),
                 unsent: RefCell::default(),
                 untaken: RefCell::new(untaken),
+                spoke: Cell::new(false),
                 ended,
                 cut_off: Cell::new(false),
             };
@@ -283,6 +279,14 @@ fn flush_some(stream: &Stream, unsent: &mut Vec<u8>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Sends what is left over; waits for room.
+async fn flush(stream: &Stream, unsent: &mut Vec<u8>) -> io::Result<()> {
+    while !flush_some(stream, unsent)? {
+        stream.writable().await?;
+    }
+    Ok(())
+}
+
 /// Why nothing could be opened.
 enum Broke {
     Trouble(Trouble),
@@ -318,6 +322,19 @@ impl Secure {
     async fn flush(&self, stream: &Stream) -> io::Result<()> {
         while !self.flush_some(stream)? {
             stream.writable().await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, stream: &Stream) -> io::Result<()> {
+        self.records.borrow_mut().close(&mut self.unsent.borrow_mut());
+        self.flush(stream).await?;
+        stream.finish().await?;
+        // Everything arrived: what the client still says changes nothing.
+        for _ in 0..LISTENS_MAX {
+            if !matches!(self.listen(stream), Ok(true)) {
+                break;
+            }
         }
         Ok(())
     }
@@ -360,6 +377,7 @@ impl Secure {
 
     fn push_by(&self, stream: &Stream, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
         wire.resize(wire.len().max(Records::sealed_bytes(PORTION.max(plain.len()))), 0);
+        self.spoke.set(self.spoke.get() || !plain.is_empty());
         let sealed = self.records.borrow_mut().seal_into(plain, wire);
         let sealed = sealed.map_err(broken)?;
         let sealed = wire.get(..sealed).unwrap_or_default();

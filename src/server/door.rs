@@ -37,14 +37,22 @@ pub(super) fn enter(local: &Rc<Local>, peer: IpAddr, protocol: Protocol) -> Resu
     )?;
     local.counters().opened(protocol);
     local.sessions.set(local.sessions.get() + 1);
-    Ok(Place { local: Rc::clone(local), protocol, _permit: permit })
+    Ok(Place { local: Rc::clone(local), protocol, permit })
 }
 
 /// One session of this shard, and its place among those of all shards.
 pub(super) struct Place {
     local: Rc<Local>,
     protocol: Protocol,
-    _permit: Permit,
+    permit: Permit,
+}
+
+impl Place {
+    /// The session is from now on that of a client at another address.
+    pub(super) fn go_to(&mut self, address: IpAddr) -> Result<(), Refusal> {
+        let most = self.local.shared.config.load().server.max_connections_per_ip;
+        self.permit.go_to(address, most)
+    }
 }
 
 impl Drop for Place {

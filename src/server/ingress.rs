@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::authenticate;
 use super::deliver::{Deliveries, Policy};
+use super::inlet::Peers;
 use super::resolver::Resolver;
 use super::shared::{Local, Shared};
 use super::sockets::Service;
@@ -59,6 +60,10 @@ pub(super) struct Rules {
     pub(super) settings: Rc<Settings>,
     /// The same for listeners of submission.
     submission: Rc<Settings>,
+    /// For listeners of LMTP, and for those that are Unix sockets.
+    lmtp: [Rc<Settings>; 2],
+    /// Who is believed what.
+    pub(super) peers: Peers,
     /// Who gets mail.
     pub(super) router: Arc<Router>,
     policy: Rc<Policy>,
@@ -190,7 +195,12 @@ impl Rules {
         let settings = settings(&config, &smtp, security);
         let mut submission = settings.clone();
         submission.security.submission = true;
+        let lmtp = Settings { lmtp: true, ..settings.clone() };
+        // What does not leave the machine needs no TLS.
+        let unix = Settings { security: Security::default(), ..lmtp.clone() };
+        let lmtp = [Rc::new(lmtp), Rc::new(unix)];
         let (settings, submission) = (Rc::new(settings), Rc::new(submission));
+        let peers = Peers::new(&smtp);
         let router = shared.router.load_full()?;
         let policy = Rc::new(Policy {
             router: Arc::clone(&router),
@@ -200,13 +210,15 @@ impl Rules {
             give_up_seconds: config.mail.give_up_seconds,
             mailbox_bytes_max: config.mail.mailbox_bytes_max,
         });
-        Some(Self { settings, submission, router, policy, generation, smtp })
+        Some(Self { settings, submission, lmtp, peers, router, policy, generation, smtp })
     }
 
     /// What the core needs for a connection to that listener.
     pub(super) fn settings_of(&self, service: Service) -> &Rc<Settings> {
         match service {
             Service::Submission => &self.submission,
+            Service::Lmtp => &self.lmtp[0],
+            Service::LmtpUnix => &self.lmtp[1],
             Service::Smtp | Service::Smtps | Service::Ftp | Service::Ftps => &self.settings,
         }
     }
@@ -227,6 +239,7 @@ fn settings(config: &Config, smtp: &config::Smtp, security: Security) -> Setting
         errors_max: smtp.max_errors,
         idle_seconds: smtp.idle_seconds,
         security,
+        lmtp: false,
     }
 }
 

@@ -15,7 +15,7 @@ use super::deliver::tend;
 use super::ingress::Ingress;
 use super::shared::{Context, Local, Shared};
 use super::sockets::Service;
-use super::{drain_watch, ftp, reload, smtp};
+use super::{drain_watch, ftp, inlet, reload};
 use crate::problem::Problem;
 use crate::shard::{self, Ready, Root};
 use crate::store::accounts::Access;
@@ -42,10 +42,9 @@ pub(super) async fn live(shared: Arc<Shared>, ready: Ready) {
             (Service::Ftp | Service::Ftps, Some(context), _) => {
                 shard::spawn("session", ftp::session(Rc::clone(context), stream, service));
             }
-            (Service::Smtp | Service::Smtps | Service::Submission, _, Some(ingress)) => {
-                shard::spawn("smtp session", smtp::session(Rc::clone(ingress), stream, service));
-            }
-            _ => {}
+            (Service::Ftp | Service::Ftps, None, _) => {}
+            (_, _, Some(ingress)) => inlet::begin(Rc::clone(ingress), stream, service),
+            (_, _, None) => {}
         }
     });
     ready.done();

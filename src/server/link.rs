@@ -10,7 +10,7 @@
 //! future loses nothing.
 //! Not here: records (`tls`), which command asks for TLS (the cores).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -105,6 +105,8 @@ impl Unsecured {
 /// One control connection.
 pub(super) struct Link {
     stream: Stream,
+    /// For whom the peer speaks, or its own address.
+    peer: Cell<SocketAddr>,
     secure: RefCell<Option<Box<Secure>>>,
 }
 
@@ -134,7 +136,8 @@ impl Secure {
 impl Link {
     /// A connection in clear.
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, secure: RefCell::new(None) }
+        let peer = Cell::new(stream.peer());
+        Self { stream, peer, secure: RefCell::new(None) }
     }
 
     /// Our address.
@@ -142,9 +145,14 @@ impl Link {
         self.stream.local()
     }
 
-    /// The client's address.
+    /// The client's address, as far as we are told.
     pub(super) fn peer(&self) -> SocketAddr {
-        self.stream.peer()
+        self.peer.get()
+    }
+
+    /// The peer speaks for a client at that address.
+    pub(super) fn speak_for(&self, client: SocketAddr) {
+        self.peer.set(client);
     }
 
     /// Octets that came and were not received yet; those of TLS as they are on the wire.
@@ -232,6 +240,7 @@ impl Link {
             let clear = received.len() - records.behind();
             behind.extend_from_slice(received.get(clear..).unwrap_or_default());
         }
+        self.stream.speaks_telnet(true);
         let silent = said.is_empty();
         if silent { Ok(Received::from(behind)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
@@ -241,7 +250,7 @@ impl Link {
     /// # Errors
     /// The connection is to be dropped.
     pub(super) async fn secure(&self, offer: &Offer, deadline: Instant) -> Result<Info, Unsecured> {
-        self.stream.no_telnet();
+        self.stream.speaks_telnet(false);
         let session = Session::new(offer).map_err(Unsecured::Trouble)?;
         let (plain, outgoing) = (Vec::new(), Vec::new());
         let mut secure = Box::new(Secure { session, plain, outgoing, ended: false, trouble: None });

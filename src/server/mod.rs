@@ -20,6 +20,7 @@ mod ftp;
 mod gate;
 mod haste;
 mod ingress;
+mod inlet;
 mod input;
 mod life;
 mod link;

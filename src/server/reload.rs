@@ -42,6 +42,7 @@ pub(super) fn keep_what_needs_restart(old: &Config, new: &mut Config) -> Vec<&'s
             keep(&was.listen_tls, &mut now.listen_tls, "[smtp] listen_tls", &mut keys);
             let submission = &mut now.listen_submission;
             keep(&was.listen_submission, submission, "[smtp] listen_submission", &mut keys);
+            keep(&was.listen_lmtp, &mut now.listen_lmtp, "[smtp] listen_lmtp", &mut keys);
             keep(&was.spool, &mut now.spool, "[smtp] spool", &mut keys);
             let (bytes, memory) = (&mut now.spool_segment_bytes, &mut now.spool_memory_bytes);
             keep(&was.spool_segment_bytes, bytes, "[smtp] spool_segment_bytes", &mut keys);

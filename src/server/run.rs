@@ -68,8 +68,8 @@ pub fn serve(
     shard::give_memory_back();
     let cpus = look_at_machine(&mut config)?;
     look_at_roots(&config)?;
-    let listeners = sockets::bind(&config, cpus.len())?;
-    let addresses = listeners.addresses().to_vec();
+    let (listeners, _files) = sockets::bind(&config, cpus.len())?;
+    let (addresses, paths) = (listeners.addresses().to_vec(), listeners.paths().to_vec());
     let endpoint = metrics_endpoint(&config)?;
     let xferlog = config.log.xferlog.as_deref().map(Xferlog::open).transpose().map_err(usage)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
@@ -117,7 +117,7 @@ pub fn serve(
         started.map_err(|error| Failure::Running(format!("metrics: {error}")))?;
     }
     let _admin = manage::start(&supervisor.shared, shards.boards())?;
-    announce(&addresses, metrics_address, embedded);
+    announce(&addresses, &paths, metrics_address, embedded);
     supervisor.run(&shards, signals)
 }
 
@@ -254,11 +254,19 @@ fn start(cpus: Vec<usize>, listeners: Listeners, shared: &Arc<Shared>) -> Result
 }
 
 /// One line per listener, then `ready`, then what to try next.
-fn announce(addresses: &[(u8, SocketAddr)], metrics: Option<SocketAddr>, embedded: bool) {
+fn announce(
+    addresses: &[(u8, SocketAddr)],
+    paths: &[(u8, PathBuf)],
+    metrics: Option<SocketAddr>,
+    embedded: bool,
+) {
     let mut text = String::new();
+    let name = |number: u8| Service::from_number(number).map_or("unknown", Service::name);
     for (service, address) in addresses {
-        let name = Service::from_number(*service).map_or("unknown", Service::name);
-        text.push_str(&format!("listening {name} {address}\n"));
+        text.push_str(&format!("listening {} {address}\n", name(*service)));
+    }
+    for (service, path) in paths {
+        text.push_str(&format!("listening {} unix:{}\n", name(*service), path.display()));
     }
     if let Some(address) = metrics {
         text.push_str(&format!("listening metrics {address}\n"));

@@ -14,6 +14,7 @@
 //! Not here: replies, what a command means (`smtp`), how a message is kept (`store::spool`).
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -26,6 +27,7 @@ use super::authenticate::Client;
 use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
+use super::inlet::Ends;
 use super::link::{self, Link};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
@@ -35,7 +37,7 @@ use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
 use crate::smtp::reply;
 use crate::smtp::session::Session;
-use crate::smtp::step::{Answer, Ask, Fault, Next, Timer};
+use crate::smtp::step::{Answer, Ask, Fault, Login, Next, Timer};
 use crate::store::spool::{Draft, Trouble};
 use crate::tls::{Info, Use};
 use crate::wire::outbox::Outbox;
@@ -58,8 +60,9 @@ pub(super) fn session(
     ingress: Rc<Ingress>,
     stream: Stream,
     service: Service,
+    ends: Ends,
 ) -> impl Future<Output = ()> {
-    let mut begun = Reception::begin(ingress, stream, service);
+    let mut begun = Reception::begin(ingress, stream, service, ends);
     async move {
         match &mut begun {
             Ok(reception) => {
@@ -75,7 +78,9 @@ pub(super) fn session(
 struct Reception {
     ingress: Rc<Ingress>,
     /// Held as long as the session lasts.
-    _place: Place,
+    place: Place,
+    /// Where the peer is; it may speak for a client elsewhere (`link`).
+    peer: SocketAddr,
     /// As they were when the session began; who gets mail is looked up in those in force.
     rules: Rc<Rules>,
     stream: Link,
@@ -133,9 +138,14 @@ impl Reception {
         ingress: Rc<Ingress>,
         stream: Stream,
         service: Service,
+        Ends { local, peer }: Ends,
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let rules = ingress.rules();
-        let (local, peer) = (stream.local(), stream.peer());
+        let link = |stream: Stream| {
+            let link = Link::new(stream);
+            link.speak_for(peer);
+            link
+        };
         let mut out = Outbox::default();
         let place = match door::enter(&ingress.local, peer.ip(), Protocol::Smtp) {
             Ok(place) => place,
@@ -151,12 +161,13 @@ impl Reception {
                 let local = Rc::clone(&ingress.local);
                 // Who expects TLS understands no other words, and a handshake is not for the unwanted.
                 let last = if service.is_tls() { Vec::new() } else { out.take() };
-                return Err(Box::pin(door::refuse(local, Link::new(stream), why, last)));
+                return Err(Box::pin(door::refuse(local, link(stream), why, last)));
             }
         };
         tracing::debug!(%peer, "session begins");
         let settings = rules.settings_of(service);
         let mut dialogue = Session::new(Rc::clone(settings), local, peer, &mut out);
+        dialogue.trust(rules.peers.trust(peer.ip()));
         // RFC 5321 §4.3.1: the client waits for the greeting. Who does not is a program that does not
         // listen, or another protocol.
         if rules.smtp.drop_early_talkers && !service.is_tls() && stream.unread() > 0 {
@@ -166,9 +177,10 @@ impl Reception {
         }
         Ok(Self {
             ingress,
-            _place: place,
+            place,
+            peer,
             rules,
-            stream: Link::new(stream),
+            stream: link(stream),
             dialogue,
             client: None,
             cipher: None,
@@ -200,6 +212,8 @@ impl Reception {
     fn secured(&mut self, info: Option<Info>) -> bool {
         let Some(info) = info else { return false };
         self.dialogue.secured();
+        // What was said in clear of another client is forgotten.
+        self.stream.speak_for(self.peer);
         self.client = None;
         self.cipher = Some(info.cipher);
         // Time spent on a handshake is not idleness.
@@ -254,7 +268,10 @@ impl Reception {
 
     /// Uses all of what was received.
     async fn take(&mut self, received: Option<Received>) -> After {
-        let Some(received) = received else { return self.digest(&[]).await.1 };
+        let Some(received) = received else {
+            let after = self.digest(&[]).await.1;
+            return if after == After::Flush { Box::pin(self.take_rest(&[])).await } else { after };
+        };
         let secrets = self.dialogue.hears_secrets();
         let (used, after) = self.digest(&received).await;
         let rest = received.get(used..).unwrap_or_default();
@@ -299,9 +316,13 @@ impl Reception {
             }
             match self.dialogue.advance(&mut rest, &mut self.out) {
                 Next::Receive if rest.is_empty() => break After::Wait,
-                Next::Receive => break After::Flush,
+                Next::Receive | Next::Flush => break After::Flush,
                 Next::Ask(ask @ (Ask::Auth { .. } | Ask::Respond(_) | Ask::Forget)) => {
                     let answer = Box::pin(self.authenticate(ask)).await;
+                    self.dialogue.resume(answer, &mut self.out);
+                }
+                Next::Ask(Ask::Client { address, login }) => {
+                    let answer = self.speak_for(address, login);
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Ask(ask) => {
@@ -313,7 +334,13 @@ impl Reception {
                 Next::Body(part) => self.keep(part).await,
                 Next::Commit(envelope, lacks) => {
                     let draft = std::mem::take(&mut self.message).draft;
-                    let arrived = Arrived { lacks, cipher: self.cipher, user: self.user() };
+                    let arrived = Arrived {
+                        lacks,
+                        cipher: self.cipher,
+                        user: self.user(),
+                        name: self.dialogue.client_name(),
+                        forwarded: self.dialogue.forwarded(),
+                    };
                     let committing = accept_mail::commit(&self.ingress, draft, envelope, arrived);
                     let answer = Box::pin(committing).await;
                     // Time spent on a commit is not idleness.
@@ -339,6 +366,29 @@ impl Reception {
         self.client.as_ref()?.user().map(|user| &**user)
     }
 
+    /// XCLIENT, from a peer that is trusted with it.
+    fn speak_for(&mut self, address: SocketAddr, login: Login) -> Answer {
+        let local = &self.ingress.local;
+        let client = match login {
+            Login::Same => self.client.take(),
+            Login::Nobody => None,
+            Login::User(name) => {
+                let accounts = local.shared.accounts.load();
+                let Some(user) = accounts.find(name.as_bytes()) else {
+                    return Answer::Refused(Fault::Denied);
+                };
+                Some(Box::new(Client::vouched(&user.name)))
+            }
+        };
+        if self.place.go_to(address.ip()).is_err() {
+            local.counters().refused(Refusal::Address);
+            return Answer::Refused(Fault::Busy);
+        }
+        self.client = client;
+        self.stream.speak_for(address);
+        Answer::Done
+    }
+
     /// AUTH. The client waits for its answer, so nothing else is looked at meanwhile.
     async fn authenticate(&mut self, ask: Ask) -> Answer {
         let peer = self.stream.peer().ip();
@@ -349,7 +399,12 @@ impl Reception {
                 client.begin(local, peer, &mechanism, initial).await
             }
             Ask::Respond(response) => client.respond(local, peer, response).await,
-            Ask::Forget | Ask::Mail { .. } | Ask::Rcpt(_) | Ask::Verify(_) | Ask::Expand(_) => {
+            Ask::Forget
+            | Ask::Mail { .. }
+            | Ask::Rcpt(_)
+            | Ask::Verify(_)
+            | Ask::Expand(_)
+            | Ask::Client { .. } => {
                 client.forget();
                 Answer::Done
             }

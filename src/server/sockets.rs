@@ -1,14 +1,19 @@
 //! server::sockets – the listening sockets, ours or inherited from systemd, and what is spoken on them.
 //!
-//! Promises: no socket is served without a protocol that the configuration names for it.
+//! Promises: no socket is served without a protocol that the configuration names for it; files of Unix
+//! sockets that were made here go with what [`bind`] returns.
 //! Not here: accepting (`shard`), what is spoken (`ftp`, `smtp`).
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use super::run::Failure;
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::shard::Listeners;
+use crate::shard::unix::{self, SocketFile};
 
 /// What is spoken on a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +28,23 @@ pub(super) enum Service {
     Smtps,
     /// Mail of users.
     Submission,
+    /// Mail of servers of our own, by LMTP.
+    Lmtp,
+    /// The same over a Unix socket.
+    LmtpUnix,
 }
 
 impl Service {
     /// In the order their numbers have on the shards, and in which they are announced.
-    const ALL: [Self; 5] = [Self::Ftp, Self::Ftps, Self::Smtp, Self::Smtps, Self::Submission];
+    const ALL: [Self; 7] = [
+        Self::Ftp,
+        Self::Ftps,
+        Self::Smtp,
+        Self::Smtps,
+        Self::Submission,
+        Self::Lmtp,
+        Self::LmtpUnix,
+    ];
 
     /// Its number, which goes with every connection.
     pub(super) fn number(self) -> u8 {
@@ -47,6 +64,7 @@ impl Service {
             Self::Smtp => "smtp",
             Self::Smtps => "smtps",
             Self::Submission => "submission",
+            Self::Lmtp | Self::LmtpUnix => "lmtp",
         }
     }
 
@@ -58,6 +76,7 @@ impl Service {
             Self::Smtp => "[smtp] listen",
             Self::Smtps => "[smtp] listen_tls",
             Self::Submission => "[smtp] listen_submission",
+            Self::Lmtp | Self::LmtpUnix => "[smtp] listen_lmtp",
         }
     }
 
@@ -67,40 +86,102 @@ impl Service {
     }
 }
 
-/// Sockets inherited from systemd, or bound here.
-pub(super) fn bind(config: &Config, shards: usize) -> Result<Listeners, Failure> {
+/// Sockets inherited from systemd, or bound here. Files go with what is returned beside them.
+pub(super) fn bind(
+    config: &Config,
+    shards: usize,
+) -> Result<(Listeners, Vec<SocketFile>), Failure> {
     let wanted = wanted(config);
     // systemd.socket(5): one name per socket, in order, set apart by colons.
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() == 0 {
         let numbered: Vec<_> = wanted.iter().map(|(one, at)| (one.number(), *at)).collect();
-        return Listeners::bind(&numbered, shards)
-            .map_err(|refused| cannot_bind(&wanted, &refused));
+        let mut listeners =
+            Listeners::bind(&numbered, shards).map_err(|refused| cannot_bind(&wanted, &refused))?;
+        let files = paths(config).map(|path| bind_unix(&mut listeners, path));
+        let files = files.collect::<Result<Vec<_>, Failure>>()?;
+        return Ok((listeners, files));
     }
     let names: Vec<&str> = names.split(':').collect();
     let mut sockets = Vec::new();
     for index in 0..inherited.len() {
+        if let Ok(Some(socket)) = inherited.take_unix_listener(index) {
+            lmtp_is_wanted(&socket, config)?;
+            sockets.push((Service::LmtpUnix.number(), socket.into()));
+            continue;
+        }
         let Ok(Some(socket)) = inherited.take_tcp_listener(index) else { continue };
         let service = service_of(&socket, names.get(index).copied().unwrap_or_default(), &wanted)?;
         sockets.push((service.number(), socket.into()));
     }
-    Listeners::inherit(sockets, shards)
+    let listeners = Listeners::inherit(sockets, shards);
+    listeners
+        .map(|listeners| (listeners, Vec::new()))
         .map_err(|error| Failure::Running(format!("inherited sockets: {error}")))
+}
+
+/// Unix sockets that are to be made.
+fn paths(config: &Config) -> impl Iterator<Item = &Path> {
+    let listen = config.smtp.iter().flat_map(|smtp| &smtp.listen_lmtp);
+    listen.filter_map(|one| match one {
+        Endpoint::Unix(path) => Some(path.as_path()),
+        Endpoint::Net(_) => None,
+    })
+}
+
+fn bind_unix(listeners: &mut Listeners, path: &Path) -> Result<SocketFile, Failure> {
+    let made = unix::listen(path).and_then(|(socket, file): (OwnedFd, _)| {
+        listeners.join(Service::LmtpUnix.number(), path.to_owned(), &socket)?;
+        Ok(file)
+    });
+    made.map_err(|error| {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => "another server listens there: give each its own",
+            ErrorKind::AlreadyExists => "a file that is no socket is in the way",
+            _ => "give a path in a directory that exists and may be written",
+        };
+        let key = Service::LmtpUnix.key();
+        Failure::Running(format!("{key}: unix:{}: {error} ({remedy})", path.display()))
+    })
+}
+
+/// Of what is spoken here only LMTP is spoken over Unix sockets.
+fn lmtp_is_wanted(socket: &UnixListener, config: &Config) -> Result<(), Failure> {
+    let wanted = config.smtp.as_ref().is_some_and(|smtp| !smtp.listen_lmtp.is_empty());
+    if wanted {
+        return Ok(());
+    }
+    let address = socket.local_addr();
+    let path = address.ok().and_then(|at| at.as_pathname().map(|path| path.display().to_string()));
+    let (path, key) = (path.unwrap_or_default(), Service::LmtpUnix.key());
+    Err(Failure::Usage(format!(
+        "inherited socket unix:{path}: LMTP would be spoken there, but there is no {key} (add it, or remove the socket)"
+    )))
 }
 
 fn wanted(config: &Config) -> Vec<(Service, SocketAddr)> {
     let ftp = config.ftp.as_ref();
     let smtp = config.smtp.as_ref();
     let of = |service: Service| match service {
-        Service::Ftp => ftp.map(|ftp| &ftp.listen),
-        Service::Ftps => ftp.map(|ftp| &ftp.listen_tls),
-        Service::Smtp => smtp.map(|smtp| &smtp.listen),
-        Service::Smtps => smtp.map(|smtp| &smtp.listen_tls),
-        Service::Submission => smtp.map(|smtp| &smtp.listen_submission),
+        Service::Ftp => ftp.map(|ftp| ftp.listen.clone()),
+        Service::Ftps => ftp.map(|ftp| ftp.listen_tls.clone()),
+        Service::Smtp => smtp.map(|smtp| smtp.listen.clone()),
+        Service::Smtps => smtp.map(|smtp| smtp.listen_tls.clone()),
+        Service::Submission => smtp.map(|smtp| smtp.listen_submission.clone()),
+        Service::Lmtp => smtp.map(|smtp| smtp.listen_lmtp.iter().filter_map(on_network).collect()),
+        Service::LmtpUnix => None,
     };
     let each = Service::ALL.into_iter();
-    each.flat_map(|one| of(one).into_iter().flatten().map(move |at| (one, *at))).collect()
+    each.flat_map(|one| of(one).into_iter().flatten().map(move |at| (one, at))).collect()
+}
+
+fn on_network(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match endpoint {
+        Endpoint::Net(address) => Some(*address),
+        Endpoint::Unix(_) => None,
+    }
 }
 
 /// A name says it; else the port, as the configuration has it; else there is but one service.
@@ -130,7 +211,9 @@ fn service_of(
     match (all.as_slice(), here.as_slice()) {
         ([only], _) | (_, [only]) => Ok(*only),
         _ => {
-            let names = Service::ALL.map(Service::name).join(", ");
+            let mut names = Service::ALL.map(Service::name).to_vec();
+            names.dedup();
+            let names = names.join(", ");
             Err(Failure::Usage(format!(
                 "inherited socket {address}: no `listen` says what is spoken there (FileDescriptorName= one of {names})"
             )))
@@ -185,6 +268,6 @@ mod tests {
         for service in Service::ALL {
             assert_eq!(Service::from_number(service.number()), Some(service));
         }
-        assert_eq!(Service::from_number(5), None);
+        assert_eq!(Service::from_number(7), None);
     }
 }

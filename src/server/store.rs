@@ -253,7 +253,8 @@ impl Receiver {
             return Err(News::Broken);
         };
         let count = count.map_err(|_| News::Broken)?;
-        if count == 0 && self.link.is_cut_off() {
+        let needed = self.ground.view.ftp.close_notify_required;
+        if count == 0 && needed && self.link.is_cut_off() {
             // RFC 4217 §15.2.4, RFC 5246 §7.2.1: an end that nobody said may be somebody else's doing.
             return Err(News::Broken);
         }

@@ -1,6 +1,7 @@
 //! shard::accept – listening sockets, and spreading connections over the shards.
 //!
-//! Every shard has its own SO_REUSEPORT listener per address and accepts by one multishot operation.
+//! Every shard has its own SO_REUSEPORT listener per address and accepts by one multishot operation. (A
+//! Unix socket is one listener, from which all accept.)
 //! The kernel spreads by hashing, which is uneven for few connections: a connection is handed to the
 //! least loaded shard before its first byte, as a ring message that carries the descriptor's number
 //! (the process shares one descriptor table).
@@ -17,6 +18,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +41,7 @@ const SPREAD_TOLERANCE: usize = 64;
 /// Bound control sockets, one set per shard.
 pub struct Listeners {
     addresses: Vec<(u8, SocketAddr)>,
+    paths: Vec<(u8, PathBuf)>,
     sockets: Vec<Vec<(u8, OwnedFd)>>,
 }
 
@@ -51,8 +54,7 @@ impl Listeners {
         addresses: &[(u8, SocketAddr)],
         shards: usize,
     ) -> Result<Self, (SocketAddr, io::Error)> {
-        let mut listeners =
-            Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
+        let mut listeners = Self::none(shards);
         for &(service, wanted) in addresses {
             // An IPv6 wildcard takes IPv4 as well, unless somebody in the list does that.
             let taken = addresses.iter().any(|(_, other)| {
@@ -79,18 +81,47 @@ impl Listeners {
     /// # Errors
     /// When a descriptor is not a listening socket.
     pub fn inherit(inherited: Vec<(u8, OwnedFd)>, shards: usize) -> io::Result<Self> {
-        let mut listeners =
-            Self { addresses: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
+        let mut listeners = Self::none(shards);
         for (service, fd) in inherited {
             let socket = SockRef::from(&fd);
-            let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+            let bound = socket.local_addr()?;
+            if let Some(path) = bound.as_pathname() {
+                listeners.join(service, path.to_owned(), &fd)?;
+                continue;
+            }
+            let address = bound.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
             prepare(&socket)?;
             listeners.addresses.push((service, address));
-            for sockets in &mut listeners.sockets {
-                sockets.push((service, fd.try_clone()?));
-            }
+            listeners.share(service, &fd)?;
         }
         Ok(listeners)
+    }
+
+    fn none(shards: usize) -> Self {
+        let sockets = (0..shards).map(|_| Vec::new()).collect();
+        Self { addresses: Vec::new(), paths: Vec::new(), sockets }
+    }
+
+    /// Adds a Unix socket that listens at `path` (see [`super::unix`]); every shard accepts from it.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn join(&mut self, service: u8, path: PathBuf, fd: &OwnedFd) -> io::Result<()> {
+        self.paths.push((service, path));
+        self.share(service, fd)
+    }
+
+    fn share(&mut self, service: u8, fd: &OwnedFd) -> io::Result<()> {
+        for sockets in &mut self.sockets {
+            sockets.push((service, fd.try_clone()?));
+        }
+        Ok(())
+    }
+
+    /// The Unix sockets and their services, in the order given.
+    #[must_use]
+    pub fn paths(&self) -> &[(u8, PathBuf)] {
+        &self.paths
     }
 
     /// The bound addresses and their services, in the order given.

@@ -38,6 +38,7 @@ mod start;
 mod sys;
 mod task;
 mod time;
+pub mod unix;
 mod workers;
 
 use std::cell::{Cell, RefCell};

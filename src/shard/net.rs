@@ -36,7 +36,7 @@ const PASSIVE_ATTEMPTS: usize = 64;
 /// turned away when the transfer begins.
 const PASSIVE_BACKLOG: i32 = 128;
 
-/// One connected TCP socket.
+/// One connected TCP socket, or Unix socket.
 pub struct Stream {
     fd: Rc<OwnedFd>,
     local: SocketAddr,
@@ -58,9 +58,19 @@ impl Stream {
     /// would make the ring answer EAGAIN instead).
     pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let socket = SockRef::from(&fd);
-        let local = address(&socket.local_addr()?)?;
+        let bound = socket.local_addr()?;
+        if bound.is_unix() {
+            return Ok(Self::unix(fd));
+        }
+        let local = address(&bound)?;
         let peer = address(&socket.peer_addr()?)?;
         Ok(Self::new(fd, local, peer))
+    }
+
+    /// Wraps a connected Unix socket in blocking mode. It has no address: 0.0.0.0:0 at both ends.
+    pub(super) fn unix(fd: OwnedFd) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::new(fd, nowhere, nowhere)
     }
 
     fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
@@ -82,9 +92,9 @@ impl Stream {
         Self { data: true, ..Self::new(fd, local, peer) }
     }
 
-    /// What comes from now on is no Telnet: 255 in it says nothing.
-    pub fn no_telnet(&self) {
-        self.telnet.set(false);
+    /// Is what comes from now on Telnet? If not, 255 in it says nothing.
+    pub fn speaks_telnet(&self, telnet: bool) {
+        self.telnet.set(telnet);
     }
 
     /// Counts it in a shard's load until it is dropped.

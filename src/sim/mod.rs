@@ -42,6 +42,8 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+#[path = "../shard/unix.rs"]
+pub mod unix;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

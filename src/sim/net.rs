@@ -59,8 +59,8 @@ impl Stream {
         Ok(Received(self.end.read(max).await?))
     }
 
-    /// What comes from now on is no Telnet.
-    pub fn no_telnet(&self) {}
+    /// Is what comes from now on Telnet?
+    pub fn speaks_telnet(&self, _: bool) {}
 
     /// Octets that came and were not received yet.
     pub fn unread(&self) -> usize {

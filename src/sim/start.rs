@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,16 @@ impl Listeners {
     /// Refuses.
     pub fn inherit(_inherited: Vec<(u8, OwnedFd)>, _shards: usize) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Refuses.
+    pub fn join(&mut self, _service: u8, _path: PathBuf, _fd: &OwnedFd) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    /// Unix sockets.
+    pub fn paths(&self) -> &[(u8, PathBuf)] {
+        match self.0 {}
     }
 
     /// Where they are bound.

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::address::{self, BadAddress, DOMAIN_BYTES_MAX, Mailbox, Path, Recipient, Sender};
+use super::claims::{self, Claim};
 use super::envelope::{BodyType, Notify, Return};
 use super::parameters;
 use crate::wire::ascii;
@@ -56,6 +57,10 @@ pub enum Verb {
     Soml,
     /// SAML (RFC 821)
     Saml,
+    /// XCLIENT (Postfix)
+    XClient,
+    /// XFORWARD (Postfix)
+    XForward,
 }
 
 /// A command with its argument understood.
@@ -66,6 +71,8 @@ pub enum Command {
     Helo(String),
     /// EHLO and the name given, as with HELO.
     Ehlo(String),
+    /// LHLO (RFC 2033 §4.1) and the name given, as with HELO.
+    Lhlo(String),
     /// MAIL
     Mail(Mail),
     /// RCPT
@@ -105,6 +112,10 @@ pub enum Command {
     StartTls,
     /// AUTH
     Auth(Auth),
+    /// XCLIENT: what a proxy says of its client, at least one thing and none twice.
+    XClient(Vec<Claim>),
+    /// XFORWARD, in the same way.
+    XForward(Vec<Claim>),
     /// A verb that we know by name only: 502.
     NotHere(Verb),
 }
@@ -229,6 +240,9 @@ impl Command {
             Self::Quit => Verb::Quit,
             Self::StartTls => Verb::StartTls,
             Self::Auth(_) => Verb::Auth,
+            Self::Lhlo(_) => Verb::Lhlo,
+            Self::XClient(_) => Verb::XClient,
+            Self::XForward(_) => Verb::XForward,
             Self::NotHere(verb) => *verb,
         }
     }
@@ -262,6 +276,8 @@ impl Verb {
             b"SEND" => Self::Send,
             b"SOML" => Self::Soml,
             b"SAML" => Self::Saml,
+            b"XCLIENT" => Self::XClient,
+            b"XFORWARD" => Self::XForward,
             _ => return None,
         })
     }
@@ -289,6 +305,8 @@ impl Verb {
             Self::Send => "SEND",
             Self::Soml => "SOML",
             Self::Saml => "SAML",
+            Self::XClient => "XCLIENT",
+            Self::XForward => "XFORWARD",
         }
     }
 }
@@ -328,6 +346,7 @@ fn command(verb: Verb, rest: &[u8], syntax: Syntax) -> Result<Command, Why> {
     match verb {
         Verb::Helo => name(rest).map(Command::Helo),
         Verb::Ehlo => name(rest).map(Command::Ehlo),
+        Verb::Lhlo => name(rest).map(Command::Lhlo),
         Verb::Mail => mail(rest, syntax),
         Verb::Rcpt => rcpt(rest, syntax),
         Verb::Data => alone(Command::Data),
@@ -341,7 +360,9 @@ fn command(verb: Verb, rest: &[u8], syntax: Syntax) -> Result<Command, Why> {
         Verb::Quit => alone(Command::Quit),
         Verb::StartTls => alone(Command::StartTls),
         Verb::Auth => auth(rest),
-        Verb::Lhlo | Verb::Etrn | Verb::Turn | Verb::Send | Verb::Soml | Verb::Saml => {
+        Verb::XClient => claims::read(rest, &claims::XCLIENT).map(Command::XClient),
+        Verb::XForward => claims::read(rest, &claims::XFORWARD).map(Command::XForward),
+        Verb::Etrn | Verb::Turn | Verb::Send | Verb::Soml | Verb::Saml => {
             Ok(Command::NotHere(verb))
         }
     }
@@ -349,7 +370,7 @@ fn command(verb: Verb, rest: &[u8], syntax: Syntax) -> Result<Command, Why> {
 
 /// The name of HELO and EHLO. Clients say all sorts of things here and are served nevertheless (§4.1.4);
 /// what could break a trace header becomes `?`.
-fn name(rest: &[u8]) -> Result<String, Why> {
+pub(super) fn name(rest: &[u8]) -> Result<String, Why> {
     let safe = |octet: u8| {
         if octet.is_ascii_alphanumeric() || b"-._:[]/+=".contains(&octet) { octet } else { b'?' }
     };

@@ -43,7 +43,7 @@ fn rcpt_with(parameters: &str, syntax: Syntax) -> Result<Rcpt, Why> {
 
 // ---------------------------------------------------------------- lines
 
-const VERBS: [Verb; 20] = [
+const VERBS: [Verb; 22] = [
     Verb::Helo,
     Verb::Ehlo,
     Verb::Lhlo,
@@ -64,6 +64,8 @@ const VERBS: [Verb; 20] = [
     Verb::Send,
     Verb::Soml,
     Verb::Saml,
+    Verb::XClient,
+    Verb::XForward,
 ];
 
 #[test]
@@ -170,7 +172,6 @@ fn commands_with_and_without_an_argument() {
         ("SEND FROM:<>", Verb::Send),
         ("SOML", Verb::Soml),
         ("SAML", Verb::Saml),
-        ("LHLO a", Verb::Lhlo),
     ] {
         assert_eq!(read(line, LENIENT), Ok(Command::NotHere(verb)));
     }
@@ -690,7 +691,12 @@ fn any_rcpt() -> impl Strategy<Value = Rcpt> {
 /// Every text in a command.
 fn texts(command: &Command) -> Vec<String> {
     match command {
-        Command::Helo(name) | Command::Ehlo(name) => vec![name.clone()],
+        Command::Helo(name) | Command::Ehlo(name) | Command::Lhlo(name) => vec![name.clone()],
+        Command::XClient(claims) | Command::XForward(claims) => {
+            let mut shown = claims::Forwarded::default();
+            shown.add(claims.clone());
+            vec![shown.to_string()]
+        }
         Command::Mail(mail) => {
             let sender = mail.sender.as_ref().map(ToString::to_string);
             [sender, mail.envelope_id.clone(), mail.auth.clone()].into_iter().flatten().collect()
@@ -758,7 +764,8 @@ proptest! {
         line in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..40),
             "(MAIL FROM|RCPT TO): ?<?[a@.\"\\\\é\u{1}]{0,9}>?( (SIZE|ENVID|ORCPT|AUTH|NOTIFY)=?[a;+0-9AD]{0,9}){0,2}".prop_map(String::into_bytes),
-            "(EHLO|HELO|VRFY|EXPN|HELP|NOOP|BDAT|RSET|AUTH|STARTTLS) ?.{0,12}".prop_map(String::into_bytes),
+            "(XCLIENT|XFORWARD) ((NAME|ADDR|HELO|IDENT|LOGIN)=[a+0-9AD.]{0,9} ?){0,3}".prop_map(String::into_bytes),
+            "(EHLO|HELO|LHLO|VRFY|EXPN|HELP|NOOP|BDAT|RSET|AUTH|STARTTLS) ?.{0,12}".prop_map(String::into_bytes),
         ],
         syntax in any_syntax(),
     ) {

@@ -63,11 +63,16 @@ pub struct Protocol {
     pub secure: bool,
     /// After AUTH.
     pub authenticated: bool,
+    /// LMTP (RFC 2033).
+    pub lmtp: bool,
 }
 
 impl Protocol {
-    /// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA`, `UTF8SMTP`, …
+    /// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA`, `UTF8SMTP`, `LMTP`, …
     pub fn with(self) -> &'static str {
+        if self.lmtp {
+            return self.with_lmtp();
+        }
         match (self.utf8, self.extended, self.secure, self.authenticated) {
             (true, _, false, false) => "UTF8SMTP",
             (true, _, true, false) => "UTF8SMTPS",
@@ -78,6 +83,19 @@ impl Protocol {
             (false, true, true, false) => "ESMTPS",
             (false, true, false, true) => "ESMTPA",
             (false, true, true, true) => "ESMTPSA",
+        }
+    }
+
+    fn with_lmtp(self) -> &'static str {
+        match (self.utf8, self.secure, self.authenticated) {
+            (false, false, false) => "LMTP",
+            (false, true, false) => "LMTPS",
+            (false, false, true) => "LMTPA",
+            (false, true, true) => "LMTPSA",
+            (true, false, false) => "UTF8LMTP",
+            (true, true, false) => "UTF8LMTPS",
+            (true, false, true) => "UTF8LMTPA",
+            (true, true, true) => "UTF8LMTPSA",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! smtp – mail as it comes in: RFC 5321, 1870, 2034, 2920, 3030, 3461, 3848, 6152, 6531, 7504, 9422
-//! as a value.
+//! smtp – mail as it comes in: RFC 5321, 1870, 2033 (LMTP), 2034, 2920, 3030, 3461, 3848, 6152, 6531, 7504,
+//! 9422, and Postfix's XCLIENT and XFORWARD, as a value.
 //!
 //! ```text
 //!  octets ─▶ Session::advance ─▶ replies (outbox) and one Next ─▶ driver ─▶ Session::resume
@@ -10,11 +10,12 @@
 //! the same message octets however the input is split.
 //! Not here: who is a user, where mail goes (`mail`), where it is kept (`store::spool`).
 //!
-//! Reading order: `step`, `envelope`, `address`, `line`, `command`, `session`, `reply`, `header`, `trace`.
+//! Reading order: `step`, `envelope`, `address`, `line`, `command`, `claims`, `session`, `reply`, `header`, `trace`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod claims;
 pub mod command;
 pub mod envelope;
 pub mod header;

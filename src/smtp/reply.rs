@@ -38,6 +38,8 @@ replies! {
     // Done
     GREETING 220 "" "{} ESMTP"
     GREETING_BANNER 220 "" "{} ESMTP {}"
+    GREETING_LMTP 220 "" "{} LMTP"
+    GREETING_LMTP_BANNER 220 "" "{} LMTP {}"
     HELLO 250 "" "{}"
     RESET 250 "2.0.0" "Ok"
     NOOP 250 "2.0.0" "Ok"
@@ -54,6 +56,8 @@ replies! {
     HELP 214 "2.0.0" "Commands:"
     HELP_LINE 214 "2.0.0" "{}"
     HELP_END 214 "2.0.0" "Sessions are those of RFC 5321"
+    HELP_END_LMTP 214 "2.0.0" "Sessions are those of RFC 2033"
+    FORWARDED 250 "2.0.0" "Ok"
     BYE 221 "2.0.0" "Bye"
     START_TLS 220 "2.0.0" "Begin TLS now"
     AUTHENTICATED 235 "2.7.0" "Authentication succeeded"
@@ -100,6 +104,9 @@ replies! {
     VERIFY_NEEDS_UTF8 252 "2.6.8" "The answer needs SMTPUTF8"
 
     // Not so: the order
+    // RFC 2033 §4.1
+    LHLO_ONLY 500 "5.5.1" "This is LMTP: LHLO"
+    LHLO_FIRST 503 "5.5.1" "LHLO first"
     HELLO_FIRST 503 "5.5.1" "HELO or EHLO first"
     EHLO_FIRST 503 "5.5.1" "EHLO first"
     TLS_ALREADY 503 "5.5.1" "TLS is on already"
@@ -115,6 +122,9 @@ replies! {
     MESSAGE_FAILED 503 "5.5.1" "The message has failed already; RSET begins anew"
     BINARY_NEEDS_CHUNKS 503 "5.5.1" "BODY=BINARYMIME is sent with BDAT"
     NO_VALID_RECIPIENTS 554 "5.5.1" "No valid recipients"
+    // RFC 2033 §4.2
+    NO_VALID_RECIPIENTS_LMTP 503 "5.5.1" "No valid recipients"
+    VOUCH_IN_TRANSACTION 503 "5.5.1" "Not within a transaction; RSET ends it"
 
     // Not so: the proof (RFC 4954 §6)
     UNKNOWN_MECHANISM 504 "5.5.4" "Authentication mechanism not offered"
@@ -126,6 +136,7 @@ replies! {
     NO_USER 550 "5.1.1" "No such mailbox here"
     RELAY_DENIED 550 "5.7.1" "Relaying denied"
     DENIED 550 "5.7.1" "Not permitted"
+    NOT_TRUSTED 550 "5.7.1" "Not believed from your address"
     LOOP 550 "5.4.6" "Expands without end, or to too many"
     BARE_DATA 550 "5.5.2" "Bare CR or LF in message data (send CRLF line ends)"
     TOO_LARGE 552 "5.3.4" "The message is too large"
@@ -225,12 +236,14 @@ impl Line<'_> {
 }
 
 /// The greeting (RFC 5321 §4.3.1: the name, then free text).
-pub fn greeting(hostname: &str, banner: &str, out: &mut Outbox) {
+pub fn greeting(hostname: &str, banner: &str, lmtp: bool, out: &mut Outbox) {
     let banner = banner.trim();
+    let (bare, with_banner) =
+        if lmtp { (GREETING_LMTP, GREETING_LMTP_BANNER) } else { (GREETING, GREETING_BANNER) };
     if banner.is_empty() {
-        GREETING.fill(&[hostname.as_bytes()], out);
+        bare.fill(&[hostname.as_bytes()], out);
     } else {
-        GREETING_BANNER.fill(&[hostname.as_bytes(), banner.as_bytes()], out);
+        with_banner.fill(&[hostname.as_bytes(), banner.as_bytes()], out);
     }
 }
 
@@ -247,7 +260,15 @@ mod tests {
     }
 
     /// Replies that RFC 2034 §4 leaves without an enhanced code.
-    const BARE: [Reply; 5] = [GREETING, GREETING_BANNER, HELLO, CHALLENGE, SEND_DATA];
+    const BARE: [Reply; 7] = [
+        GREETING,
+        GREETING_BANNER,
+        GREETING_LMTP,
+        GREETING_LMTP_BANNER,
+        HELLO,
+        CHALLENGE,
+        SEND_DATA,
+    ];
 
     #[test]
     fn the_table_is_well_formed() {
@@ -279,7 +300,7 @@ mod tests {
             sent(|out| QUEUED.fill(&[b"a\r\n250 \x7Fb"], out)),
             b"250 2.0.0 Ok: queued as a??250 ?b\r\n"
         );
-        let long = sent(|out| greeting(&"h".repeat(600), "x", out));
+        let long = sent(|out| greeting(&"h".repeat(600), "x", false, out));
         assert_eq!(long.len(), SMTP_REPLY_LINE_BYTES_MAX);
         assert!(long.ends_with(b"hh\r\n"));
     }

@@ -4,11 +4,13 @@
 //!  Idle ──MAIL──▶ Mail ──DATA──▶ Data ──end──────────────▶ Commit ─▶ Idle
 //!                  │ └──BDAT──▶ Chunk ◀──BDAT── Chunks      ▲
 //!                RSET, EHLO       └──end──▶──────┘ └──LAST──┘
+//!  LMTP: Commit ─▶ Telling, one reply per recipient ─▶ Idle
 //!  Idle ──AUTH──▶ Auth ⇄ 334 ─▶ Idle      Idle ──STARTTLS──▶ Securing ──secured──▶ Idle, nothing known
 //! ```
 //! Octets enter at `advance`, what came of a question at `resume`. Replies leave in the outbox,
 //! everything else as one [`Next`]. What may come when is decided in `Session::order`, what a command
-//! does in `Session::command`; the handlers sit by subject: `security`, `transaction`, `receive`, `texts`.
+//! does in `Session::command`; the handlers sit by subject: `security`, `transaction`, `receive`, `telling`,
+//! `vouching`, `texts`.
 //!
 //! Promises: one reply per command, in order; replies and message octets do not depend on how the
 //! input is split; after [`Next::Begin`] comes either [`Next::Commit`] or [`Next::Discard`]; an idle
@@ -17,8 +19,10 @@
 
 mod receive;
 mod security;
+mod telling;
 mod texts;
 mod transaction;
+mod vouching;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -26,7 +30,10 @@ use std::rc::Rc;
 use self::receive::{Chunk, Receiving};
 use self::security::Broken;
 pub use self::security::{Security, Tls};
+use self::telling::Telling;
 use self::transaction::Transaction;
+pub use self::vouching::Trust;
+use self::vouching::Vouched;
 use super::command::{self, Command, Malformed, Syntax, Verb, Why};
 use super::line::{Line, Lines, wipe};
 use super::reply::{self, Reply};
@@ -67,6 +74,8 @@ pub struct Settings {
     pub idle_seconds: u32,
     /// TLS and AUTH.
     pub security: Security,
+    /// LMTP in place of SMTP (RFC 2033).
+    pub lmtp: bool,
 }
 
 /// Where the dialogue is.
@@ -82,8 +91,10 @@ enum State {
     Chunk(Box<Receiving>, Chunk),
     /// Between two BDAT.
     Chunks(Box<Receiving>),
-    /// Octets of a BDAT that is refused (RFC 3030 §2: they are read and discarded).
-    Skip { left: u64, then: Then },
+    /// Octets of a BDAT that is refused (RFC 3030 §2: they are read and discarded). `silent`: nobody is told.
+    Skip { left: u64, silent: bool, then: Then },
+    /// What came of a message is told to one recipient after the other.
+    Telling(Box<Telling>),
     /// After 334: the client's response.
     Auth,
     /// After 220 to STARTTLS: nothing is read before the handshake is done.
@@ -112,10 +123,13 @@ enum Asked {
     Expand {
         utf8: bool,
     },
-    Commit,
+    /// For so many recipients.
+    Commit(u32),
     Auth,
     /// To forget an exchange; then it is said why.
     Forget(Broken),
+    /// Whether a peer may speak for somebody.
+    Client,
 }
 
 /// Why the session ends when nothing is under way.
@@ -153,6 +167,10 @@ pub struct Session {
     /// Logins that failed.
     failures: u32,
     messages: u32,
+    /// What the peer is believed.
+    trust: Trust,
+    /// What it said of the client it speaks for.
+    vouched: Option<Box<Vouched>>,
 }
 
 impl Session {
@@ -165,7 +183,7 @@ impl Session {
     ) -> Self {
         // Which address the client came to decides nothing: what a listener is for is in its settings.
         let _: SocketAddr = local;
-        reply::greeting(&settings.hostname, &settings.banner, out);
+        reply::greeting(&settings.hostname, &settings.banner, settings.lmtp, out);
         Self {
             settings,
             peer: canonical(peer),
@@ -183,6 +201,8 @@ impl Session {
             authenticated: false,
             failures: 0,
             messages: 0,
+            trust: Trust::default(),
+            vouched: None,
         }
     }
 
@@ -204,6 +224,7 @@ impl Session {
                 State::Data(_) => self.data_octets(input, out),
                 State::Chunk(..) => self.chunk_octets(input, out),
                 State::Skip { .. } => self.skip_octets(input, out),
+                State::Telling(_) => self.tell(out),
                 State::Auth => self.response(input, out),
                 State::Securing => Some(Next::Secure),
                 State::Idle | State::Mail(_) | State::Chunks(_) => self.ready(input, out),
@@ -221,11 +242,12 @@ impl Session {
             Some(Asked::Rcpt) => self.recipient_answered(&answer, out),
             Some(Asked::Verify { utf8 }) => self.verified(answer, utf8, out),
             Some(Asked::Expand { utf8 }) => self.expanded(&answer, utf8, out),
-            Some(Asked::Commit) => self.committed(&answer, out),
+            Some(Asked::Commit(recipients)) => self.committed(&answer, recipients, out),
             Some(Asked::Auth) => self.auth_answered(&answer, out),
             Some(Asked::Forget(broken)) => {
                 self.refuse(broken.reply(), out);
             }
+            Some(Asked::Client) => self.client_answered(&answer, out),
             None => {}
         }
     }
@@ -267,6 +289,7 @@ impl Session {
             | State::Mail(_)
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Data(_)
             | State::Chunk(..)
             | State::Chunks(_)
@@ -291,6 +314,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => Timer::Command(self.settings.idle_seconds),
         }
     }
@@ -304,7 +328,12 @@ impl Session {
     pub fn in_message(&self) -> bool {
         match self.state {
             State::Data(_) | State::Chunk(..) | State::Chunks(_) | State::Skip { .. } => true,
-            State::Idle | State::Mail(_) | State::Auth | State::Securing | State::Closing => false,
+            State::Idle
+            | State::Mail(_)
+            | State::Auth
+            | State::Securing
+            | State::Telling(_)
+            | State::Closing => false,
         }
     }
 
@@ -357,8 +386,8 @@ impl Session {
         }
     }
 
-    /// What each command does.
-    fn command(&mut self, line: &[u8], out: &mut Outbox) -> Option<Next<'static>> {
+    /// How the next line is to be read.
+    fn syntax(&self) -> Syntax {
         let utf8 = match &self.state {
             State::Mail(transaction) => transaction.envelope.protocol.utf8,
             State::Idle
@@ -368,11 +397,15 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => false,
         };
-        let strict = self.settings.strict_syntax;
-        let syntax = Syntax { strict, utf8, extended: self.extended };
-        let parsed = command::parse(line, syntax);
+        Syntax { strict: self.settings.strict_syntax, utf8, extended: self.extended }
+    }
+
+    /// What each command does.
+    fn command(&mut self, line: &[u8], out: &mut Outbox) -> Option<Next<'static>> {
+        let parsed = command::parse(line, self.syntax());
         if std::mem::take(&mut self.data_refused) && parsed.is_err() {
             return self.unasked(out);
         }
@@ -386,7 +419,7 @@ impl Session {
         }
         match parsed {
             Ok(Command::Helo(name)) => self.hello(name, false, out),
-            Ok(Command::Ehlo(name)) => self.hello(name, true, out),
+            Ok(Command::Ehlo(name) | Command::Lhlo(name)) => self.hello(name, true, out),
             Ok(Command::Mail(mail)) => match self.order(Verb::Mail) {
                 Ok(()) => self.mail(mail, out),
                 Err(reply) => self.refuse(reply, out),
@@ -404,10 +437,11 @@ impl Session {
             },
             Ok(Command::Bdat { size, last }) => match self.order(Verb::Bdat) {
                 Ok(()) => self.chunk(Chunk { size, left: size, last }),
-                Err(_) => self.skip(size),
+                Err(_) => self.skip(size, last),
             },
             Ok(Command::Rset) => {
                 reply::RESET.send(out);
+                self.forget_forwarded();
                 self.reset();
                 None
             }
@@ -425,31 +459,39 @@ impl Session {
             }
             Ok(Command::StartTls) => self.start_tls(out),
             Ok(Command::Auth(auth)) => self.auth(auth, out),
+            Ok(Command::XClient(claims)) => self.speak_for(claims),
+            Ok(Command::XForward(claims)) => self.forward(claims, out),
             Ok(Command::NotHere(_)) => self.refuse(reply::NOT_IMPLEMENTED, out),
             Err(malformed) => self.malformed(malformed, out),
         }
     }
 
-    /// The whole table of what may come when (RFC 5321 §4.1.4, RFC 3030 §2, RFC 3207 §4, RFC 4954 §4).
+    /// The whole table of what may come when (RFC 5321 §4.1.4, RFC 3030 §2, RFC 3207 §4, RFC 4954 §4, RFC 2033 §4).
     fn order(&self, verb: Verb) -> Result<(), Reply> {
-        use Verb::{Auth, Bdat, Data, Mail, Rcpt, StartTls};
+        use Verb::{Auth, Bdat, Data, Ehlo, Helo, Lhlo, Mail, Rcpt, StartTls, XClient, XForward};
         self.admits(verb)?;
         match (&self.state, verb) {
+            (_, Helo | Ehlo) if self.settings.lmtp => Err(reply::LHLO_ONLY),
+            (_, Lhlo) if !self.settings.lmtp => Err(reply::NOT_IMPLEMENTED),
             (_, StartTls) => self.order_of_tls(),
             (_, Auth) => self.order_of_auth(),
+            (_, XClient) => self.order_of_claims(self.trust.client),
+            (_, XForward) => self.order_of_claims(self.trust.forward),
             (_, verb) if !matches!(verb, Mail | Rcpt | Data | Bdat) => Ok(()),
-            (State::Idle, _) if self.helo.is_none() => Err(reply::HELLO_FIRST),
+            (State::Idle, _) if self.helo.is_none() => Err(self.hello_first()),
             (State::Idle, Mail) => Ok(()),
             (State::Idle, _) => Err(reply::MAIL_FIRST),
             (State::Mail(_), Mail) => Err(reply::NESTED),
             (State::Mail(_), Rcpt) => Ok(()),
-            (State::Mail(transaction), _) => transaction.ready_for(verb),
+            (State::Mail(transaction), _) => {
+                transaction.ready_for(verb).map_err(|reply| self.in_lmtp(reply))
+            }
             (State::Chunks(_), Bdat) => Ok(()),
             (State::Chunks(receiving), _) if receiving.has_failed() => Err(reply::MESSAGE_FAILED),
             (State::Chunks(_), _) => Err(reply::CHUNKS_BEGUN),
             // No command is read in these.
             (State::Data(_) | State::Chunk(..) | State::Skip { .. } | State::Closing, _)
-            | (State::Auth | State::Securing, _) => Ok(()),
+            | (State::Auth | State::Securing | State::Telling(_), _) => Ok(()),
         }
     }
 
@@ -464,7 +506,7 @@ impl Session {
     fn malformed(&mut self, malformed: Malformed, out: &mut Outbox) -> Option<Next<'static>> {
         let Malformed { verb, why } = malformed;
         if let Why::BadBdat(Some(size)) = why {
-            return self.skip(size);
+            return self.skip(size, false);
         }
         // Out of order weighs more than malformed: it is what the client must mend first.
         if let Some(Err(reply)) = verb.map(|verb| self.order(verb)) {
@@ -496,13 +538,20 @@ impl Session {
 
     /// An error: the reply, or 421 when it is one too many.
     fn refuse(&mut self, answer: Reply, out: &mut Outbox) -> Option<Next<'static>> {
-        self.errors = self.errors.saturating_add(1);
-        if self.settings.errors_max > 0 && self.errors >= self.settings.errors_max {
-            self.close(reply::TOO_MANY_ERRORS, out);
-        } else {
+        if self.is_borne(out) {
             answer.send(out);
         }
         None
+    }
+
+    /// One error more; false when that ended the session.
+    fn is_borne(&mut self, out: &mut Outbox) -> bool {
+        self.errors = self.errors.saturating_add(1);
+        let too_many = self.settings.errors_max > 0 && self.errors >= self.settings.errors_max;
+        if too_many {
+            self.close(reply::TOO_MANY_ERRORS, out);
+        }
+        !too_many
     }
 
     /// What the driver refused. What is permanent counts as an error, but never closes by itself
@@ -529,6 +578,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => {}
         }
     }

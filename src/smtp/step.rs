@@ -4,6 +4,8 @@
 //! everything else owns its data.
 //! Not here: reply codes (`reply.rs`), the dialogue itself (`session.rs`).
 
+use std::net::SocketAddr;
+
 use super::address::{Mailbox, Recipient, Sender};
 use super::envelope::Envelope;
 use super::header::Lacks;
@@ -16,6 +18,9 @@ pub enum Next<'a> {
     /// where output is flushed. Input may be left over only because the outbox is full: then
     /// `advance` again with it after the flush, without waiting.
     Receive,
+    /// Flush the outbox, which is full, and `advance` again at once: there is more to say to what was heard
+    /// already (the replies of LMTP to a message with many recipients).
+    Flush,
     /// Answer it, then [`super::session::Session::resume`].
     Ask(Ask),
     /// A message begins: make a draft for it. Nothing to resume: octets that cannot be kept are
@@ -68,6 +73,26 @@ pub enum Ask {
     Respond(Secret),
     /// The exchange is over before its end: forget it. Answer: `Done`.
     Forget,
+    /// A peer that is trusted says for whom it speaks from now on (XCLIENT). Everything about the client is
+    /// another then. Answer: `Done`, or `Refused`: `Busy` where its address has too many sessions, `Denied`
+    /// where there is no such user.
+    Client {
+        /// Where the client is; unspecified when the peer does not know.
+        address: SocketAddr,
+        /// Who it is.
+        login: Login,
+    },
+}
+
+/// Who a client is that a trusted peer speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// As the peer said before.
+    Same,
+    /// Nobody, whoever it was before.
+    Nobody,
+    /// The user of this name.
+    User(String),
 }
 
 /// What came of a [`Next::Ask`] or [`Next::Commit`].

@@ -8,7 +8,8 @@
 //! | `= peer ADDR`, `= banner TEXT`, `= size N`, `= recipients N`, `= messages N`, `= hops N`, `= errors N`, `= bare normalize`, `= strict on`, `= verify on`, `= expand on` | settings |
 //! | `= tls off`, `optional` or `required`, `= certificate off`, `= auth on`, `= submission on`, `= logins N` | settings of security |
 //! | `= secure on` | TLS from the first octet |
-//! | `= hello on`, `= transaction on` | begins after EHLO, or after RCPT |
+//! | `= lmtp on`, `= trust xclient xforward` | LMTP; what the peer is believed |
+//! | `= hello on`, `= transaction on` | begins after EHLO (LHLO, behind `= lmtp on`), or after RCPT |
 //! | `= hold on` | questions wait for a line `<` |
 //! | `C: line` | the client sends a line; `\` at the end: without CRLF; neighbours go in one portion |
 //! | `< words` | the driver answers a question it did not answer by itself, or has news; `< secured`: 220 was sent and a handshake done |

@@ -242,6 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn lmtp_has_words_of_its_own() {
+        let with = |utf8, secure, authenticated| {
+            let mut letter = envelope("client.example", &[mailbox("ann")]);
+            letter.protocol = Protocol { extended: true, utf8, secure, authenticated, lmtp: true };
+            let text = shown(&letter);
+            let (_, rest) = text.split_once("with ").unwrap();
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        // RFC 3848; RFC 6531 §4.3.
+        assert_eq!(with(false, false, false), "LMTP");
+        assert_eq!(with(false, true, false), "LMTPS");
+        assert_eq!(with(false, false, true), "LMTPA");
+        assert_eq!(with(false, true, true), "LMTPSA");
+        assert_eq!(with(true, false, false), "UTF8LMTP");
+        assert_eq!(with(true, true, false), "UTF8LMTPS");
+        assert_eq!(with(true, false, true), "UTF8LMTPA");
+        assert_eq!(with(true, true, true), "UTF8LMTPSA");
+    }
+
+    #[test]
     fn what_is_missing_is_made() {
         let made = |date, message_id| {
             String::from_utf8(missing(Lacks { date, message_id }, ARRIVAL)).unwrap()

@@ -187,7 +187,8 @@ impl Session {
             used += discard;
             if let Some(error) = failed {
                 let old = self.progress == Progress::Handshake && is_old_hello(octets);
-                return self.broke(&error, old, out);
+                let rest = octets.get_mut(used..).unwrap_or_default();
+                return self.broke(&error, old, rest, out);
             }
             if done {
                 break;
@@ -200,15 +201,22 @@ impl Session {
     }
 
     /// Puts the alert into `out` and remembers what happened. `old`: the client knows nothing newer
-    /// than TLS 1.1, of which rustls misses an extension before it looks at the version.
-    fn broke(&mut self, error: &Error, old: bool, out: &mut Vec<u8>) -> Result<usize, Trouble> {
-        loop {
-            match self.connection.process_tls_records(&mut []).state {
+    /// than TLS 1.1, of which rustls misses an extension before it looks at the version. `rest`: what rustls is
+    /// not done with; it remembers how far it looked into that, and panics when it is not there.
+    fn broke(
+        &mut self,
+        error: &Error,
+        old: bool,
+        rest: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Trouble> {
+        // Only while something is to be said: else it would look at what is wrong once more.
+        while self.connection.wants_write() {
+            match self.connection.process_tls_records(rest).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(out, |room| data.encode(room));
                 }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) | Err(_) => break,
+                _ => break,
             }
         }
         if old

@@ -89,6 +89,7 @@ impl Person {
             .with_root_certificates(Arc::clone(&trust.0))
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(16);
+        config.enable_early_data = true;
         Self { config }
     }
 
@@ -114,7 +115,10 @@ impl Person {
     /// Begins a connection to `name`.
     pub fn connect_to(&self, name: &str) -> Client {
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        Client(ClientConnection::new(Arc::new(self.config.clone()), name).unwrap())
+        let mut client = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        // It would begin with it if the ticket said so.
+        assert!(client.early_data().is_none(), "a ticket allows 0-RTT, which can be replayed");
+        Client(client)
     }
 }
 

@@ -198,6 +198,17 @@ fn what_is_no_tls_gets_an_alert() {
     assert_eq!(alert.get(5..), Some(&[2, 10][..]));
 }
 
+/// rustls keeps an eye on the begin of a message that is not whole, and had looked for it in vain.
+#[test]
+fn a_message_whose_second_record_is_none_gets_an_alert() {
+    let begun = [22, 3, 1, 0, 5, 1, 0, 1, 0, 3];
+    for wrong in [&[57; 8][..], &[22, 3, 1, 0xff, 0xff, 1]] {
+        let octets = [&begun, wrong].concat();
+        let (_, alert) = refused(&octets);
+        assert_eq!((alert.first(), alert.get(5)), (Some(&21), Some(&2)), "{wrong:?}");
+    }
+}
+
 /// RFC 8446 §4.2.1: `protocol_version` (70), also for those who lack what only newer clients send.
 #[test]
 fn old_versions_are_told_so() {

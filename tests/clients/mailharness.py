@@ -20,7 +20,7 @@ from harness import DEADLINE_SECONDS, eventually
 
 DOMAIN = "box.test"
 RECEIVED = re.compile(
-    rb"\AReceived: from \S+ .*\bby edge\.test\b.*\bwith (?:UTF8SMTP|E?SMTP)\b.*;\s+\w{3}, +\d{1,2} \w{3} \d{4} "
+    rb"\AReceived: from \S+ .*\bby edge\.test\b.*\bwith (?:UTF8SMTP|E?SMTP|LMTP)\b.*;\s+\w{3}, +\d{1,2} \w{3} \d{4} "
     rb"\d\d:\d\d:\d\d [+-]\d{4}(?: \(\w+\))?\Z",
     re.DOTALL,
 )

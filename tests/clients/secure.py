@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -165,6 +166,58 @@ class SecureCase(harness.ClientCase):
         ftp.login(USER, PASSWORD)
         ftp.prot_p()
         return ftp
+
+
+class RawCase(SecureCase):
+    """Octets by hand, where no client would send them."""
+
+    mirror = False
+
+    @staticmethod
+    def reach(server, listener):
+        connection = socket.create_connection(("127.0.0.1", server.port(listener)), 30)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    @classmethod
+    def greet(cls, connection, listener):
+        """Reads and says what comes before STARTTLS or AUTH TLS."""
+        cls.reply(connection)
+        if listener != "ftp":
+            connection.sendall(b"EHLO client.test\r\n")
+            cls.reply(connection)
+
+    @staticmethod
+    def reply(connection):
+        """One reply, however many lines, and not an octet more."""
+        octets = b""
+        while True:
+            part = connection.recv(1)
+            if not part:
+                raise AssertionError(f"closed after {octets!r}")
+            octets += part
+            lines = octets.split(b"\n")
+            if octets.endswith(b"\n") and lines[-2][3:4] == b" ":
+                return octets
+
+    @staticmethod
+    def over(connection):
+        """Says no more."""
+        try:
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has already closed
+
+    @staticmethod
+    def rest(connection):
+        """All that comes until the server closes, which it must before the socket's own deadline."""
+        octets = b""
+        try:
+            while part := connection.recv(4096):
+                octets += part
+        except ConnectionResetError:
+            pass
+        return octets
 
 
 class SecureMailCase(unittest.TestCase):

@@ -11,7 +11,7 @@ import threading
 import time
 
 from harness import eventually
-from secure import SecureCase, context
+from secure import RawCase, context
 
 # The server's own deadline for a handshake is 30 s; the rest is for slow machines.
 DEADLINE = 30 + 30
@@ -88,9 +88,7 @@ class Slow:
         self.connection.close()
 
 
-class Hostile(SecureCase):
-    mirror = False
-
+class Hostile(RawCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -111,51 +109,15 @@ class Hostile(SecureCase):
 
     @classmethod
     def open(cls, server, way):
-        connection = socket.create_connection(("127.0.0.1", server.port(way)), 30)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = cls.reach(server, way)
         if way in ("ftps", "smtps"):
             return connection
-        cls.reply(connection)
-        if way != "ftp":
-            connection.sendall(b"EHLO client.test\r\n")
-            cls.reply(connection)
+        cls.greet(connection, way)
         connection.sendall(b"AUTH TLS\r\n" if way == "ftp" else b"STARTTLS\r\n")
         yes = cls.reply(connection)
         if yes[:3] not in (b"234", b"220"):
             raise AssertionError(f"{way}: {yes!r}")
         return connection
-
-    @staticmethod
-    def reply(connection):
-        """One reply, however many lines."""
-        octets = b""
-        while True:
-            part = connection.recv(1)
-            if not part:
-                raise AssertionError(f"closed after {octets!r}")
-            octets += part
-            lines = octets.split(b"\n")
-            if octets.endswith(b"\n") and lines[-2][3:4] == b" ":
-                return octets
-
-    @staticmethod
-    def over(connection):
-        """Says no more."""
-        try:
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it has already closed
-
-    @staticmethod
-    def rest(connection):
-        """All that comes until the server closes; the socket's own deadline is that of the test."""
-        octets = b""
-        try:
-            while part := connection.recv(4096):
-                octets += part
-        except ConnectionResetError:
-            pass
-        return octets
 
     @staticmethod
     def alert_in(said):

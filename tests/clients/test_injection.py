@@ -4,10 +4,8 @@ If they are there before the server has said yes, the connection ends without a 
 are a broken handshake. No reply to them may ever be seen, in clear or inside TLS.
 """
 
-import socket
-
 from harness import USER
-from secure import SecureCase
+from secure import RawCase
 
 FTP = (b"AUTH TLS\r\n", b"234")
 SMTP = (b"STARTTLS\r\n", b"220")
@@ -17,49 +15,13 @@ INJECTED = {
 }
 
 
-class Injection(SecureCase):
-    mirror = False
-
+class Injection(RawCase):
     def greeted(self, listener):
         """A connection that only has to ask for TLS."""
-        connection = socket.create_connection(("127.0.0.1", self.server.port(listener)), 30)
+        connection = self.reach(self.server, listener)
         self.addCleanup(connection.close)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.line(connection)
-        if listener != "ftp":
-            connection.sendall(b"EHLO client.test\r\n")
-            while self.line(connection)[3:4] == b"-":
-                pass
+        self.greet(connection, listener)
         return connection
-
-    @staticmethod
-    def line(connection):
-        octets = b""
-        while not octets.endswith(b"\n"):
-            part = connection.recv(1)
-            if not part:
-                raise AssertionError(f"closed after {octets!r}")
-            octets += part
-        return octets
-
-    @staticmethod
-    def over(connection):
-        """Says no more."""
-        try:
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it has already closed
-
-    @staticmethod
-    def rest(connection):
-        """All that comes until the server closes, which it must before the socket's own deadline."""
-        octets = b""
-        try:
-            while part := connection.recv(4096):
-                octets += part
-        except ConnectionResetError:
-            pass
-        return octets
 
     def every_split(self, listener, command, yes):
         for injected in INJECTED["ftp" if listener == "ftp" else "smtp"]:
@@ -108,7 +70,7 @@ class Injection(SecureCase):
         for listener, (command, yes) in {"ftp": FTP, "smtp": SMTP}.items():
             connection = self.greeted(listener)
             connection.sendall(command)
-            self.assertEqual(self.line(connection)[:3], yes)
+            self.assertEqual(self.reply(connection)[:3], yes)
             connection.sendall(b"NOOP\r\n" + b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03")
             self.over(connection)
             said = self.rest(connection)

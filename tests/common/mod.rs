@@ -479,6 +479,26 @@ impl Server {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// Stops every thread until [`Server::thaw`]. (SIGSTOP returns before that; the kernel's own workers
+    /// have no state T.)
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let still = |task: &Path| {
+            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            let Some((name, rest)) = stat.rsplit_once(") ") else { return true };
+            rest.starts_with('T') || name.contains("(iou-")
+        };
+        eventually("every thread stands still", || {
+            let mut tasks = fs::read_dir(&tasks).unwrap().flatten();
+            tasks.all(|task| still(&task.path())).then_some(())
+        });
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;

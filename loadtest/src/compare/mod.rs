@@ -52,7 +52,7 @@ pub enum Protocol {
 /// Options of `loadtest compare`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// What to compare [default: both]
+    /// What to compare [default: all three]
     protocols: Vec<Protocol>,
     /// Rows of work to do, by name [default: all]
     #[arg(long, value_delimiter = ',', value_parser = row_names(), hide_possible_values = true)]
@@ -87,7 +87,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// Write the tables into this file too, between lines `<!-- ftp figures -->` and `<!-- /ftp figures -->`
-    /// (and `smtp`)
+    /// (and `smtp`, `tls`)
     #[arg(long, value_name = "FILE")]
     readme: Option<PathBuf>,
     /// Folder for the file-system image (8 GiB, sparse), removed at the end

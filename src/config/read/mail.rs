@@ -5,18 +5,18 @@
 //! Not here: single values (`values`).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::super::values::{
-    domain, extension_separator, joined, mail_target, narrow, network, non_empty_path, optional,
+    domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional,
     recipient_pattern, reply_text, resolver,
 };
-use super::super::{At, Mail, Network, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
+use super::super::{At, Mail, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
 use super::{
-    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, keys, read_listen,
+    DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, inlet, keys, read_listen,
     read_more,
 };
 use crate::document::{Document, Value};
@@ -40,9 +40,6 @@ const ERRORS_MAX: u64 = 10_000;
 const LOGIN_FAILURES_MIN: u64 = 3;
 const RESOLVER_SECONDS_MAX: u64 = 15;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
-/// Networks wider than these are half the world.
-const RELAY_PREFIX_MIN_V4: u8 = 8;
-const RELAY_PREFIX_MIN_V6: u8 = 16;
 
 pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
     [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
@@ -59,6 +56,10 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
         listen: read_listen(keys, "SMTP", 25),
         listen_tls: read_more(keys, "listen_tls", 465),
         listen_submission: submission(keys),
+        listen_lmtp: inlet::lmtp(keys, data_dir),
+        proxy_from: inlet::trusted(keys, "proxy_from", &inlet::VOUCHES),
+        xclient_from: inlet::trusted(keys, "xclient_from", &inlet::VOUCHES),
+        xforward_from: inlet::trusted(keys, "xforward_from", &inlet::VOUCHES),
         tls: keys.choice("tls", &ENCRYPTION, Encryption::Optional),
         domains: domains(keys),
         max_message_bytes: keys.whole(
@@ -68,7 +69,7 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
         ),
         max_recipients: narrow(keys.whole("max_recipients", 1..=RECIPIENTS_MAX, "recipients")),
         bare_newlines: keys.choice("bare_newlines", &BARE_NEWLINES, BareNewlines::Reject),
-        relay_from: relay_from(keys),
+        relay_from: inlet::trusted(keys, "relay_from", &inlet::RELAYS),
         resolvers: resolvers(keys),
         resolver_seconds: keys.seconds("resolver_seconds", RESOLVER_SECONDS_MAX),
         routes: routes(keys),
@@ -187,33 +188,6 @@ fn domains(keys: &mut Reader<'_, '_>) -> Vec<String> {
         document.reject_value("domains", value.span(), "each domain at most once");
     }
     domains
-}
-
-/// Whoever may relay to everybody makes the server a sluice for spam: such networks are refused.
-fn relay_from(keys: &mut Reader<'_, '_>) -> Vec<Network> {
-    const ALLOWED: &str = "ADDRESS/PREFIX with no bit set behind the prefix, like \"192.0.2.0/24\" or \"2001:db8::/32\"";
-    let networks = keys.list("relay_from", ALLOWED, network);
-    let Reader { document, section } = keys;
-    let given = section.value("relay_from").get_ref().as_array();
-    for value in given.into_iter().flat_map(|array| array.iter()) {
-        let Some(network) = value.get_ref().as_str().and_then(network) else { continue };
-        let least = match network.address {
-            IpAddr::V4(_) => RELAY_PREFIX_MIN_V4,
-            IpAddr::V6(_) => RELAY_PREFIX_MIN_V6,
-        };
-        if network.prefix < least {
-            document.reject(
-                value.span(),
-                format!("relay_from = \"{network}\""),
-                "this would be an open relay",
-                format!(
-                    "name the networks of your own machines, /{least} or narrower; others need not \
-                     be listed to send to your domains"
-                ),
-            );
-        }
-    }
-    networks
 }
 
 fn resolvers(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {

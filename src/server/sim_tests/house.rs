@@ -149,6 +149,7 @@ pub(super) fn config() -> Config {
             listen_tls: Vec::new(),
             tls: Encryption::Optional,
             data_tls: DataTls::ResumeOrSameIp,
+            close_notify_required: true,
             root: PathBuf::from(ROOT),
             anonymous: Anonymous::Upload,
             upload_dirs: vec!["/".into()],

@@ -7,6 +7,7 @@ use super::post::{LIMIT, Post, assert_clean, mailbox, message, send};
 use super::seeds;
 use crate::server::Phase;
 use crate::server::drain::drain_watch;
+use crate::server::inlet::{self, Ends};
 use crate::server::sockets::Service;
 use crate::shard::client::ClientSocket;
 use crate::shard::rng::Rng;
@@ -153,9 +154,7 @@ fn who_speaks_before_the_greeting_is_turned_away() {
             while stream.unread() == 0 {
                 shard::sleep_until(shard::now().after(Duration::from_secs(1))).await;
             }
-            let session =
-                crate::server::smtp::session(Rc::clone(post.ingress()), stream, Service::Smtp);
-            shard::spawn("smtp session", session);
+            inlet::begin(Rc::clone(post.ingress()), stream, Service::Smtp);
             let said = early.read_to_end().await.unwrap_or_default();
             assert!(!said.starts_with(b"220"), "{:?}", String::from_utf8_lossy(&said));
             post.greeted().await.quit().await;
@@ -217,8 +216,9 @@ fn an_idle_session_is_small() {
     let post = sim.run(async {
         let post = Post::open().await;
         let (client, stream) = ClientSocket::pair(25);
-        let session =
-            crate::server::smtp::session(Rc::clone(post.ingress()), stream, Service::Smtp);
+        let ends = Ends::of(&stream, Service::Smtp);
+        let ingress = Rc::clone(post.ingress());
+        let session = crate::server::smtp::session(ingress, stream, Service::Smtp, ends);
         let octets = size_of_val(&session);
         assert!(octets <= 1536, "{octets}");
         drop((client, session));

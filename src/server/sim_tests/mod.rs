@@ -16,6 +16,7 @@ mod drain;
 mod faults;
 mod ftps;
 mod house;
+mod inlet;
 mod limits;
 mod mail;
 mod mail_crashes;

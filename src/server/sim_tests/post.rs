@@ -2,6 +2,7 @@
 //! a simulated disk.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use super::client::{Client, Reply};
 use super::house;
 use crate::config::{Config, Encryption, Mail, Senders, Smtp, UnknownLocalPart};
 use crate::server::ingress::Ingress;
+use crate::server::inlet;
 use crate::server::routing::Routing;
 use crate::server::shared::{Local, Shared};
-use crate::server::smtp::session;
 use crate::server::sockets::Service;
 use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
@@ -45,26 +46,36 @@ impl Post {
 
     /// Starts on the current simulated shard.
     pub(super) async fn open() -> Self {
-        let (config, accounts) = (config(), accounts());
-        let router = Routing::default().load(&config, &accounts).unwrap();
-        let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1);
-        shared.replace_router(router.unwrap());
-        let local = Local::new(Arc::new(shared));
-        let ingress = Ingress::open(&local, &config).await.unwrap().unwrap();
-        Self { ingress }
+        Self::open_with(config()).await
+    }
+
+    /// The same, configured otherwise.
+    pub(super) fn open_with(config: Config) -> Pin<Box<dyn Future<Output = Self>>> {
+        Box::pin(async move {
+            let accounts = accounts();
+            let router = Routing::default().load(&config, &accounts).unwrap();
+            let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1);
+            shared.replace_router(router.unwrap());
+            let local = Local::new(Arc::new(shared));
+            let ingress = Ingress::open(&local, &config).await.unwrap().unwrap();
+            Self { ingress }
+        })
     }
 
     /// A connection, without having read the greeting.
     pub(super) fn connect(&self) -> Client {
-        let (socket, stream) = ClientSocket::pair(25);
-        shard::spawn("smtp session", session(Rc::clone(&self.ingress), stream, Service::Smtp));
-        Client::new(socket)
+        Client::new(self.connect_to(Service::Smtp, 25))
     }
 
     /// A connection to the listener that speaks TLS from the first octet.
     pub(super) fn connect_tls(&self) -> ClientSocket {
-        let (socket, stream) = ClientSocket::pair(465);
-        shard::spawn("smtp session", session(Rc::clone(&self.ingress), stream, Service::Smtps));
+        self.connect_to(Service::Smtps, 465)
+    }
+
+    /// A connection to a listener of that service.
+    pub(super) fn connect_to(&self, service: Service, port: u16) -> ClientSocket {
+        let (socket, stream) = ClientSocket::pair(port);
+        inlet::begin(Rc::clone(&self.ingress), stream, service);
         socket
     }
 
@@ -173,6 +184,10 @@ pub(super) fn config() -> Config {
         listen: Vec::new(),
         listen_tls: Vec::new(),
         listen_submission: Vec::new(),
+        listen_lmtp: Vec::new(),
+        proxy_from: Vec::new(),
+        xclient_from: Vec::new(),
+        xforward_from: Vec::new(),
         tls: Encryption::Optional,
         domains: vec!["sim.example".into()],
         max_message_bytes: 10 << 20,

@@ -2,13 +2,14 @@
 //!
 //! Promises: a message that is refused is read to its true end and refused once there; what it is
 //! refused for does not depend on how its octets are split; nothing of it is held here.
+//! Not here: to whom what came of it is told (`telling`).
 
 use super::{Asked, Session, Settings, State, Then};
 use crate::smtp::command::Verb;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::header::{Fields, Lacks};
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::step::{Answer, Fault, Next};
+use crate::smtp::step::{Fault, Next};
 use crate::wire::ascii::Digits;
 use crate::wire::data::{BareNewlines, Decoder, Found};
 use crate::wire::outbox::Outbox;
@@ -75,6 +76,11 @@ impl Receiving {
         !std::mem::replace(&mut self.dropped, true)
     }
 
+    /// How many it is for.
+    fn recipients(&self) -> u32 {
+        u32::try_from(self.envelope.recipients.len()).unwrap_or(u32::MAX)
+    }
+
     fn count(&mut self, octets: &[u8]) {
         let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(length);
@@ -120,6 +126,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing) => self.state = other,
         }
         self.foresee(chunk);
@@ -127,9 +134,14 @@ impl Session {
     }
 
     /// BDAT that is refused: its octets come first.
-    pub(super) fn skip(&mut self, size: u64) -> Option<Next<'static>> {
+    ///
+    /// RFC 2033 §4.3: there is a reply for each recipient that was accepted. A last chunk that is refused has
+    /// none, so that there is no reply, and its transaction is over.
+    pub(super) fn skip(&mut self, size: u64, last: bool) -> Option<Next<'static>> {
         self.lose_chunk();
+        let silent = last && self.settings.lmtp && self.helo.is_some();
         let then = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Mail(_) if silent => Then::Idle,
             State::Mail(transaction) => Then::Mail(transaction),
             State::Chunks(receiving) => Then::Chunks(receiving),
             State::Idle
@@ -138,9 +150,10 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => Then::Idle,
         };
-        self.state = State::Skip { left: size, then };
+        self.state = State::Skip { left: size, silent, then };
         None
     }
 
@@ -167,6 +180,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing) => {
                 self.state = other;
                 None
@@ -210,9 +224,9 @@ impl Session {
             (Found::NeedMore, _) => Some(Next::Receive),
             (Found::End, None) => self.commit(),
             (Found::End, Some(verdict)) => {
+                let recipients = receiving.recipients();
                 self.state = State::Idle;
-                self.fail(verdict, out);
-                None
+                self.conclude(verdict, "", recipients, out)
             }
         }
     }
@@ -242,7 +256,7 @@ impl Session {
             return None;
         };
         let (size, last) = (*size, *last);
-        let verdict = receiving.verdict(&self.settings);
+        let (verdict, recipients) = (receiving.verdict(&self.settings), receiving.recipients());
         let told = std::mem::replace(&mut receiving.told, verdict.is_some());
         if last && verdict.is_none() {
             return self.commit();
@@ -255,7 +269,13 @@ impl Session {
         match verdict {
             None => reply::CHUNK.fill(&[Digits::of(size).as_bytes()], out),
             // What came of the message was said already.
-            Some(_) if told => return self.refuse(reply::MESSAGE_FAILED, out),
+            Some(_) if told && !last => return self.refuse(reply::MESSAGE_FAILED, out),
+            Some(_) if told => {
+                if self.is_borne(out) {
+                    return self.conclude(reply::MESSAGE_FAILED, "", recipients, out);
+                }
+            }
+            Some(verdict) if last => return self.conclude(verdict, "", recipients, out),
             Some(verdict) => self.fail(verdict, out),
         }
         None
@@ -267,17 +287,23 @@ impl Session {
         input: &mut &'a [u8],
         out: &mut Outbox,
     ) -> Option<Next<'a>> {
-        let State::Skip { left, then } = &mut self.state else { return None };
+        let State::Skip { left, silent, then } = &mut self.state else { return None };
         let octets = split_front(input, *left);
         *left -= u64::try_from(octets.len()).unwrap_or(u64::MAX).min(*left);
         if *left > 0 {
             return Some(Next::Receive);
         }
+        let silent = *silent;
         self.state = match std::mem::replace(then, Then::Idle) {
             Then::Idle => State::Idle,
             Then::Mail(transaction) => State::Mail(transaction),
             Then::Chunks(receiving) => State::Chunks(receiving),
         };
+        if silent {
+            // It counts as an error all the same.
+            self.is_borne(out);
+            return None;
+        }
         let answer = self.order(Verb::Bdat).err().unwrap_or(reply::CHUNK_SYNTAX);
         self.refuse(answer, out)
     }
@@ -289,35 +315,17 @@ impl Session {
         else {
             return None;
         };
-        self.asked = Some(Asked::Commit);
+        self.asked = Some(Asked::Commit(receiving.recipients()));
         let lacks = if self.submits() { receiving.fields.lacks() } else { Lacks::default() };
         Some(Next::Commit(receiving.envelope, lacks))
     }
 
-    /// The reply to a message that is refused. It is no error of the dialogue.
+    /// The reply to a chunk of a message that is refused. It is no error of the dialogue.
     fn fail(&mut self, answer: Reply, out: &mut Outbox) {
         if answer.code() == 421 {
             self.close(answer, out);
         } else {
             answer.send(out);
-        }
-    }
-
-    pub(super) fn committed(&mut self, answer: &Answer, out: &mut Outbox) {
-        match answer {
-            Answer::Committed(id) => {
-                self.errors = 0;
-                reply::QUEUED.fill(&[id.as_bytes()], out);
-            }
-            Answer::Refused(fault) => self.fail(reply::refusal(*fault), out),
-            // No answer to a commit: nothing is promised to the client.
-            Answer::Done
-            | Answer::Verified(..)
-            | Answer::Expanded(_)
-            | Answer::Challenge(_)
-            | Answer::Authenticated => {
-                self.fail(reply::BROKEN, out);
-            }
         }
     }
 }

@@ -79,6 +79,7 @@ impl Session {
         self.extended = false;
         self.data_refused = false;
         self.authenticated = false;
+        self.forget_vouched();
         self.secure = true;
     }
 
@@ -97,12 +98,15 @@ impl Session {
 
     /// What needs TLS or AUTH, whatever else it needs.
     pub(super) fn admits(&self, verb: Verb) -> Result<(), Reply> {
-        use Verb::{Bdat, Data, Ehlo, Expn, Mail, Noop, Quit, Rcpt, StartTls, Vrfy};
+        use Verb::{Bdat, Data, Ehlo, Expn, Lhlo, Mail, Noop, Quit, Rcpt, StartTls, Vrfy};
         let security = &self.settings.security;
         // RFC 3207 §4.
         if security.tls == Tls::Required
             && !self.secure
-            && !matches!(verb, Noop | Ehlo | StartTls | Quit)
+            && !matches!(
+                (verb, self.settings.lmtp),
+                (Noop | Ehlo | StartTls | Quit, _) | (Lhlo, true)
+            )
         {
             return Err(reply::TLS_FIRST);
         }
@@ -129,6 +133,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => Ok(()),
         }
     }
@@ -139,6 +144,7 @@ impl Session {
             _ if !self.secure => Err(reply::TLS_FOR_AUTH),
             _ if self.authenticated => Err(reply::AUTHENTICATED_ALREADY),
             State::Mail(_) | State::Chunks(_) => Err(reply::AUTH_IN_TRANSACTION),
+            _ if !self.extended && self.settings.lmtp => Err(reply::LHLO_FIRST),
             _ if !self.extended => Err(reply::EHLO_FIRST),
             State::Idle
             | State::Data(_)
@@ -146,6 +152,7 @@ impl Session {
             | State::Skip { .. }
             | State::Auth
             | State::Securing
+            | State::Telling(_)
             | State::Closing => Ok(()),
         }
     }

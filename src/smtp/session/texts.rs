@@ -5,15 +5,17 @@
 
 use super::{Asked, Session};
 use crate::smtp::address::Mailbox;
+use crate::smtp::claims::{XCLIENT, XFORWARD};
 use crate::smtp::reply;
 use crate::smtp::step::{Answer, Ask, Fault, Next};
 use crate::wire::ascii::Digits;
 use crate::wire::outbox::Outbox;
 
 /// How commands are written.
-const SYNTAX: [(&str, &str); 14] = [
+const SYNTAX: [(&str, &str); 17] = [
     ("HELO", "HELO domain"),
     ("EHLO", "EHLO domain"),
+    ("LHLO", "LHLO domain"),
     (
         "MAIL",
         "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME|BINARYMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=id]",
@@ -24,6 +26,8 @@ const SYNTAX: [(&str, &str); 14] = [
     ("RSET", "RSET"),
     ("STARTTLS", "STARTTLS"),
     ("AUTH", "AUTH mechanism [response]"),
+    ("XCLIENT", "XCLIENT name=value [name=value]"),
+    ("XFORWARD", "XFORWARD name=value [name=value]"),
     ("VRFY", "VRFY user"),
     ("EXPN", "EXPN list"),
     ("HELP", "HELP [command]"),
@@ -61,6 +65,12 @@ impl Session {
         if self.offers_auth() {
             line(&[b"AUTH ", settings.security.mechanisms.join(" ").as_bytes()], out);
         }
+        if self.trust.client {
+            line(&[b"XCLIENT ", XCLIENT.join(" ").as_bytes()], out);
+        }
+        if self.trust.forward {
+            line(&[b"XFORWARD ", XFORWARD.join(" ").as_bytes()], out);
+        }
         // RFC 9422 §4.
         let recipients = Digits::of(settings.recipients_max.into());
         match self.bounds().messages_max.map(|most| Digits::of(most.into())) {
@@ -76,6 +86,10 @@ impl Session {
     pub(super) fn help(&self, topic: Option<&str>, out: &mut Outbox) -> Option<Next<'static>> {
         let offered = || {
             SYNTAX.iter().filter(|(verb, _)| match *verb {
+                "HELO" | "EHLO" => !self.settings.lmtp,
+                "LHLO" => self.settings.lmtp,
+                "XCLIENT" => self.trust.client,
+                "XFORWARD" => self.trust.forward,
                 "EXPN" => self.settings.expand,
                 "STARTTLS" => self.offers_tls(),
                 "AUTH" => self.offers_auth(),
@@ -92,7 +106,7 @@ impl Session {
         for (_, syntax) in offered() {
             reply::HELP_LINE.begin(&[syntax.as_bytes()], out);
         }
-        reply::HELP_END.send(out);
+        if self.settings.lmtp { reply::HELP_END_LMTP } else { reply::HELP_END }.send(out);
         None
     }
 

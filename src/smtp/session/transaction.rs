@@ -43,6 +43,7 @@ impl Session {
         extended: bool,
         out: &mut Outbox,
     ) -> Option<Next<'static>> {
+        self.forget_forwarded();
         self.reset();
         self.helo = Some(name.into_boxed_str());
         self.extended = extended;
@@ -68,6 +69,7 @@ impl Session {
             return None;
         }
         let Self { extended, secure, authenticated, .. } = *self;
+        let lmtp = self.settings.lmtp;
         let ask = Ask::Mail { sender: sender.clone(), declared: size };
         let envelope = Envelope {
             sender,
@@ -77,7 +79,7 @@ impl Session {
             envelope_id,
             helo: self.helo.as_deref().unwrap_or_default().to_owned(),
             peer: self.peer,
-            protocol: Protocol { extended, utf8, secure, authenticated },
+            protocol: Protocol { extended, utf8, secure, authenticated, lmtp },
         };
         self.state = State::Mail(Transaction {
             envelope: Box::new(envelope),

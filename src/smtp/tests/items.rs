@@ -4,7 +4,7 @@
 //! codes of RFC 7504, `1870` SIZE, `2034` enhanced codes, `2920` PIPELINING, `3030` CHUNKING and
 //! BINARYMIME, `3461` the parameters of DSN, `3848` the `with` of trace headers, `6152` 8BITMIME,
 //! `6531` SMTPUTF8, `3207` STARTTLS with RFC 8314, `4954` AUTH,
-//! `6409` submission, `9422` LIMITS; `SEC` is what attacks taught, `TEXTBOOK` what text books show.
+//! `6409` submission, `9422` LIMITS, `2033` LMTP; `XCLIENT` and `XFORWARD` are Postfix's; `SEC` is what attacks taught, `TEXTBOOK` what text books show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,6 +32,8 @@ TEXTBOOK SEC-early SEC-errors SEC-foreign
 6531-01 6531-02 6531-03 6531-04 6531-05 6531-06 6531-07 6531-08 6531-10 6531-11
 7504-521 7504-556
 9422-1 9422-2 9422-3
+2033-1 2033-2 2033-3 2033-4 2033-5 2033-6 2033-7 2033-8
+XCLIENT XFORWARD
 ";
 
 /// Items that a test of this crate shows better than a transcript could, by the test's name.
@@ -52,7 +54,7 @@ const ALSO: [(&str, &str); 4] = [
 ];
 
 /// Items that are no matter of the dialogue, and whose they are.
-const NOT_HERE: [(&str, &str); 12] = [
+const NOT_HERE: [(&str, &str); 14] = [
     (
         "5321-32",
         "what survives a crash is the spool's: the dialogue says 250 after Answer::Committed",
@@ -73,6 +75,11 @@ const NOT_HERE: [(&str, &str); 12] = [
     ),
     ("3207-10", "records, close_notify and renegotiation are the layer's"),
     ("4954-13", "the least allowed for max_login_failures is the configuration's: 3, or 0"),
+    ("2033-2", "a listener of LMTP on port 25 is an error of the configuration"),
+    (
+        "2033-8",
+        "no recipient is slow: 250 says that the message is durable for all, and deliveries come after it",
+    ),
     ("7504-556", "null MX is asked for when mail is relayed"),
 ];
 

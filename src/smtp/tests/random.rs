@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::script::{MECHANISMS, commit, judge, settings};
 use crate::limits::{SMTP_AUTH_LINE_BYTES_MAX, SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
 use crate::smtp::envelope::Envelope;
-use crate::smtp::session::{Security, Session, Settings, Tls};
+use crate::smtp::session::{Security, Session, Settings, Tls, Trust};
 use crate::smtp::step::Next;
 use crate::wire::outbox::Outbox;
 
@@ -51,6 +51,7 @@ impl Auto {
         let implicit =
             settings.security.tls == Tls::Off && !settings.security.mechanisms.is_empty();
         let mut session = Session::new(Rc::new(settings), local, peer, &mut out);
+        session.trust(Trust { client: true, forward: true });
         if implicit {
             session.secured();
         }
@@ -83,6 +84,10 @@ impl Auto {
                     if input.is_empty() {
                         return;
                     }
+                }
+                Next::Flush => {
+                    assert!(self.out.len() >= SMTP_OUTBOX_BYTES_MAX, "nothing to flush");
+                    self.said.extend(self.out.take());
                 }
                 Next::Ask(ask) => self.session.resume(judge(&ask), &mut self.out),
                 Next::Begin { .. } => {
@@ -199,6 +204,14 @@ const PARTS: &[&str] = &[
     "cGFzcw==",
     "*",
     "=AAA",
+    "LHLO client.example",
+    "XCLIENT ADDR=192.0.2.9 NAME=mx.example",
+    "XCLIENT LOGIN=ann HELO=inner.example PROTO=ESMTP",
+    "XCLIENT LOGIN=broken",
+    "XCLIENT ADDR=192.0.2.66",
+    "XCLIENT FOO=x",
+    "XFORWARD NAME=origin.example IDENT=1",
+    "XFORWARD",
 ];
 
 /// A part of a session, and how many replies it gets where it is its turn.
@@ -238,8 +251,8 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_settings() -> impl Strategy<Value = Settings> {
-    (any::<[bool; 7]>(), 0_u32..3).prop_map(|(switches, few)| {
-        let [small, strict, tell, normalize, auth, clear, submission] = switches;
+    (any::<[bool; 8]>(), 0_u32..3).prop_map(|(switches, few)| {
+        let [small, strict, tell, normalize, auth, clear, submission, lmtp] = switches;
         Settings {
             message_bytes_max: if small { 30 } else { 1_000_000 },
             recipients_max: 3,
@@ -261,6 +274,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 submission: submission && auth,
                 login_failures_max: few,
             },
+            lmtp,
             ..settings()
         }
     })
@@ -324,6 +338,64 @@ proptest! {
         prop_assert!(codes(&outcome.said).iter().all(|code| *code < 400));
     }
 
+    /// LMTP, in the plainest of words: as many replies to a message as recipients were accepted, all alike,
+    /// and one to everything else.
+    #[test]
+    fn each_recipient_gets_one_reply(
+        messages in prop::collection::vec(
+            (prop::collection::vec(prop::sample::select(vec!["ann", "nobody", "bob", "full"]), 0..5), 0..4_u8,
+             prop::sample::select(vec!["sam", "commit-broken"])), 1..6),
+        portion in 1_usize..60,
+    ) {
+        let mut input = b"LHLO client.example\r\n".to_vec();
+        let mut expected = vec![220, 250];
+        for (recipients, how, sender) in &messages {
+            input.extend_from_slice(format!("MAIL FROM:<{sender}@example.edu>\r\n").as_bytes());
+            expected.push(250);
+            let mut accepted = 0;
+            for recipient in recipients {
+                input.extend_from_slice(format!("RCPT TO:<{recipient}@example.org>\r\n").as_bytes());
+                let code = match *recipient {
+                    "nobody" => 550,
+                    "full" => 452,
+                    _ => 250,
+                };
+                accepted += usize::from(code == 250);
+                expected.push(code);
+            }
+            let (large, last) = (*how == 3, if *sender == "sam" { 250 } else { 451 });
+            match how {
+                0 if accepted > 0 => {
+                    input.extend_from_slice(b"DATA\r\nx\r\n.\r\n");
+                    expected.push(354);
+                }
+                0 => {
+                    input.extend_from_slice(b"DATA\r\nRSET\r\n");
+                    expected.extend([503, 250]);
+                    continue;
+                }
+                // Without a recipient: no reply at all, and the transaction is over.
+                1 => input.extend_from_slice(b"BDAT 3 LAST\r\nx\r\n"),
+                _ if accepted == 0 => {
+                    input.extend_from_slice(b"BDAT 1\r\nxRSET\r\n");
+                    expected.extend([503, 250]);
+                    continue;
+                }
+                _ => {
+                    let first = if large { 31 } else { 1 };
+                    input.extend_from_slice(format!("BDAT {first}\r\n{}", "x".repeat(first)).as_bytes());
+                    input.extend_from_slice(b"BDAT 2 LAST\r\n\r\n");
+                    expected.push(if large { 552 } else { 250 });
+                }
+            }
+            expected.extend(std::iter::repeat_n(if large { 503 } else { last }, accepted));
+        }
+        let settings = Settings { lmtp: true, errors_max: 0, message_bytes_max: 30, ..settings() };
+        let portions: Vec<&[u8]> = input.chunks(portion).collect();
+        let outcome = run(&settings, &portions);
+        prop_assert_eq!(codes(&outcome.said), expected);
+    }
+
     /// No line is without its reply, and none has two.
     #[test]
     fn each_line_gets_one_reply(
@@ -365,6 +437,21 @@ fn a_flood_of_recipients_is_bounded() {
 }
 
 #[test]
+fn the_replies_of_lmtp_are_bounded() {
+    let settings = Settings { recipients_max: 10_000, lmtp: true, ..settings() };
+    let mut auto = Auto::new(settings);
+    auto.give(b"LHLO client.example\r\nMAIL FROM:<sam@example.edu>\r\n");
+    auto.give(&b"RCPT TO:<ann@example.org>\r\n".repeat(10_000));
+    auto.said.clear();
+    (auto.most_waiting, auto.said) = (0, Vec::new());
+    auto.give(b"DATA\r\n.\r\nNOOP\r\n");
+    let replies = codes(&auto.said);
+    assert_eq!(replies.len(), 1 + 10_000 + 1);
+    assert!(replies[1..].iter().all(|code| *code == 250));
+    assert!(auto.most_waiting >= SMTP_OUTBOX_BYTES_MAX, "the outbox was never full");
+}
+
+#[test]
 fn a_million_chunks_of_one_octet_are_bounded() {
     let mut auto = Auto::new(Settings { message_bytes_max: 900_000, ..settings() });
     auto.give(b"EHLO c\r\nMAIL FROM:<sam@example.edu>\r\nRCPT TO:<ann@example.org>\r\n");
@@ -384,7 +471,7 @@ fn a_million_chunks_of_one_octet_are_bounded() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
+    assert!(size_of::<Session>() <= 176, "{}", size_of::<Session>());
     let mut auto = Auto::new(settings());
     auto.give(b"EHLO client.example\r\nNOO");
     auto.give(b"P\r\n");

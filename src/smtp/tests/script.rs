@@ -1,15 +1,15 @@
 //! smtp::tests::script – plays transcripts.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::{BodyType, Envelope, Return, To};
 use crate::smtp::header::Lacks;
-use crate::smtp::session::{Security, Session, Settings, Tls};
-use crate::smtp::step::{Answer, Ask, Fault, Next, Timer};
+use crate::smtp::session::{Security, Session, Settings, Tls, Trust};
+use crate::smtp::step::{Answer, Ask, Fault, Login, Next, Timer};
 use crate::wire::data::BareNewlines;
 use crate::wire::outbox::Outbox;
 use crate::wire::transcript::{self, Stage, show_replies, shown};
@@ -40,6 +40,7 @@ pub(super) fn settings() -> Settings {
         errors_max: 20,
         idle_seconds: 300,
         security: Security { tls_ready: true, login_failures_max: 5, ..Security::default() },
+        lmtp: false,
     }
 }
 
@@ -104,8 +105,16 @@ pub(super) fn judge(ask: &Ask) -> Answer {
             proof(response.as_bytes())
         }
         Ask::Forget => Answer::Done,
+        Ask::Client { address, .. } if address.ip() == CROWDED => Answer::Refused(Fault::Busy),
+        Ask::Client { login: Login::User(name), .. } if name != "ann" => {
+            Answer::Refused(fault(name).unwrap_or(Fault::Denied))
+        }
+        Ask::Client { .. } => Answer::Done,
     }
 }
+
+/// An address that has too many sessions.
+const CROWDED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
 
 /// Ann's password is `pass`; other names are those of faults.
 fn proof(response: &[u8]) -> Answer {
@@ -143,12 +152,14 @@ pub(super) struct SetUp {
     hold: bool,
     /// Under TLS from the start.
     secure: bool,
+    trust: Trust,
 }
 
 impl Default for SetUp {
     fn default() -> Self {
         let peer = "198.51.100.7:50000".parse().unwrap();
-        Self { settings: settings(), peer, before: b"", hold: false, secure: false }
+        let trust = Trust::default();
+        Self { settings: settings(), peer, before: b"", hold: false, secure: false, trust }
     }
 }
 
@@ -181,6 +192,16 @@ impl transcript::SetUp for SetUp {
             "submission" => settings.security.submission = value == "on",
             "logins" => settings.security.login_failures_max = value.parse().unwrap(),
             "secure" => self.secure = value == "on",
+            "lmtp" => settings.lmtp = value == "on",
+            "trust" => {
+                let named = |word: &str| value.split(' ').any(|one| one == word);
+                self.trust = Trust { client: named("xclient"), forward: named("xforward") };
+            }
+            "hello" if settings.lmtp => self.before = b"LHLO client.example\r\n",
+            "transaction" if settings.lmtp => {
+                self.before =
+                    b"LHLO client.example\r\nMAIL FROM:<sam@example.edu>\r\nRCPT TO:<ann@example.org>\r\n";
+            }
             "hello" => self.before = b"EHLO client.example\r\n",
             "transaction" => {
                 self.before =
@@ -217,6 +238,7 @@ impl Stage for Player {
         let settings = Rc::new(set_up.settings.clone());
         let local = "192.0.2.1:25".parse().unwrap();
         let mut session = Session::new(settings, local, set_up.peer, &mut out);
+        session.trust(set_up.trust);
         if set_up.secure {
             session.secured();
         }
@@ -327,6 +349,7 @@ impl Player {
                     }
                     continue;
                 }
+                Next::Flush => {}
                 Next::Body(octets) => {
                     assert!(!octets.is_empty());
                     self.draft.as_mut().unwrap().extend_from_slice(octets);
@@ -354,7 +377,7 @@ impl Player {
 
     fn step(&mut self, next: &Next<'_>, log: &mut String) {
         match next {
-            Next::Receive | Next::Body(_) | Next::Secure => {}
+            Next::Receive | Next::Flush | Next::Body(_) | Next::Secure => {}
             Next::Begin { declared } => {
                 writeln!(log, "> begin{}", sized(*declared)).unwrap();
                 assert!(self.draft.replace(Vec::new()).is_none());
@@ -367,7 +390,14 @@ impl Player {
                 }
             }
             Next::Commit(envelope, lacks) => {
-                writeln!(log, "> commit {}{}", enveloped(envelope), lacking(*lacks)).unwrap();
+                write!(log, "> commit {}{}", enveloped(envelope), lacking(*lacks)).unwrap();
+                if let Some(name) = self.session.client_name() {
+                    write!(log, ", of {name}").unwrap();
+                }
+                if let Some(forwarded) = self.session.forwarded() {
+                    write!(log, ", forwarded {forwarded}").unwrap();
+                }
+                log.push('\n');
                 show_body(&self.draft.take().unwrap(), log);
                 self.asked = true;
                 self.messages += 1;
@@ -422,6 +452,14 @@ fn question(ask: &Ask) -> String {
         }
         Ask::Respond(response) => format!("response \"{}\"", shown(response.as_bytes())),
         Ask::Forget => "forget".into(),
+        Ask::Client { address, login } => {
+            let login = match login {
+                Login::Same => "the same".into(),
+                Login::Nobody => "nobody".into(),
+                Login::User(name) => format!("user {}", shown(name.as_bytes())),
+            };
+            format!("client {address} {login}")
+        }
     }
 }
 

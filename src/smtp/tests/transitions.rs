@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::random::{Auto, codes};
 use super::script::{MECHANISMS, folder, settings};
-use crate::smtp::session::{Settings, Tls};
+use crate::smtp::session::{Settings, Tls, Trust};
 
 const HELLO: &str = "EHLO c\r\n";
 const MAIL: &str = "EHLO c\r\nMAIL FROM:<sam@example.edu>\r\n";
@@ -86,6 +86,36 @@ const SECURED_COMMANDS: [(&str, &str); 16] = [
     ("AUTH, unknown", "AUTH XYZZY\r\n"),
 ];
 
+/// LMTP, and peers that are believed.
+const RELAYED: [(&str, &str, &str); 6] = [
+    ("connected", "lmtp", ""),
+    ("greeted", "lmtp", "LHLO c\r\n"),
+    ("sender", "lmtp", "LHLO c\r\nMAIL FROM:<sam@example.edu>\r\n"),
+    (
+        "all refused",
+        "lmtp",
+        "LHLO c\r\nMAIL FROM:<sam@example.edu>\r\nRCPT TO:<nobody@example.org>\r\n",
+    ),
+    ("recipient", "lmtp", "LHLO c\r\nMAIL FROM:<sam@example.edu>\r\nRCPT TO:<ann@example.org>\r\n"),
+    ("not believed", "stranger", HELLO),
+];
+
+const RELAYED_COMMANDS: [(&str, &str); 13] = [
+    ("HELO", "HELO c\r\n"),
+    ("EHLO", "EHLO c\r\n"),
+    ("LHLO", "LHLO c\r\n"),
+    ("LHLO, bad", "LHLO\r\n"),
+    ("MAIL", "MAIL FROM:<sam@example.edu>\r\n"),
+    ("DATA", "DATA\r\n"),
+    ("BDAT", "BDAT 1\r\nx"),
+    ("BDAT LAST", "BDAT 1 LAST\r\nx"),
+    ("RSET", "RSET\r\n"),
+    ("XCLIENT", "XCLIENT ADDR=192.0.2.9\r\n"),
+    ("XCLIENT, HELO", "XCLIENT HELO=c PROTO=ESMTP\r\n"),
+    ("XCLIENT, bad", "XCLIENT FOO=x\r\n"),
+    ("XFORWARD", "XFORWARD NAME=x\r\n"),
+];
+
 /// Settings as their words say.
 fn set_up(words: &str) -> (Settings, bool) {
     let mut settings = settings();
@@ -99,6 +129,8 @@ fn set_up(words: &str) -> (Settings, bool) {
             "auth" => security.mechanisms = MECHANISMS.to_vec(),
             "submission" => security.submission = true,
             "secure" => (security.tls, secure) = (Tls::Optional, true),
+            "lmtp" => settings.lmtp = true,
+            "stranger" => {}
             _ => panic!("{word}"),
         }
     }
@@ -110,6 +142,9 @@ fn cell(words: &str, before: &str, line: &str) -> String {
     let after = |probe: &str| {
         let (settings, secure) = set_up(words);
         let mut auto = Auto::new(settings);
+        if words == "stranger" {
+            auto.session.trust(Trust::default());
+        }
         if secure {
             auto.session.secured();
         }
@@ -174,9 +209,11 @@ fn every_command_in_every_state() {
     let plain = STATES.iter().map(|(state, before)| (*state, "", *before));
     let table = format!(
         "The reply to each command in each state, and which of mail, rcpt, data, bdat are taken then.\n\n{}\n\
-         The same where there are TLS and AUTH.\n\n{}",
+         The same where there are TLS and AUTH.\n\n{}\n\
+         LMTP, and peers that speak for others.\n\n{}",
         table(plain, &COMMANDS),
         table(SECURED.iter().copied(), &SECURED_COMMANDS),
+        table(RELAYED.iter().copied(), &RELAYED_COMMANDS),
     );
     let path = folder().join("transitions.txt");
     if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
