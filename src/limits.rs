@@ -158,3 +158,37 @@ pub const RESOLVERS_MAX: usize = 8;
 // A resolution is two rounds of questions.
 const _: () = assert!(2 * DNS_QUESTION_SECONDS_MAX <= RESOLUTION_SECONDS_MAX);
 const _: () = assert!(DNS_TTL_SECONDS_MIN <= DNS_NEGATIVE_SECONDS_MAX);
+
+// ---------------------------------------------------------------- mail that goes on
+
+/// Longest reply of a server that mail goes on to, octets: one that is longer will not end.
+pub const SMTP_CLIENT_REPLY_BYTES_MAX: usize = 64 * 1024;
+/// Octets kept of one of its lines, and of the text of a reply: a challenge of AUTH may have as many
+/// (RFC 4954 §4); the rest is dropped.
+pub const SMTP_CLIENT_REPLY_KEPT_BYTES_MAX: usize = SMTP_AUTH_LINE_BYTES_MAX;
+/// Octets of commands under way that are not answered yet: they fit the smallest receive buffer, so that a
+/// server that reads nothing before its replies are taken cannot stand still with us (RFC 2920 §3.1).
+pub const SMTP_CLIENT_WINDOW_BYTES_MAX: usize = 8 * 1024;
+/// Recipients of one transaction, if the server does not say less.
+pub const SMTP_CLIENT_RECIPIENTS_MAX: usize = 1000;
+/// SASL mechanisms that are remembered of a server's.
+pub const SMTP_CLIENT_MECHANISMS_MAX: usize = 16;
+/// Longest AUTH command, CRLF included, octets (RFC 5321 §4.5.3.1.4, RFC 4954 §4): a longer initial response
+/// waits until it is asked for.
+pub const SMTP_CLIENT_AUTH_COMMAND_BYTES_MAX: usize = 512;
+/// Time the greeting may take, seconds (RFC 5321 §4.5.3.2.1).
+pub const SMTP_CLIENT_GREETING_SECONDS_MAX: u32 = 300;
+/// Time the reply to MAIL may take, seconds (§4.5.3.2.2); those to EHLO, STARTTLS, AUTH, RSET too.
+pub const SMTP_CLIENT_MAIL_SECONDS_MAX: u32 = 300;
+/// Time the reply to RCPT may take, seconds (§4.5.3.2.3).
+pub const SMTP_CLIENT_RCPT_SECONDS_MAX: u32 = 300;
+/// Time the reply to DATA may take, seconds (§4.5.3.2.4).
+pub const SMTP_CLIENT_DATA_SECONDS_MAX: u32 = 120;
+/// Time a portion of the message may take to be sent, seconds (§4.5.3.2.5).
+pub const SMTP_CLIENT_BLOCK_SECONDS_MAX: u32 = 180;
+/// Time the reply to the end of the message may take, seconds (§4.5.3.2.6).
+pub const SMTP_CLIENT_END_SECONDS_MAX: u32 = 600;
+/// Time the reply to QUIT may take, seconds: everything is settled already.
+pub const SMTP_CLIENT_QUIT_SECONDS_MAX: u32 = 10;
+
+const _: () = assert!(SMTP_CLIENT_REPLY_KEPT_BYTES_MAX < SMTP_CLIENT_REPLY_BYTES_MAX);

@@ -9,6 +9,8 @@
 //! PLAIN (RFC 4616), LOGIN (an expired draft that everybody speaks) and SCRAM-SHA-256 (RFC 5802, 7677).
 //! Protocols carry the octets and know nothing of them.
 //!
+//! The other side, for servers that mail goes on to: [`client`].
+//!
 //! Promises: no sockets, clocks, randomness, accounts: nonces and verifiers are arguments; what a client
 //! sent is wiped when it was used; a user that does not exist is asked for the same as one that does.
 //! Not here: base64 and the words of replies (each protocol's), limits on attempts (`server`).
@@ -20,6 +22,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod scram;
 
 use crate::wire::secret::Secret;

@@ -1,4 +1,4 @@
-//! sasl::scram – SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side, without channel binding.
+//! sasl::scram – SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side (`client` is the other), without channel binding.
 //!
 //! ```text
 //!  n,,n=NAME,r=NONCE ─▶ Verifier ─▶ r=NONCE‖OURS,s=SALT,i=COUNT
@@ -24,11 +24,11 @@ const KEY_BYTES: usize = 32;
 /// Octets of a client's nonce; with it our challenge is at most 253 octets, which base64 makes 340.
 const NONCE_BYTES_MAX: usize = 128;
 /// Octets of salt that a verifier may have.
-const SALT_BYTES_MAX: usize = 64;
+pub(super) const SALT_BYTES_MAX: usize = 64;
 /// How a verifier begins when it is written down.
 const PREFIX: &str = "SCRAM-SHA-256";
 
-type Key = [u8; KEY_BYTES];
+pub(super) type Key = [u8; KEY_BYTES];
 
 /// What is kept of a password: enough to check a proof and to give one, too little to make the first.
 #[derive(Clone, PartialEq, Eq)]
@@ -279,7 +279,7 @@ fn unescaped(name: &str) -> Option<String> {
     named(text.as_bytes())
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> Key {
+pub(super) fn mac(key: &[u8], parts: &[&[u8]]) -> Key {
     // HMAC takes keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; KEY_BYTES] };
     for part in parts {
@@ -289,7 +289,7 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Key {
 }
 
 /// `Hi` of RFC 5802 §2.2, that is one block of PBKDF2.
-fn salted(password: &[u8], salt: &[u8], iterations: u32) -> Key {
+pub(super) fn salted(password: &[u8], salt: &[u8], iterations: u32) -> Key {
     let Ok(keyed) = Hmac::<Sha256>::new_from_slice(password) else { return [0; KEY_BYTES] };
     let once = |octets: &[&[u8]]| -> Key {
         let mut mac = keyed.clone();

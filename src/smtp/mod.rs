@@ -1,5 +1,5 @@
 //! smtp – mail as it comes in: RFC 5321, 1870, 2033 (LMTP), 2034, 2920, 3030, 3461, 3848, 6152, 6531, 7504,
-//! 9422, and Postfix's XCLIENT and XFORWARD, as a value.
+//! 9422, and Postfix's XCLIENT and XFORWARD, as a value. As it goes on: [`client`].
 //!
 //! ```text
 //!  octets ─▶ Session::advance ─▶ replies (outbox) and one Next ─▶ driver ─▶ Session::resume
@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod claims;
+pub mod client;
 pub mod command;
 pub mod envelope;
 pub mod header;

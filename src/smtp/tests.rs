@@ -24,6 +24,7 @@
 //! `UPDATE_TRANSCRIPTS=1` the files are written anew; read the difference before keeping it.
 
 mod items;
+mod loopback;
 mod random;
 mod script;
 mod transitions;

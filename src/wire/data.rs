@@ -21,7 +21,7 @@ use super::scan::{Masks, STEP, Walk};
 pub use super::scan::Kernel;
 
 #[cfg(test)]
-mod naive;
+pub(super) mod naive;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`ascii`] (decimals, words), [`mod@line`] (lines with a limit), [`outbox`]
 //! (replies that wait for the one flush), [`secret`] (octets nobody is to see), [`data`] (the body of a
-//! message, over `scan`).
+//! message, over `scan`), [`stuff`] (the same on its way out).
 //!
 //! Not here: verbs, reply codes, sockets.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -18,5 +18,6 @@ pub mod outbox;
 )]
 mod scan;
 pub mod secret;
+pub mod stuff;
 #[cfg(test)]
 pub(crate) mod transcript;

@@ -18,9 +18,14 @@ pub(crate) trait SetUp: Default {
 /// A session with a driver that follows the script.
 pub(crate) trait Stage {
     type SetUp: SetUp;
+    /// How lines begin that the session hears, and those it says.
+    const HEARS: &'static str = "C:";
+    const SAYS: &'static str = "S:";
+    /// Neighbouring lines come in one portion.
+    const TOGETHER: bool = true;
     /// A session begins.
     fn new(set_up: &Self::SetUp, log: &mut String) -> Self;
-    /// `C: …`: the client sent octets.
+    /// `C: …` (or [`Stage::HEARS`]): the other side sent octets.
     fn receive(&mut self, octets: &[u8], log: &mut String);
     /// `< …`: the driver answers, or has news.
     fn answer(&mut self, words: &str, log: &mut String);
@@ -70,7 +75,7 @@ fn play<S: Stage>(text: &str, portion: usize) -> String {
     let mut log = String::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        if line.starts_with("S:") || line.starts_with("> ") || line.starts_with("! ") {
+        if line.starts_with(S::SAYS) || line.starts_with("> ") || line.starts_with("! ") {
             continue;
         }
         if line == "---" {
@@ -92,11 +97,13 @@ fn play<S: Stage>(text: &str, portion: usize) -> String {
         }
         let stage = stage.get_or_insert_with(|| S::new(&set_up, &mut log));
         writeln!(log, "{line}").unwrap();
-        if let Some(sent) = line.strip_prefix("C:") {
+        if let Some(sent) = line.strip_prefix(S::HEARS) {
             let mut octets = sent_octets(sent);
-            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix("C:")) {
+            while S::TOGETHER
+                && let Some(more) = lines.peek().and_then(|line| line.strip_prefix(S::HEARS))
+            {
                 octets.extend(sent_octets(more));
-                writeln!(log, "C:{more}").unwrap();
+                writeln!(log, "{}{more}", S::HEARS).unwrap();
                 lines.next();
             }
             for piece in octets.chunks(portion.min(octets.len())) {
@@ -120,11 +127,16 @@ fn play<S: Stage>(text: &str, portion: usize) -> String {
 
 /// Shows replies, a line each.
 pub(crate) fn show_replies(said: &[u8], log: &mut String) {
+    show_lines("S:", said, log);
+}
+
+/// Shows what was said, a line each.
+pub(crate) fn show_lines(who: &str, said: &[u8], log: &mut String) {
     for line in said.split_inclusive(|octet| *octet == b'\n') {
         match line.strip_suffix(b"\r\n") {
-            Some(b"") => log.push_str("S:\n"),
-            Some(line) => writeln!(log, "S: {}", shown(line)).unwrap(),
-            None => writeln!(log, "S: {}\\", shown(line)).unwrap(),
+            Some(b"") => writeln!(log, "{who}").unwrap(),
+            Some(line) => writeln!(log, "{who} {}", shown(line)).unwrap(),
+            None => writeln!(log, "{who} {}\\", shown(line)).unwrap(),
         }
     }
 }
