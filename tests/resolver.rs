@@ -448,7 +448,7 @@ fn command(resolver: SocketAddr, domains: &[&str]) -> (i32, String, String) {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("sluicegate.toml");
     let text = format!(
-        "[server]\nhostname = \"us.example\"\n[smtp]\nlisten = [\"0.0.0.0:0\"]\nresolvers = [\"{resolver}\"]\n\
+        "[server]\nhostname = \"us.example\"\n[smtp]\nlisten = [\"192.0.2.250:0\"]\nresolvers = [\"{resolver}\"]\n\
          resolver_seconds = 1\n"
     );
     std::fs::write(&config, text).unwrap();

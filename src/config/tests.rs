@@ -554,7 +554,7 @@ fn resolvers_are_addresses() {
             )]
         );
     }
-    let many = vec!["\"192.0.2.53\""; 9].join(", ");
+    let many = ["\"192.0.2.53\""; 9].join(", ");
     let said = bad(&format!("[smtp]\nresolvers = [{many}]\n"));
     assert!(said[0].ends_with("(allowed: at most 8 addresses)"), "{said:?}");
 }
