@@ -430,8 +430,7 @@ impl Deliveries {
         let reason = match outcome {
             Outcome::Delivered { reported, reply } => {
                 add(&counts.relayed, 1);
-                let reply = Printable(reply.as_bytes());
-                tracing::info!(%id, %to, status = "relayed", delay, %relay, %reply, "delivery");
+                tracing::info!(%id, %to, status = "relayed", delay, %relay, reply, "delivery");
                 return Some((TargetState::Delivered, reported));
             }
             // What the operator took away meanwhile stays away, unless it arrived before.

@@ -273,7 +273,10 @@ impl Session<'_> {
         loop {
             let line = self.socket.read_line().await?;
             if half || line.is_empty() {
-                self.wrong(Phase::Body).await?;
+                // Who speaks amid a message takes none of it.
+                if self.wrong(Phase::Body).await? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
             }
             // Cut off amid a line, or between two.
             if !line.ends_with(b"\r\n") {
