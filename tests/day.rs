@@ -3,6 +3,7 @@
 //! A fiftieth of the whole by default, which takes seconds unoptimised; `DAY_MESSAGES=1000000
 //! DAY_DESTINATIONS=10000 cargo test --release --test day -- --nocapture` is the whole. `DAY_SEED=N` is the
 //! chance in it, which is printed. Memory is counted as it is allocated.
+#![allow(clippy::print_stdout, reason = "the figures are what a run is for")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::alloc::System;

@@ -214,7 +214,7 @@ fn a_delay_is_told_once_to_who_did_not_decline() {
         late(&message)
     };
     let notify = |delay| Some(Notify { success: false, failure: true, delay });
-    let waiting = remote(relay(), deferred.clone());
+    let waiting = remote(relay(), deferred);
     assert_eq!(told(None, waiting.clone())[0].targets, [(0, Action::Delayed)]);
     assert_eq!(told(notify(true), waiting.clone()).len(), 1);
     assert_eq!(told(notify(false), waiting.clone()), []);

@@ -12,6 +12,10 @@
 //! Promises: no message is given out twice at a time, none before its time; limits on connections and
 //! messages hold; senders take turns within a destination; a message waiting costs some thirty octets.
 //! Not here: clocks (times are handed in, seconds since 1970), what a message is.
+#![allow(
+    clippy::disallowed_types,
+    reason = "names are shared with who shows them; no order is ever taken from a map"
+)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -176,6 +180,7 @@ impl Schedule {
     }
 
     /// A message that is not in it for this destination yet. `sender` stands for whoever sent it.
+    #[allow(clippy::too_many_arguments, reason = "a message is its place, name, sender and time")]
     pub fn add(&mut self, place: Place, id: u64, sender: u32, due: i64, now: i64) {
         if let Some(destination) = self.get_mut(place) {
             destination.add(id, sender, time(due));
@@ -386,7 +391,7 @@ impl Schedule {
             (usize::from(!destination.proven), (destination.open, destination.turn, place))
         });
         destination.stands = new;
-        let asleep = std::mem::replace(&mut destination.wake, None);
+        let asleep = destination.wake.take();
         let wake = destination.next_time(now);
         destination.wake = wake;
         let over = destination.is_over(now);

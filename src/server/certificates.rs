@@ -73,7 +73,7 @@ impl Certificates {
         match outbound(&config) {
             Ok(client) => shared.outbound.store(client.map(Arc::new)),
             Err(problem) => {
-                tracing::error!("{problem}; what was believed before is believed still")
+                tracing::error!("{problem}; what was believed before is believed still");
             }
         }
         if !config.speaks_tls() {

@@ -1,4 +1,5 @@
 //! tls::client – our client against our server, both as values: whom it believes, what it remembers.
+#![allow(clippy::panic_in_result_fn, reason = "a test stops where it is wrong")]
 
 use super::testing::{NAME, Trust, keeper};
 use super::{Client, Demand, Errand, Info, Offer, Progress, Roots, Session, Trouble, Use};
@@ -22,7 +23,7 @@ fn talk(errand: &Errand, offer: &Offer, piece: usize) -> Result<(Info, Info), Tr
         for part in back.chunks_mut(piece) {
             let took =
                 client.receive(part, &mut to_server, &mut |said| answered.extend_from_slice(said));
-            failed = failed.or(took.err());
+            failed = failed.or_else(|| took.err());
         }
         if client.progress() == Progress::Open
             && server.progress() == Progress::Open

@@ -41,7 +41,7 @@ pub enum Progress {
 
 /// Which side of it we are.
 enum Connection {
-    Server(UnbufferedServerConnection, Offer),
+    Server(Box<UnbufferedServerConnection>, Offer),
     Client(Box<UnbufferedClientConnection>, Box<str>),
 }
 
@@ -107,7 +107,7 @@ impl Session {
     pub fn new(offer: &Offer) -> Result<Self, Trouble> {
         let connection =
             UnbufferedServerConnection::new(offer.config()).map_err(|error| trouble(&error))?;
-        Ok(Self::begun(Connection::Server(connection, offer.clone())))
+        Ok(Self::begun(Connection::Server(Box::new(connection), offer.clone())))
     }
 
     /// Begins as the client; what is to be sent first goes to the end of `out`.
@@ -215,7 +215,7 @@ impl Session {
         plain: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, Trouble> {
         let Driven { used, ended, failed } = match &mut self.connection {
-            Connection::Server(connection, _) => drive(connection, octets, out, plain),
+            Connection::Server(connection, _) => drive(&mut **connection, octets, out, plain),
             Connection::Client(connection, _) => drive(&mut **connection, octets, out, plain),
         };
         if ended {
@@ -243,7 +243,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<usize, Trouble> {
         match &mut self.connection {
-            Connection::Server(connection, _) => last_words(connection, rest, out),
+            Connection::Server(connection, _) => last_words(&mut **connection, rest, out),
             Connection::Client(connection, _) => last_words(&mut **connection, rest, out),
         }
         if old
@@ -316,7 +316,7 @@ impl Session {
         let (partial, mut ended) = (&mut self.partial, false);
         let written = match &mut self.connection {
             Connection::Server(connection, _) => {
-                write(connection, partial, room, plain, &mut ended)
+                write(&mut **connection, partial, room, plain, &mut ended)
             }
             Connection::Client(connection, _) => {
                 write(&mut **connection, partial, room, plain, &mut ended)
@@ -343,7 +343,7 @@ impl Session {
             return;
         }
         let ended = match &mut self.connection {
-            Connection::Server(connection, _) => say_end(connection, &mut self.partial, out),
+            Connection::Server(connection, _) => say_end(&mut **connection, &mut self.partial, out),
             Connection::Client(connection, _) => say_end(&mut **connection, &mut self.partial, out),
         };
         if ended {
@@ -393,7 +393,7 @@ impl Session {
     /// takes.
     pub(super) fn into_parts(self) -> Option<(UnbufferedServerConnection, Vec<u8>, bool)> {
         match self.connection {
-            Connection::Server(connection, _) => Some((connection, self.partial, self.closed)),
+            Connection::Server(connection, _) => Some((*connection, self.partial, self.closed)),
             Connection::Client(..) => None,
         }
     }

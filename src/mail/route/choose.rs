@@ -1,6 +1,10 @@
 //! mail::route::choose – routes as the operator wrote them, and which mail they are for.
 //!
 //! Not here: what is behind a route (`hop`, `walk`).
+#![allow(
+    clippy::disallowed_types,
+    reason = "the router is one for all shards: its routes are shared by their threads"
+)]
 
 use std::sync::Arc;
 

@@ -2,6 +2,10 @@
 //!
 //! Promises: a message is in one of: waiting for its time, in the lane of its sender, given out.
 //! Not here: which destination comes next (`schedule`).
+#![allow(
+    clippy::disallowed_types,
+    reason = "names are shared with who shows them; no order is ever taken from a map"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

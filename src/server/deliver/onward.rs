@@ -405,6 +405,7 @@ impl Deliveries {
 
     /// What an attempt makes of a target, and whether its sender is told elsewhere; one line in the log. `None`:
     /// nothing.
+    #[allow(clippy::too_many_arguments, reason = "what is judged, and by what")]
     fn judge_remote(
         &self,
         target: &Target,

@@ -37,6 +37,7 @@ impl Deliveries {
     }
 
     /// Sends each, and remembers it of its targets with `note`.
+    #[allow(clippy::too_many_arguments, reason = "as for `report`, and what is remembered")]
     async fn tell(
         &self,
         job: &Job,

@@ -91,15 +91,13 @@ pub(super) async fn candidates(
 /// One candidate for each address that the source can be bound for.
 fn spread(hosts: &[Host], port: u16, source: Option<IpAddr>) -> Vec<Candidate> {
     let fits = |address: &IpAddr| source.is_none_or(|own| own.is_ipv4() == address.is_ipv4());
-    let of = |host: &Host| {
-        let name = host.name.clone();
-        let addresses: Vec<IpAddr> = host.addresses.iter().copied().filter(fits).collect();
-        addresses.into_iter().map(move |address| Candidate {
-            host: name.clone(),
+    let all = hosts.iter().flat_map(|host| host.addresses.iter().map(move |at| (host, *at)));
+    all.filter(|(_, address)| fits(address))
+        .map(|(host, address)| Candidate {
+            host: host.name.clone(),
             place: Place::Net(SocketAddr::new(address, port)),
         })
-    };
-    hosts.iter().flat_map(of).collect()
+        .collect()
 }
 
 impl Candidate {

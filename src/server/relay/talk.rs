@@ -182,11 +182,11 @@ impl Talk {
             let next = self.ahead.take();
             match next.unwrap_or_else(|| self.advance()) {
                 Next::Receive => self.listen().await,
-                Next::Secure => self.secure().await,
+                Next::Secure => Box::pin(self.secure()).await,
                 Next::Authenticate(offered) => self.authenticate(offered),
-                Next::Challenge(octets) => self.respond(octets).await,
+                Next::Challenge(octets) => Box::pin(self.respond(octets)).await,
                 Next::Close => {
-                    self.flush_last().await;
+                    Box::pin(self.flush_last()).await;
                     return Next::Close;
                 }
                 next @ (Next::Ready | Next::Examine | Next::Body | Next::Done(_)) => return next,

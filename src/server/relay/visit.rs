@@ -40,7 +40,7 @@ pub(super) async fn carry(ingress: Rc<Ingress>, errand: Errand) {
         load: Some(errand),
         ended: None,
     };
-    let ended = trip.run().await;
+    let ended = Box::pin(trip.run()).await;
     trip.ended = Some(ended);
 }
 
@@ -59,7 +59,8 @@ impl Drop for Trip {
     fn drop(&mut self) {
         // Still there after a panic: then it comes back by itself.
         drop(self.load.take());
-        let ended = self.ended.take().unwrap_or(Ended::Unreachable("internal error".to_owned()));
+        let ended =
+            self.ended.take().unwrap_or_else(|| Ended::Unreachable("internal error".to_owned()));
         self.ingress.deliveries.end_connection(self.place, ended);
     }
 }
@@ -96,7 +97,7 @@ impl Trip {
             if !tries.left() {
                 break;
             }
-            match self.visit(candidate, &mut tries).await {
+            match Box::pin(self.visit(candidate, &mut tries)).await {
                 Visit::Over => return Ended::Fine,
                 Visit::Stuck(reason) => {
                     self.settle(&candidate.to_string(), |_| Outcome::Deferred(reason.clone()));
@@ -154,11 +155,11 @@ impl Trip {
                 }
             };
             tries.count(None);
-            if talk.open().await {
+            if Box::pin(talk.open()).await {
                 if let Some(Info { version, cipher, resumed, .. }) = talk.info() {
                     tracing::debug!(peer = %candidate, version, cipher, resumed, "TLS");
                 }
-                match self.converse(candidate, &mut talk).await {
+                match Box::pin(self.converse(candidate, &mut talk)).await {
                     // Taken up again: the server only had enough of that connection.
                     None => continue,
                     Some(visit) => return visit,
@@ -233,7 +234,7 @@ impl Trip {
                 self.load = self.another(talk, sent).await;
             }
             if self.load.is_none() {
-                talk.quit().await;
+                Box::pin(talk.quit()).await;
                 return Some(Visit::Over);
             }
         }

@@ -59,8 +59,9 @@ fn text(number: u64, lines: usize) -> Vec<u8> {
     let rng = Rng::new(number ^ 0x5EA);
     let mut text = format!("Subject: {number}\r\n\r\n");
     for _ in 0..lines {
-        let line: String =
-            (0..rng.below(60)).map(|_| char::from(b'a' + (rng.below(26) as u8))).collect();
+        let line: String = (0..rng.below(60))
+            .map(|_| char::from(b'a' + u8::try_from(rng.below(26)).unwrap()))
+            .collect();
         text.push_str(&format!("x{line}\r\n"));
     }
     text.into_bytes()
@@ -205,7 +206,7 @@ fn what_is_refused_for_good_comes_back_and_names_who_refused() {
         let report = &reports[0];
         for wanted in [
             "Action: failed\r\n".to_owned(),
-            format!("Status: {}\r\n", &reply[4..9]),
+            format!("Status: {}\r\n", reply.get(4..9).unwrap()),
             "Remote-MTA: dns; 203.0.113.5\r\n".to_owned(),
             format!("Diagnostic-Code: smtp; {reply}\r\n"),
             "Final-Recipient: rfc822;a@far.example\r\n".to_owned(),

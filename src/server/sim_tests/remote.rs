@@ -148,7 +148,7 @@ struct Session<'s> {
 
 impl Session<'_> {
     /// Does what is to go wrong here; false when nothing does.
-    async fn wrong(&mut self, phase: Phase) -> io::Result<bool> {
+    async fn wrong(&self, phase: Phase) -> io::Result<bool> {
         let Some((at, fault, times)) = self.state.fault.get() else { return Ok(false) };
         if at != phase || times == 0 {
             return Ok(false);
@@ -175,12 +175,12 @@ impl Session<'_> {
         Ok(true)
     }
 
-    async fn say(&mut self, line: &str) -> io::Result<()> {
+    async fn say(&self, line: &str) -> io::Result<()> {
         self.socket.write(format!("{line}\r\n").as_bytes()).await
     }
 
     /// `line`, unless something goes wrong here.
-    async fn answer(&mut self, phase: Phase, line: &str) -> io::Result<bool> {
+    async fn answer(&self, phase: Phase, line: &str) -> io::Result<bool> {
         if self.wrong(phase).await? {
             return Ok(false);
         }
@@ -231,7 +231,7 @@ impl Session<'_> {
         }
     }
 
-    async fn hello(&mut self) -> io::Result<()> {
+    async fn hello(&self) -> io::Result<()> {
         if self.wrong(Phase::Hello).await? {
             return Ok(());
         }
@@ -331,6 +331,6 @@ impl Session<'_> {
 
 /// What stands between the angle brackets.
 fn path(line: &str) -> String {
-    let begin = line.find('<').unwrap();
-    line[begin + 1..line.rfind('>').unwrap()].to_owned()
+    let (_, rest) = line.split_once('<').unwrap();
+    rest.split_once('>').unwrap().0.to_owned()
 }
