@@ -20,8 +20,8 @@ const START: i64 = 1_700_000_000;
 /// Half a day in which the messages come.
 const COMING_SECONDS: i64 = 43_200;
 const GIVE_UP_SECONDS: i64 = 432_000;
-/// Connections of the shard, half of them for destinations that are not known to be quick.
-const CONNECTIONS: u32 = 500;
+/// Destinations for one connection of the shard, half of which are for those not known to be quick.
+const DESTINATIONS_PER_CONNECTION: u32 = 20;
 const DEAD_ANSWER_SECONDS: i64 = 30;
 /// What a message that waits, and a destination, may cost.
 const BYTES_PER_MESSAGE: usize = 64;
@@ -107,12 +107,13 @@ fn id(message: usize, came: i64) -> u64 {
 
 impl Day {
     fn new(messages: usize, destinations: u32, seed: u64) -> Self {
+        let most = (destinations / DESTINATIONS_PER_CONNECTION).max(2);
         let rules = Rules {
             retry_first_seconds: 300,
             retry_seconds: 1800,
             retry_seconds_max: 14_400,
             give_up_seconds: u32::try_from(GIVE_UP_SECONDS).unwrap(),
-            connections_max: CONNECTIONS,
+            connections_max: most,
             seed,
         };
         let empty =
@@ -124,9 +125,9 @@ impl Day {
             names: (0..destinations).map(|server| format!("mail{server}.example")).collect(),
             messages: vec![empty; messages],
             servers: vec![Server::default(); destinations as usize],
-            connections: vec![None; CONNECTIONS as usize],
-            free: (0..CONNECTIONS).rev().collect(),
-            events: BinaryHeap::with_capacity(messages + CONNECTIONS as usize),
+            connections: vec![None; most as usize],
+            free: (0..most).rev().collect(),
+            events: BinaryHeap::with_capacity(messages + most as usize),
             left: messages,
             lapsed: 0,
             peak: (0, 0),

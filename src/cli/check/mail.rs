@@ -41,11 +41,13 @@ fn domains(config: &Config, smtp: &Smtp) -> Vec<Finding> {
             "set [server] hostname to the name in the DNS",
         ));
     }
-    if !smtp.relay_from.is_empty() {
+    // Who may relay needs a route that is for other domains than those named.
+    let elsewhere = smtp.routes.iter().any(|route| route.recipient.ends_with('*'));
+    if !smtp.relay_from.is_empty() && !elsewhere {
         let networks: Vec<String> = smtp.relay_from.iter().map(ToString::to_string).collect();
         findings.push(Finding::warn(
-            format!("relay_from {}: relaying elsewhere is not available yet", networks.join(", ")),
-            "mail of these networks for other domains needs an [[smtp.route]] to \"local\" or \"discard\"",
+            format!("relay_from {}: no route leads to other domains", networks.join(", ")),
+            "add an [[smtp.route]] with recipient = \"*\", to = \"mx\" or another server",
         ));
     }
     findings
