@@ -27,6 +27,7 @@ mod dir;
 mod file;
 mod net;
 mod pacemaker;
+mod pipes;
 mod place;
 pub mod preflight;
 pub mod privileges;
