@@ -7,6 +7,7 @@
 pub mod ftp;
 pub mod limits;
 pub mod mail;
+pub mod mx;
 pub mod proxy;
 pub mod sasl;
 pub mod smtp;
@@ -17,6 +18,8 @@ pub mod wire;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod dns;
 #[cfg(feature = "server")]
 pub mod document;
 #[cfg(feature = "server")]

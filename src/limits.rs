@@ -126,6 +126,39 @@ pub const ALIAS_DEPTH_MAX: usize = 32;
 /// A larger message goes back to its sender with its header only, octets.
 pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;
 
+// ---------------------------------------------------------------- names
+
+/// Hosts that mail for one domain is brought to; more MX are not looked at, but for whether we are among them.
+pub const MX_HOSTS_MAX: usize = 16;
+/// Addresses of one host that are tried.
+pub const HOST_ADDRESSES_MAX: usize = 8;
+/// Answers that one shard keeps.
+pub const DNS_CACHE_ENTRIES_MAX: usize = 16_384;
+/// What they may weigh, octets.
+pub const DNS_CACHE_BYTES_MAX: usize = 8 << 20;
+/// An answer is kept this long at least, seconds: a thousand messages for one domain are one question.
+pub const DNS_TTL_SECONDS_MIN: u32 = 10;
+/// An answer is kept this long at most, seconds.
+pub const DNS_TTL_SECONDS_MAX: u32 = 86_400;
+/// That there is nothing is kept this long at most, seconds (RFC 2308 §5: one to three hours work well).
+pub const DNS_NEGATIVE_SECONDS_MAX: u32 = 3600;
+/// That nobody knows is kept this long, seconds (RFC 9520 §3.2: 1 s at least, 5 minutes at most).
+pub const DNS_FAILURE_SECONDS: u32 = 10;
+/// Questions under way at a time; of other processes' sockets and descriptors something is left.
+pub const DNS_QUESTIONS_MAX: usize = 256;
+/// Questions that wait for their turn; more fail at once.
+pub const DNS_QUESTIONS_WAITING_MAX: usize = 4096;
+/// One question may take this long, seconds, every try at every resolver included.
+pub const DNS_QUESTION_SECONDS_MAX: u64 = 30;
+/// Finding out where mail goes may take this long, seconds.
+pub const RESOLUTION_SECONDS_MAX: u64 = 60;
+/// Most `[smtp] resolvers`.
+pub const RESOLVERS_MAX: usize = 8;
+
+// A resolution is two rounds of questions.
+const _: () = assert!(2 * DNS_QUESTION_SECONDS_MAX <= RESOLUTION_SECONDS_MAX);
+const _: () = assert!(DNS_TTL_SECONDS_MIN <= DNS_NEGATIVE_SECONDS_MAX);
+
 // ---------------------------------------------------------------- mail that goes on
 
 /// Longest reply of a server that mail goes on to, octets: one that is longer will not end.

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt as text, reload};
@@ -75,6 +76,8 @@ pub fn start(level: &str, json: bool) -> Result<Guard, Problem> {
         |why: String| Problem::new("log", why, "this is the process's own fault: please report it");
     let lines = Lines::to_stderr("log");
     let (filter, handle) = reload::Layer::new(level_of(level));
+    // The resolver library calls what strangers answer an error: each such answer would be a line.
+    let filter = filter.and(filter_fn(|event| !event.target().starts_with("hickory")));
     let events = if json {
         text::layer()
             .json()

@@ -77,7 +77,7 @@ fn usage_errors_are_one_line_and_status_2() {
         ),
         (
             &["man", "nope"],
-            "man: no subcommand \"nope\" (known: serve, check, config, user, status, queue, spool, completions, man, help)",
+            "man: no subcommand \"nope\" (known: serve, check, config, user, status, queue, mx, spool, completions, man, help)",
         ),
     ];
     for (arguments, message) in cases {

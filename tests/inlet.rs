@@ -120,7 +120,7 @@ fn lmtp_over_a_unix_socket_and_its_file() {
     assert!(server.log().contains("ready"));
     lmtp(&path, "after a crash");
     // A second one on the same socket is refused, and does no harm.
-    let mut second = setup_at(&path);
+    let (mut second, _folder) = setup_at(&path);
     let output = second.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -135,18 +135,18 @@ fn lmtp_over_a_unix_socket_and_its_file() {
 }
 
 /// Another server, with data of its own, for the same socket.
-fn setup_at(path: &Path) -> Command {
-    let folder = tempfile::tempdir().unwrap().keep();
-    let config = folder.join("sluicegate.toml");
+fn setup_at(path: &Path) -> (Command, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sluicegate.toml");
     let text = format!(
         "[server]\ndata_dir = {:?}\nshards = 1\nmetrics_listen = \"\"\n[smtp]\nlisten = [\"127.0.0.1:0\"]\nlisten_lmtp = [\"unix:{}\"]\n",
-        folder.join("data"),
+        folder.path().join("data"),
         path.display()
     );
     fs::write(&config, text).unwrap();
     let mut command = Command::new(program());
     command.arg("serve").arg("--config").arg(config).stdin(Stdio::null());
-    command
+    (command, folder)
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_unix_socket_that_systemd_made_is_served_and_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lmtp.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let mut command = setup_at(&path);
+    let (mut command, _data) = setup_at(&path);
     // What systemd hands over is descriptor 3: here the shell puts standard input there.
     let program = command.get_program().to_owned();
     let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();

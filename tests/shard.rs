@@ -419,6 +419,40 @@ fn a_panic_off_the_shard_is_an_error_not_a_hang() {
 }
 
 #[test]
+fn a_promise_is_kept_by_another_thread_or_is_known_to_be_broken() {
+    if !alone("a_promise_is_kept_by_another_thread_or_is_known_to_be_broken") {
+        return;
+    }
+    let values = on_shard(|| async {
+        let mut values = Vec::new();
+        let mut threads = Vec::new();
+        for round in 0..1000u32 {
+            let (promise, promised) = shard::promise();
+            // Kept before it is waited for, while it is, and never.
+            threads.push(std::thread::spawn(move || match round % 4 {
+                3 => drop(promise),
+                _ => promise.keep(round),
+            }));
+            if round % 2 == 0 {
+                shard::yield_now().await;
+            }
+            if round % 5 == 0 {
+                // Nobody waits: whoever keeps it does not notice.
+                drop(promised);
+            } else {
+                values.push((round, promised.await));
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        values
+    });
+    assert_eq!(values.len(), 800);
+    for (round, value) in values {
+        assert_eq!(value, (round % 4 != 3).then_some(round));
+    }
+}
+
+#[test]
 fn every_shard_beats_while_idle() {
     if !alone("every_shard_beats_while_idle") {
         return;

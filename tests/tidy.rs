@@ -5,7 +5,8 @@
 //! 3. Every file opens with `//!` and says what it is.
 //! 4. Files and functions do not grow past a limit; the few that are longer may only shrink.
 //! 5. Only `src/tls/` names rustls, aws-lc-rs, rcgen and x509-parser.
-//! 6. Replies stand in one table for each protocol, `src/ftp/reply.rs` and `src/smtp/reply.rs`.
+//! 6. Only `src/dns/` names hickory and tokio.
+//! 7. Replies stand in one table for each protocol, `src/ftp/reply.rs` and `src/smtp/reply.rs`.
 //!
 //! The sources are read as text with comments and literals blanked out: no compiler is needed and
 //! a finding has a line. Paths beginning with `crate::`, `super::` or `sluicegate::` are understood.
@@ -32,6 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sasl", &["wire"]),
     // Where mail goes, as values; speaks of addresses and envelopes in the words of `smtp`.
     ("mail", &["wire", "smtp::address", "smtp::envelope"]),
+    // Where mail for a domain goes, in names and addresses.
+    ("mx", &[]),
     // What a proxy says before a connection begins.
     ("proxy", &[]),
     // Leaves of the machine side.
@@ -42,6 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("log", &["lines", "problem"]),
     ("xferlog", &["lines", "problem"]),
     ("metrics", &[]),
+    // One folder names hickory and its runtime.
+    ("dns", &["mx"]),
     ("shard", &["problem"]),
     ("config", &["document", "owner", "problem", "ftp::convert", "wire::data"]),
     ("store", &["document", "owner", "problem", "sasl", "shard"]),
@@ -49,13 +54,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "sasl", "mail", "proxy", "problem", "owner", "log", "xferlog",
-            "metrics", "shard", "config", "store", "tls",
+            "wire", "ftp", "smtp", "sasl", "mail", "mx", "proxy", "dns", "problem", "owner", "log",
+            "xferlog", "metrics", "shard", "config", "store", "tls",
         ],
     ),
     // One folder names rustls and what it stands on.
     ("tls", &["problem", "owner"]),
-    ("sim", &["problem", "shard"]),
+    ("sim", &["problem", "shard", "mx"]),
     ("cli", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),
@@ -68,6 +73,9 @@ const UNSAFE_ALLOWED: [&str; 1] = ["src/wire/scan.rs"];
 
 /// Crates that only `src/tls/` may name.
 const TLS_CRATES: [&str; 4] = ["rustls", "aws_lc_rs", "rcgen", "x509_parser"];
+
+/// Crates that only `src/dns/` may name.
+const DNS_CRATES: [&str; 4] = ["hickory_resolver", "hickory_proto", "hickory_net", "tokio"];
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -124,6 +132,19 @@ fn only_tls_names_rustls() {
         for (line, word, next) in source.words() {
             if TLS_CRATES.contains(&word) && next.starts_with("::") {
                 faults.push(format!("{}:{line}: {word} is named outside src/tls/", source.name));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn only_dns_names_the_resolver_library() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.top() != "dns") {
+        for (line, word, next) in source.words() {
+            if DNS_CRATES.contains(&word) && next.starts_with("::") {
+                faults.push(format!("{}:{line}: {word} is named outside src/dns/", source.name));
             }
         }
     }

@@ -40,7 +40,13 @@ fn written(source: std::net::SocketAddr, destination: std::net::SocketAddr) -> [
     let family = if four { "TCP4" } else { "TCP6" };
     let (a, b) = (text(source.ip()), text(destination.ip()));
     let line = format!("PROXY {family} {a} {b} {from} {to}\r\n").into_bytes();
-    let rest = [octets(source.ip()), octets(destination.ip()), from.to_be_bytes().into(), to.to_be_bytes().into()].concat();
+    let rest = [
+        octets(source.ip()),
+        octets(destination.ip()),
+        from.to_be_bytes().into(),
+        to.to_be_bytes().into(),
+    ]
+    .concat();
     let mut block = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
     block.push(if four { 0x11 } else { 0x21 });
     block.extend((rest.len() as u16).to_be_bytes());

@@ -10,6 +10,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sluicegate::limits::{SMTP_AUTH_LINE_BYTES_MAX, SMTP_LINE_BYTES_MAX, SMTP_OUTBOX_BYTES_MAX};
 use sluicegate::smtp::address::{Domain, Mailbox};
+use sluicegate::smtp::claims::Claim;
 use sluicegate::smtp::command::{self, Command, Syntax, Why};
 use sluicegate::smtp::session::{Security, Session, Settings, Tls, Trust};
 use sluicegate::smtp::step::{Answer, Ask, Fault, Next};
@@ -53,8 +54,9 @@ struct Script {
     tls: bool,
     auth: bool,
     submission: bool,
-    /// What the peer is believed.
+    /// The peer may speak for others.
     trusted: bool,
+    lmtp: bool,
     portions: Vec<u8>,
 }
 
@@ -131,9 +133,13 @@ fn pieces(choices: &[u8]) -> Vec<u8> {
 }
 
 impl Event {
-    fn octets(&self) -> Vec<u8> {
+    fn octets(&self, lmtp: bool) -> Vec<u8> {
         match self {
             Self::Line(choice) => LINES[usize::from(*choice) % LINES.len()].to_vec(),
+            Self::Group if lmtp => {
+                b"LHLO c\r\nMAIL FROM:<sam@example.edu>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<ann@example.org>\r\n"
+                    .to_vec()
+            }
             Self::Group => {
                 b"EHLO c\r\nMAIL FROM:<sam@example.edu>\r\nRCPT TO:<ann@example.org>\r\n".to_vec()
             }
@@ -233,7 +239,11 @@ impl Driver {
                         return;
                     }
                 }
-                Next::Flush => panic!("a message has one reply"),
+                Next::Flush => {
+                    let taken = self.outbox.take();
+                    assert!(!taken.is_empty(), "flushes nothing");
+                    self.sent.extend(taken);
+                }
                 Next::Ask(ask) => {
                     let answer = self.answer(&ask);
                     self.session.resume(answer, &mut self.outbox);
@@ -300,11 +310,15 @@ fn settings(script: &Script) -> Settings {
         security: Security {
             tls: if script.tls || script.strict { Tls::Optional } else { Tls::Required },
             tls_ready: !script.small,
-            mechanisms: if script.auth { vec!["SCRAM-SHA-256", "PLAIN", "LOGIN"] } else { Vec::new() },
+            mechanisms: if script.auth {
+                vec!["SCRAM-SHA-256", "PLAIN", "LOGIN"]
+            } else {
+                Vec::new()
+            },
             submission: script.submission,
             login_failures_max: 3,
         },
-        lmtp: false,
+        lmtp: script.lmtp,
     }
 }
 
@@ -345,7 +359,7 @@ fn run(script: &Script, portions: &[usize]) -> (Driver, Vec<u8>) {
             | Event::Chunk(..)
             | Event::Octets(_) => {}
         }
-        let octets = event.octets();
+        let octets = event.octets(script.lmtp);
         stream.extend_from_slice(&octets);
         let mut rest = &octets[..];
         while !rest.is_empty() {
@@ -416,7 +430,10 @@ fn naive_body(raw: &mut &[u8]) -> Option<Vec<u8>> {
 
 /// Reads the same octets without any state but the codes that came back: where commands and messages
 /// begin and end. The messages that were answered 250.
-fn naive(stream: &[u8], mut codes: &[u16], closed: bool) -> Vec<Vec<u8>> {
+///
+/// In LMTP there is a reply for each recipient that was accepted, none to BDAT LAST where there is none
+/// (RFC 2033 §4), and all are alike; 421 is the last word.
+fn naive(stream: &[u8], mut codes: &[u16], closed: bool, lmtp: bool) -> Vec<Vec<u8>> {
     let mut rest = stream;
     let mut accepted = Vec::new();
     let mut chunks: Vec<u8> = Vec::new();
@@ -427,6 +444,12 @@ fn naive(stream: &[u8], mut codes: &[u16], closed: bool) -> Vec<Vec<u8>> {
     };
     assert_eq!(next(&mut codes), Some(220), "the greeting");
     let mut challenged = false;
+    let (mut greeted, mut recipients) = (false, 0);
+    let others = |first: u16, count: usize, codes: &mut &[u16]| {
+        for _ in 1..if lmtp && first != 421 { count } else { 1 } {
+            assert_eq!(next(codes), Some(first), "replies to the recipients of one message");
+        }
+    };
     loop {
         let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else { break };
         let line = &rest[..end];
@@ -453,29 +476,52 @@ fn naive(stream: &[u8], mut codes: &[u16], closed: bool) -> Vec<Vec<u8>> {
             };
             (octets, rest) = (front, after);
         }
+        if lmtp && last && greeted && recipients == 0 {
+            chunks.clear();
+            continue;
+        }
         let Some(code) = next(&mut codes) else { break };
         challenged = code == 334;
+        match &parsed {
+            Some(Ok(Command::Rcpt(_))) if code == 250 => recipients += 1,
+            Some(Ok(Command::Mail(_) | Command::Rset)) if code == 250 => recipients = 0,
+            Some(Ok(Command::Lhlo(_))) if code == 250 => (greeted, recipients) = (true, 0),
+            Some(Ok(Command::XClient(claims))) if code == 220 => {
+                greeted = claims.iter().any(|claim| matches!(claim, Claim::Helo(Some(_))));
+                recipients = 0;
+            }
+            _ => {}
+        }
         match code {
             221 | 421 | 554 if codes.is_empty() && closed => break,
             354 => {
                 let Some(body) = naive_body(&mut rest) else { break };
-                match next(&mut codes) {
-                    Some(250) => accepted.push(body),
-                    Some(_) => {}
-                    None => break,
+                let Some(first) = next(&mut codes) else { break };
+                if first == 250 {
+                    accepted.push(body);
                 }
+                others(first, recipients, &mut codes);
+                recipients = 0;
                 chunks.clear();
             }
             250 if size.is_some() => {
                 chunks.extend_from_slice(octets);
                 if last {
                     accepted.push(std::mem::take(&mut chunks));
+                    others(code, recipients, &mut codes);
+                    recipients = 0;
                 }
             }
-            _ if last => chunks.clear(),
+            _ if last => {
+                chunks.clear();
+                if recipients > 0 && code != 530 {
+                    others(code, recipients, &mut codes);
+                    recipients = 0;
+                }
+            }
             250 if matches!(
                 parsed,
-                Some(Ok(Command::Rset | Command::Ehlo(_) | Command::Helo(_)))
+                Some(Ok(Command::Rset | Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_)))
             ) =>
             {
                 chunks.clear();
@@ -507,5 +553,9 @@ fuzz_target!(|script: Script| {
         assert_eq!(whole.accepted, other.accepted, "splits change the messages");
         assert_eq!((whole.closed, whole.drafts), (other.closed, other.drafts));
     }
-    assert_eq!(naive(&stream, &codes, whole.closed), whole.accepted, "messages as read naively");
+    assert_eq!(
+        naive(&stream, &codes, whole.closed, script.lmtp),
+        whole.accepted,
+        "messages as read naively"
+    );
 });

@@ -19,6 +19,7 @@ use crate::server::Failure;
 mod check;
 mod human;
 mod man;
+mod mx;
 mod place;
 mod queue;
 mod say;
@@ -70,6 +71,11 @@ enum Command {
     /// Works on a running server, through its admin socket, and on the data of a stopped one.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Show where mail for a domain would go, as the resolvers say
+    ///
+    /// One line per host: preference, name, addresses in the order they are tried. Exit status 1 when there is
+    /// none. Needs no running server.
+    Mx(mx::Mx),
     /// Check, export or summarise the spool of a stopped server
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
@@ -143,6 +149,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::User(command) => user::run(command),
         Command::Status(command) => status::run(&command),
         Command::Queue(command) => queue::run(command),
+        Command::Mx(command) => mx::run(&command),
         Command::Spool(command) => spool::run(&command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

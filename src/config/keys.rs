@@ -310,6 +310,19 @@ const SMTP: &[Key] = &[
             "than /8 (IPv4) or /16 (IPv6): that would be an open relay.",
         ],
     ),
+    key(
+        "resolvers",
+        "[]",
+        &[
+            "Resolvers that are asked for MX and addresses, like [\"127.0.0.1\", \"[2001:db8::53]:5353\"], in this",
+            "order; [] = those of /etc/resolv.conf. What they say is believed: let them be near.",
+        ],
+    ),
+    key(
+        "resolver_seconds",
+        "5",
+        &["A resolver has this long for an answer; then the next is asked."],
+    ),
     key("banner", r#""""#, &["Text of the greeting after the host name."]),
     key(
         "spool",

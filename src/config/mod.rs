@@ -246,6 +246,10 @@ pub struct Smtp {
     pub bare_newlines: BareNewlines,
     /// Networks that may relay.
     pub relay_from: Vec<Network>,
+    /// Who is asked for names; empty: the machine's resolvers.
+    pub resolvers: Vec<SocketAddr>,
+    /// Seconds that one of them has for one answer.
+    pub resolver_seconds: u32,
     /// `[[smtp.route]]`, in order.
     pub routes: Vec<Route>,
     /// Text of the greeting after the host name.

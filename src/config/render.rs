@@ -120,6 +120,8 @@ pub(super) fn smtp(smtp: &Smtp) -> Vec<Line> {
         ("max_recipients", smtp.max_recipients.to_string()),
         ("bare_newlines", name_of(&BARE_NEWLINES, smtp.bare_newlines)),
         ("relay_from", array(&smtp.relay_from)),
+        ("resolvers", array(&smtp.resolvers)),
+        ("resolver_seconds", smtp.resolver_seconds.to_string()),
         ("banner", quoted(&smtp.banner)),
         ("spool", path(&smtp.spool)),
         ("spool_segment_bytes", smtp.spool_segment_bytes.to_string()),

@@ -102,6 +102,8 @@ fn the_default_text_is_the_defaults_of_mail() {
             max_recipients: 1000,
             bare_newlines: BareNewlines::Reject,
             relay_from: vec![],
+            resolvers: vec![],
+            resolver_seconds: 5,
             routes: vec![],
             banner: String::new(),
             spool: "/home/op/sluicegate-data/spool".into(),
@@ -276,6 +278,8 @@ max_message_bytes = 1024
 max_recipients = 100
 bare_newlines = "normalize"
 relay_from = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+resolvers = ["127.0.0.1", "2001:db8::53", "192.0.2.53:5353"]
+resolver_seconds = 15
 banner = "no spam"
 spool = "/fast/spool"
 spool_segment_bytes = 1048576
@@ -503,6 +507,25 @@ fn domains_are_names_or_literals() {
         assert!(found[0].starts_with("s.toml:2:18: domains = \""), "{wrong}: {found:?}");
     }
     assert_eq!(bad("[smtp]\ndomains = [\"a\", \"A\"]\n").len(), 1);
+}
+
+#[test]
+fn resolvers_are_addresses() {
+    let resolvers = good(FULL).smtp.unwrap().resolvers;
+    let shown: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:53", "[2001:db8::53]:53", "192.0.2.53:5353"]);
+    for wrong in ["localhost", "0.0.0.0", "192.0.2.53:0", "[2001:db8::53", "224.0.0.1", ""] {
+        let said = bad(&format!("[smtp]\nresolvers = [{wrong:?}]\n"));
+        assert_eq!(
+            said,
+            [format!(
+                r#"s.toml:2:14: resolvers = {wrong:?}: not allowed (allowed: an address, or ADDRESS:PORT, like "127.0.0.1" or "[2001:db8::53]:53")"#
+            )]
+        );
+    }
+    let many = ["\"192.0.2.53\""; 9].join(", ");
+    let said = bad(&format!("[smtp]\nresolvers = [{many}]\n"));
+    assert!(said[0].ends_with("(allowed: at most 8 addresses)"), "{said:?}");
 }
 
 #[test]

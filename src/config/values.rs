@@ -28,6 +28,15 @@ pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
+/// `ADDRESS`, or `ADDRESS:PORT`.
+pub(super) fn resolver(text: &str) -> Option<SocketAddr> {
+    const PORT: u16 = 53;
+    let bare = text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, PORT));
+    let address = bare.or_else(|| text.parse().ok())?;
+    let reachable = !address.ip().is_unspecified() && !address.ip().is_multicast();
+    (reachable && address.port() > 0).then_some(address)
+}
+
 /// PASV writes the address as four numbers; none of these would reach the server.
 pub(super) fn announced_address(text: &str) -> Option<Ipv4Addr> {
     let address: Ipv4Addr = text.parse().ok()?;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 mod endpoint;
 pub mod mail;
 mod mail_text;
+pub mod names;
 mod text;
 pub mod tls;
 
@@ -127,6 +128,8 @@ pub struct Counters {
     pub listing_misses: Count,
     /// What mail counts.
     pub mail: mail::Mail,
+    /// What looking up names counts.
+    pub names: names::Names,
     /// Handshakes.
     pub tls: tls::Tls,
     opened: [Count; 2],

@@ -45,6 +45,7 @@ impl Collector for Scrape {
         sessions(page)?;
         transfers(page)?;
         super::mail_text::mail(page)?;
+        super::names::page(page)?;
         super::tls::page(page)?;
         health(page)
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::authenticate;
 use super::deliver::{Deliveries, Policy};
 use super::inlet::Peers;
+use super::resolver::Resolver;
 use super::shared::{Local, Shared};
 use super::sockets::Service;
 use crate::config::{self, Config, Encryption};
@@ -38,6 +39,8 @@ pub(super) struct Ingress {
     pub(super) spool: Spool,
     /// Accepted messages on their way.
     pub(super) deliveries: Deliveries,
+    /// Where mail goes on.
+    pub(super) resolver: Rc<Resolver>,
     rulebook: Rc<Rulebook>,
     /// The figures of the queue are being shown.
     showing: Cell<bool>,
@@ -105,9 +108,14 @@ impl Ingress {
             Rc::clone(&policies.in_force().policy)
         });
         deliveries.recover(found);
-        let showing = Cell::new(false);
-        let ingress =
-            Rc::new(Self { local: Rc::clone(local), spool, deliveries, rulebook, showing });
+        let ingress = Rc::new(Self {
+            local: Rc::clone(local),
+            spool,
+            deliveries,
+            resolver: Resolver::new(local),
+            rulebook,
+            showing: Cell::new(false),
+        });
         ingress.watch();
         Ok(Some(ingress))
     }
@@ -147,6 +155,8 @@ impl Ingress {
         mail.show_deliveries(
             [&counts.delivered, &counts.discarded, &counts.deferred, &counts.failed].map(Cell::get),
         );
+        let cached = u64::try_from(self.resolver.cached().0).unwrap_or(u64::MAX);
+        self.local.counters().names.cached.show(cached);
         mail.queue_messages.show(stats.messages);
         mail.queue_bytes.show(stats.bytes);
         mail.segments.show(stats.segments);

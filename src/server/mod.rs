@@ -36,6 +36,7 @@ mod poll;
 pub mod queue;
 mod quota;
 mod reload;
+pub mod resolver;
 mod retrieve;
 mod routing;
 mod run;

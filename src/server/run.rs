@@ -28,6 +28,7 @@ use super::routing::Routing;
 use super::sockets::Service;
 use super::{Phase, Shared, manage, sockets};
 use crate::config::Config;
+use crate::dns;
 use crate::metrics::{Endpoint, Metrics};
 use crate::problem::Problem;
 use crate::shard::preflight::{self, Level};
@@ -91,6 +92,10 @@ pub fn serve(
     if let Some(xferlog) = xferlog {
         shared = shared.with_xferlog(xferlog);
     }
+    let resolver = resolver(&shared.config.load())?;
+    if let Some(resolver) = &resolver {
+        shared = shared.with_names(Arc::new(resolver.clone()));
+    }
     let mut supervisor = Supervisor {
         accounts_seen,
         users_file,
@@ -98,6 +103,7 @@ pub fn serve(
         shared: Arc::new(shared),
         routing,
         certificates,
+        resolver,
         connections_fit,
         reload: Box::new(reload),
         stopping: None,
@@ -202,6 +208,15 @@ fn metrics_endpoint(config: &Config) -> Result<Option<Endpoint>, Failure> {
     })
 }
 
+/// Whoever is asked for names, for as long as there is mail.
+fn resolver(config: &Config) -> Result<Option<dns::Client>, Failure> {
+    let settings = config.smtp.as_ref().map(super::resolver::settings);
+    settings
+        .map(dns::Client::start)
+        .transpose()
+        .map_err(|error| Failure::Running(format!("resolver: {error} (raise LimitNOFILE=)")))
+}
+
 fn drop_privileges(config: &Config) -> Result<(), Failure> {
     use shard::privileges::{self, Refusal};
     privileges::clear_umask();
@@ -290,6 +305,7 @@ struct Supervisor {
     accounts_seen: Fingerprint,
     routing: Routing,
     certificates: Certificates,
+    resolver: Option<dns::Client>,
     reload: Box<Reload>,
     stopping: Option<Instant>,
 }
@@ -382,6 +398,9 @@ impl Supervisor {
                 config.server.max_connections =
                     config.server.max_connections.min(self.connections_fit);
                 crate::log::set_level(&config.log.level);
+                if let (Some(resolver), Some(smtp)) = (&self.resolver, &config.smtp) {
+                    resolver.configure(super::resolver::settings(smtp));
+                }
                 self.shared.replace_config(config);
                 self.metrics.set_reload(true);
                 tracing::info!("configuration reloaded");

@@ -26,6 +26,7 @@ use crate::config::{self, Anonymous, Config, Encryption};
 use crate::ftp::session::{Settings, Tls};
 use crate::mail::route::Router;
 use crate::metrics::{Counters, Metrics};
+use crate::mx::{Lookup, Nobody};
 use crate::shard::{self, Root};
 use crate::store::accounts::Accounts;
 use crate::store::files::{Policy, Tree, Writes};
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) tls: Keeper,
     /// Where each shard finds what the admin socket asks it.
     pub(super) desks: Vec<Desk>,
+    /// Who is asked for names.
+    pub(super) names: Arc<dyn Lookup>,
     xferlog: Option<Xferlog>,
     phase: AtomicU8,
     generation: AtomicU64,
@@ -72,6 +75,7 @@ impl Shared {
         Self {
             metrics: Metrics::new(config.server.shards),
             desks: (0..config.server.shards).map(|_| Desk::default()).collect(),
+            names: Arc::new(Nobody),
             xferlog: None,
             config: ArcSwap::from_pointee(config),
             accounts: ArcSwap::from_pointee(accounts),
@@ -89,6 +93,12 @@ impl Shared {
     #[must_use]
     pub(super) fn with_xferlog(self, xferlog: Xferlog) -> Self {
         Self { xferlog: Some(xferlog), ..self }
+    }
+
+    /// The same, with somebody who knows names.
+    #[must_use]
+    pub(super) fn with_names(self, names: Arc<dyn Lookup>) -> Self {
+        Self { names, ..self }
     }
 
     /// The transfer log, if there is one.

@@ -25,6 +25,7 @@ mod bridge;
 mod buffers;
 mod dir;
 mod file;
+mod interfaces;
 mod net;
 mod pacemaker;
 mod pipes;
@@ -53,12 +54,13 @@ pub use accept::{Listeners, accept};
 pub use buffers::{BLOCK_BYTES, Block, Received, block, try_block};
 pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
+pub use interfaces::local_addresses;
 pub use net::{Passive, Stream, connect};
 pub use start::{Board, HEARTBEAT, Main, PREEMPT, Plan, Ready, Shards};
 pub use sys::give_memory_back;
 pub use task::{spawn, yield_now};
 pub use time::{Alarm, Instant, now, sleep_until, wall, within};
-pub use workers::blocking;
+pub use workers::{Promise, Promised, blocking, promise};
 
 /// Everything one shard owns.
 struct Core {

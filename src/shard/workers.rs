@@ -7,6 +7,8 @@
 //! visits only when its preempt timer fires; here the result arrives as a completion of the shard's
 //! own ring, like everything else.
 //!
+//! [`promise`] is the way back alone, for threads that are not these: the resolver's.
+//!
 //! Promises: bounded threads, never pinned to the shard's processor; a panic in a job is an error for
 //! whoever waits; a job whose waiter left runs to its end and its result is dropped.
 //! Not here: how many jobs may wait (`server::gate`).
@@ -264,6 +266,25 @@ fn start<T: Send + 'static>(
     lent: Option<Block>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Outcome<T> {
+    let (outcome, ticket) = ticket(lent);
+    super::core(|core| {
+        let job: Job = Box::new(move || ticket.finish(catch_unwind(AssertUnwindSafe(work))));
+        core.workers.queue.line(pace).push(job);
+    });
+    outcome
+}
+
+/// Where a result goes, whichever thread has it.
+struct Ticket<T> {
+    id: u64,
+    slot: Arc<Mutex<Option<std::thread::Result<T>>>>,
+    queue: Arc<Queue>,
+    boards: Arc<[Board]>,
+    index: usize,
+}
+
+/// Enrols somebody who waits for a result.
+fn ticket<T: Send + 'static>(lent: Option<Block>) -> (Outcome<T>, Ticket<T>) {
     let value = Arc::new(Mutex::new(None));
     super::core(|core| {
         let id = core.workers.next.get();
@@ -271,15 +292,57 @@ fn start<T: Send + 'static>(
         core.workers.waiting.borrow_mut().insert(id, Waiter { waker: None, lent, left: false });
         let (slot, queue) = (Arc::clone(&value), Arc::clone(&core.workers.queue));
         let (boards, index) = (Arc::clone(&core.boards), core.index);
-        let job: Job = Box::new(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(work));
-            *lock(&slot) = Some(outcome);
-            drop(slot);
-            queue.finished(id, &boards[index]);
-        });
-        core.workers.queue.line(pace).push(job);
-        Outcome { id, value }
+        (Outcome { id, value }, Ticket { id, slot, queue, boards, index })
     })
+}
+
+impl<T> Ticket<T> {
+    fn finish(self, outcome: std::thread::Result<T>) {
+        let Self { id, slot, queue, boards, index } = self;
+        *lock(&slot) = Some(outcome);
+        drop(slot);
+        queue.finished(id, &boards[index]);
+    }
+}
+
+// ---------------------------------------------------------------- results of other threads
+
+/// A value that another thread will have.
+#[must_use = "whoever waits learns of it when this is dropped"]
+pub struct Promise<T>(Option<Ticket<Option<T>>>);
+
+/// Waits for a [`Promise`]; `None` when it was dropped.
+pub struct Promised<T>(Outcome<Option<T>>);
+
+/// A promise that may be kept on any thread, and the future of its value on this shard.
+pub fn promise<T: Send + 'static>() -> (Promise<T>, Promised<T>) {
+    let (outcome, ticket) = ticket(None);
+    (Promise(Some(ticket)), Promised(outcome))
+}
+
+impl<T> Promise<T> {
+    /// Hands the value over. Nobody may wait for it any more; it is dropped then.
+    pub fn keep(mut self, value: T) {
+        if let Some(ticket) = self.0.take() {
+            ticket.finish(Ok(Some(value)));
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.0.take() {
+            ticket.finish(Ok(None));
+        }
+    }
+}
+
+impl<T> Future for Promised<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|(value, _)| value.ok().flatten())
+    }
 }
 
 fn caught<T>(value: std::thread::Result<T>) -> io::Result<T> {

@@ -26,6 +26,7 @@ pub mod executor;
 pub mod fault;
 pub mod file;
 pub mod kernel;
+pub mod names;
 pub mod net;
 pub mod pipe;
 #[path = "../shard/preflight.rs"]
@@ -34,6 +35,7 @@ pub mod preflight;
 pub mod privileges;
 #[path = "../shard/probe.rs"]
 pub mod probe;
+pub mod promise;
 pub mod rng;
 pub mod start;
 pub mod task;
@@ -49,7 +51,9 @@ use std::rc::Rc;
 pub use buffers::{BLOCK_BYTES, Block, block, try_block};
 pub use executor::Sim;
 pub use file::{File, FileKind, Stat};
+pub use names::local_addresses;
 pub use net::{Passive, Received, Stream, connect};
+pub use promise::{Promise, Promised, promise};
 pub use start::{
     Board, Listeners, Main, PREEMPT, Plan, Ready, Shards, accept, give_memory_back, noticed,
 };

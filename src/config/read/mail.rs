@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional,
-    recipient_pattern, reply_text,
+    recipient_pattern, reply_text, resolver,
 };
 use super::super::{At, Mail, Route, RouteTo, Senders, Smtp, UnknownLocalPart};
 use super::{
@@ -20,7 +20,7 @@ use super::{
     read_more,
 };
 use crate::document::{Document, Value};
-use crate::limits::{ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
+use crate::limits::{RESOLVERS_MAX, ROUTES_MAX, SMTP_BANNER_BYTES_MAX};
 use crate::wire::data::BareNewlines;
 
 /// Below this nothing real could be sent.
@@ -38,6 +38,7 @@ const HOPS_MAX: u64 = 10_000;
 const ERRORS_MAX: u64 = 10_000;
 /// RFC 4954 §9.
 const LOGIN_FAILURES_MIN: u64 = 3;
+const RESOLVER_SECONDS_MAX: u64 = 15;
 const YEAR_SECONDS: u64 = 366 * DAY_SECONDS;
 
 pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
@@ -69,6 +70,8 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Smtp {
         max_recipients: narrow(keys.whole("max_recipients", 1..=RECIPIENTS_MAX, "recipients")),
         bare_newlines: keys.choice("bare_newlines", &BARE_NEWLINES, BareNewlines::Reject),
         relay_from: inlet::trusted(keys, "relay_from", &inlet::RELAYS),
+        resolvers: resolvers(keys),
+        resolver_seconds: keys.seconds("resolver_seconds", RESOLVER_SECONDS_MAX),
         routes: routes(keys),
         banner: keys.parsed("banner", &banner, reply_text).unwrap_or_default(),
         spool: directory(keys, "spool", data_dir),
@@ -185,6 +188,18 @@ fn domains(keys: &mut Reader<'_, '_>) -> Vec<String> {
         document.reject_value("domains", value.span(), "each domain at most once");
     }
     domains
+}
+
+fn resolvers(keys: &mut Reader<'_, '_>) -> Vec<SocketAddr> {
+    const KEY: &str = "resolvers";
+    const ALLOWED: &str =
+        "an address, or ADDRESS:PORT, like \"127.0.0.1\" or \"[2001:db8::53]:53\"";
+    let resolvers = keys.list(KEY, ALLOWED, resolver);
+    if resolvers.len() > RESOLVERS_MAX {
+        let span = keys.section.value(KEY).span();
+        keys.document.reject_value(KEY, span, format_args!("at most {RESOLVERS_MAX} addresses"));
+    }
+    resolvers
 }
 
 /// Users must say who they are, and nobody says it in clear.

@@ -194,6 +194,8 @@ pub(super) fn config() -> Config {
         max_recipients: 100,
         bare_newlines: BareNewlines::Reject,
         relay_from: Vec::new(),
+        resolvers: Vec::new(),
+        resolver_seconds: 5,
         routes: Vec::new(),
         banner: String::new(),
         spool: PathBuf::from(SPOOL),
