@@ -463,6 +463,35 @@ fn command(resolver: SocketAddr, domains: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+#[test]
+fn check_tries_the_resolvers_that_are_named() {
+    let good = Server::start(|asked| Some(reply(asked, NXDOMAIN, &[], &[])));
+    let bad = Server::start(|asked| Some(reply(asked, REFUSED, &[], &[])));
+    let dead = Server::start(|_| None);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("sluicegate.toml");
+    let (good, bad, dead) = (good.address, bad.address, dead.address);
+    let text = format!(
+        "[server]\nmetrics_listen = \"\"\n[smtp]\nlisten = [\"127.0.0.1:0\"]\nresolvers = [\"{good}\", \"{bad}\", \"{dead}\"]\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["check", "--config"])
+        .arg(&config)
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = out.lines().filter(|line| line.contains("resolver ")).collect();
+    let remedy = "(see that it runs and lets this machine ask, or change [smtp] resolvers)";
+    let expected = [
+        format!("ok    resolver {good} answers"),
+        format!("warn  resolver {bad}: the resolver refused {remedy}"),
+        format!("warn  resolver {dead}: no answer in time {remedy}"),
+    ];
+    assert_eq!(lines, expected, "{out}");
+}
+
 /// A question's type: what stands before its class.
 fn kind_of(asked: &Asked) -> u16 {
     let at = asked.question.len() - 4;

@@ -20,6 +20,7 @@ use crate::shard::{self, preflight};
 use crate::store::accounts::Accounts;
 
 mod mail;
+mod names;
 mod tls;
 mod tuning;
 
@@ -58,6 +59,7 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
             Endpoint::Unix(path) => unix(path),
         }));
         findings.extend(mail::mail(&config, smtp));
+        findings.extend(names::names(&config, smtp));
     }
     findings.extend(tls::tls(&config, shard::wall().0));
     findings.extend(tuning::tuning(&config));
