@@ -5,15 +5,17 @@
 #[path = "common/on_shard.rs"]
 mod on_shard;
 
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use on_shard::{Life, alone, cpus, on_shard};
 use sluicegate::shard::{
-    self, FileKind, Links, Listeners, Passive, Plan, Ready, Root, Shards, Stream,
+    self, File, FileKind, Links, Listeners, Passive, Plan, Ready, Root, Shards, Stream,
 };
 
 /// An echo server on `count` shards; what each shard accepted is counted.
@@ -134,9 +136,9 @@ fn more_operations_than_the_queue_holds_all_complete() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), [7u8; 4096]).unwrap();
         let root = Root::open(folder.path(), Links::InRoot).unwrap();
-        let completed = std::rc::Rc::new(std::cell::Cell::new(0usize));
+        let completed = Rc::new(Cell::new(0usize));
         for _ in 0..5_000 {
-            let (root, completed) = (root.clone(), std::rc::Rc::clone(&completed));
+            let (root, completed) = (root.clone(), Rc::clone(&completed));
             shard::spawn("sync", async move {
                 let file = root.open_in_place(b"file").await.unwrap();
                 // Not every file system can; that it completes is what counts.
@@ -176,6 +178,79 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
     })
     .await;
     (one.unwrap(), two.unwrap())
+}
+
+/// A connection to ourselves: the far end, and ours.
+async fn data_connection() -> (TcpStream, Stream) {
+    let here = IpAddr::from([127, 0, 0, 1]);
+    let passive = Passive::bind(here, &(40_000..=49_999)).unwrap();
+    let far = TcpStream::connect(passive.local()).unwrap();
+    (far, passive.accept(Some(here)).await.unwrap())
+}
+
+/// Sends a file in turns, as a transfer does.
+async fn send_whole(stream: &Stream, file: &File) -> std::io::Result<u64> {
+    let mut at = 0;
+    loop {
+        match stream.send_file(file, at, 1 << 20).await? {
+            0 => return Ok(at),
+            moved => at += moved as u64,
+        }
+    }
+}
+
+/// More than there are pipes, so that some go by `sendfile`; and pipes that were left full go to nobody.
+#[test]
+fn large_files_go_out_whole_however_many_there_are() {
+    if !alone("large_files_go_out_whole_however_many_there_are") {
+        return;
+    }
+    on_shard(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let octets: Vec<u8> = (0..5_000_001u32)
+            .map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        std::fs::write(folder.path().join("source"), &octets).unwrap();
+        let octets = Arc::new(octets);
+        let root = Root::open(folder.path(), Links::InRoot).unwrap();
+        for round in 0..2 {
+            let sent = Rc::new(RefCell::new(Vec::new()));
+            let mut readers = Vec::new();
+            for number in 0..24 {
+                let (mut far, near) = data_connection().await;
+                let source = root.open_file(b"source").await.unwrap();
+                source.prefetch(0, octets.len()).await.unwrap();
+                let octets = Arc::clone(&octets);
+                // A third of them end in the middle, with a full pipe behind them.
+                let goes = round == 0 && number % 3 == 0;
+                readers.push(std::thread::spawn(move || {
+                    let mut received = vec![0; if goes { 1000 } else { octets.len() + 1 }];
+                    let mut len = 0;
+                    while len < received.len() {
+                        match far.read(&mut received[len..]).unwrap() {
+                            0 => break,
+                            count => len += count,
+                        }
+                    }
+                    assert!(received[..len] == octets[..len], "{number}");
+                    assert!(goes || len == octets.len(), "{number}: {len}");
+                }));
+                let done = Rc::clone(&sent);
+                shard::spawn("send", async move {
+                    let sent = send_whole(&near, &source).await;
+                    drop(near.finish().await);
+                    done.borrow_mut().push((goes, sent));
+                });
+            }
+            while sent.borrow().len() < 24 {
+                shard::sleep_until(shard::now().after(Duration::from_millis(1))).await;
+            }
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+            for (goes, sent) in sent.take() {
+                assert!(goes || sent.unwrap() == 5_000_001);
+            }
+        }
+    });
 }
 
 #[test]
@@ -293,9 +368,9 @@ fn timers_fire_in_order_and_not_early() {
     }
     let late = on_shard(|| async {
         let start = shard::now();
-        let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let order = Rc::new(RefCell::new(Vec::new()));
         for millis in [40u64, 10, 30, 20] {
-            let order = std::rc::Rc::clone(&order);
+            let order = Rc::clone(&order);
             shard::spawn("timer", async move {
                 shard::sleep_until(start.after(Duration::from_millis(millis))).await;
                 assert!(shard::now() >= start.after(Duration::from_millis(millis)));

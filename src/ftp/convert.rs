@@ -106,7 +106,7 @@ impl Encoder {
         Self { representation, page, after_return: false, begun: false }
     }
 
-    /// True when wire and file octets are the same, so that `sendfile` may be used.
+    /// True when wire and file octets are the same, so that the file itself may be sent.
     pub fn is_identity(&self) -> bool {
         is_identity(self.representation)
     }

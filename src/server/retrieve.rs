@@ -1,6 +1,6 @@
 //! server::retrieve – RETR: a file goes out.
 //!
-//! TYPE I moves without a copy (sendfile) after the shard made the next stretch resident, in TLS with the one
+//! TYPE I moves without a copy (splice, sendfile) after the shard made the next stretch resident, in TLS with the one
 //! that sealing needs; every other representation is read, encoded and sent.
 //!
 //! Promises: the file is opened once, so a file that is replaced or deleted meanwhile goes out whole;

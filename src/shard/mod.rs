@@ -28,6 +28,7 @@ mod file;
 mod interfaces;
 mod net;
 mod pacemaker;
+mod pipes;
 mod place;
 pub mod preflight;
 pub mod privileges;

@@ -2,7 +2,7 @@
 //!
 //! Control connections receive by one multishot operation into the shard's provided buffers – or, where
 //! much is expected, a block at a time – and send owned buffers without waiting for them; data connections receive into pooled blocks and send files
-//! by `sendfile`, waiting for room on the ring.
+//! by `splice` or `sendfile`, waiting for room on the ring.
 //!
 //! Promises: dropping a stream cancels what is in flight and closes it when the kernel is done with
 //! it; a peer that sends faster than it is read is held back by its TCP window, not by our memory.
@@ -24,10 +24,11 @@ use io_uring::{cqueue, opcode, types};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::buffers::{BLOCK_BYTES, Block, Large, PROVIDED_BYTES, PROVIDED_GROUP, Received};
+use super::pipes::{self, Pipe};
 use super::ring::{Keep, Multi, Op};
 use super::{File, core, now, within};
 
-/// Octets moved by one `sendfile`: beyond 256 KiB there is little to gain (§1.2 of the measurements).
+/// Octets moved by one `sendfile`, where there is no pipe: beyond 256 KiB there is little to gain (§1.2 of the measurements).
 const SENDFILE_BYTES: usize = 512 * 1024;
 /// How often the end of a data connection is looked at while octets are unacknowledged.
 const FINISH_POLL: Duration = Duration::from_millis(10);
@@ -45,6 +46,8 @@ pub struct Stream {
     receiving: RefCell<Option<Multi>>,
     receiving_alone: RefCell<Option<Op>>,
     sending: RefCell<Option<Op>>,
+    /// A large file goes through it.
+    pipe: RefCell<Option<Box<Pipe>>>,
     /// Data connections are non-blocking for `sendfile`; the ring is asked for readiness then.
     /// Control connections are not: the ring itself waits for them.
     data: bool,
@@ -82,6 +85,7 @@ impl Stream {
             receiving: RefCell::new(None),
             receiving_alone: RefCell::new(None),
             sending: RefCell::new(None),
+            pipe: RefCell::new(None),
             data: false,
             telnet: Cell::new(true),
             load: None,
@@ -417,22 +421,20 @@ impl Stream {
 
     /// Data connections: moves up to `count` octets of `file` from `offset` without copying. Waits for room in the
     /// socket; returns when `count` is reached, the file ends, or the socket is full again.
-    /// 0 when the file ends at `offset`.
+    /// 0 when the file ends at `offset`. Of a file that is sent in turns, the next call goes on where the last one
+    /// ended, and no turn is shortened: what is on its way through a pipe is what follows.
     ///
     /// # Errors
     /// EPIPE, ECONNRESET for the connection; EIO for the disk.
     pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
+        if count >= pipes::WORTH_BYTES && self.pipe.borrow().is_none() {
+            *self.pipe.borrow_mut() = Pipe::take();
+        }
         let mut sent = 0;
         while sent < count {
-            let mut at =
+            let at =
                 i64::try_from(offset + sent as u64).map_err(|_| io::ErrorKind::InvalidInput)?;
-            let chunk = (count - sent).min(SENDFILE_BYTES);
-            match nix::sys::sendfile::sendfile(
-                self.fd.as_fd(),
-                file.descriptor(),
-                Some(&mut at),
-                chunk,
-            ) {
+            match self.send_now(file, at, count - sent) {
                 Ok(0) => break,
                 Ok(moved) => sent += moved,
                 Err(nix::Error::EINTR) => {}
@@ -444,7 +446,19 @@ impl Stream {
                 Err(error) => return Err(error.into()),
             }
         }
+        if let Some(empty) = self.pipe.borrow_mut().take_if(|pipe| pipe.is_empty()) {
+            empty.put_back();
+        }
         Ok(sent)
+    }
+
+    /// As much of a file as there is room for, by two system calls at most.
+    fn send_now(&self, file: &File, mut at: i64, count: usize) -> nix::Result<usize> {
+        if let Some(pipe) = &mut *self.pipe.borrow_mut() {
+            return pipe.send(file.descriptor(), self.fd.as_fd(), at, count);
+        }
+        let chunk = count.min(SENDFILE_BYTES);
+        nix::sys::sendfile::sendfile(self.fd.as_fd(), file.descriptor(), Some(&mut at), chunk)
     }
 
     /// Waits for room to send. Dropping the future loses nothing.
