@@ -427,8 +427,8 @@ impl Stream {
     /// # Errors
     /// EPIPE, ECONNRESET for the connection; EIO for the disk.
     pub async fn send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
-        if count >= pipes::WORTH_BYTES && self.pipe.borrow().is_none() {
-            *self.pipe.borrow_mut() = Pipe::take();
+        if count >= pipes::PIPE_BYTES && self.pipe.borrow().is_none() {
+            *self.pipe.borrow_mut() = Pipe::make();
         }
         let mut sent = 0;
         while sent < count {
@@ -445,9 +445,6 @@ impl Stream {
                 Err(nix::Error::EAGAIN) => self.writable().await?,
                 Err(error) => return Err(error.into()),
             }
-        }
-        if let Some(empty) = self.pipe.borrow_mut().take_if(|pipe| pipe.is_empty()) {
-            empty.put_back();
         }
         Ok(sent)
     }

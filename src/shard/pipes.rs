@@ -8,30 +8,21 @@
 //! `fs.pipe-user-pages-soft` allows to who is not root – the caller uses `sendfile`.
 //! Not here: waiting, and whether the pages are in memory (`net`, `file`).
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 
 /// Octets that a pipe has room for: 256 pages, what `fs.pipe-max-size` allows by default.
-const PIPE_BYTES: usize = 1 << 20;
+pub(super) const PIPE_BYTES: usize = 1 << 20;
 /// Pipes of one shard. Slow clients keep theirs; whoever comes then is served by `sendfile`.
 const PIPES_MAX: usize = 16;
-/// From as many octets on a pipe is worth its second system call.
-pub(super) const WORTH_BYTES: usize = 256 * 1024;
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: Vec::new(), made: 0 }) };
+    static MADE: Cell<usize> = const { Cell::new(0) };
 }
 
-struct Pool {
-    /// Empty, and nobody's. Boxed as the streams have them: an idle one pays a pointer.
-    #[allow(clippy::vec_box, reason = "they go from stream to stream without a copy")]
-    free: Vec<Box<Pipe>>,
-    made: usize,
-}
-
-/// One pipe, and what is in it.
+/// One pipe, and what is in it. It belongs to one connection and ends with it.
 pub(super) struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
@@ -40,29 +31,16 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// An empty one, if there is any.
-    pub(super) fn take() -> Option<Box<Self>> {
-        POOL.with_borrow_mut(|pool| {
-            let free = pool.free.pop();
-            if free.is_some() || pool.made >= PIPES_MAX {
-                return free;
-            }
-            let made = Self::make().ok()?;
-            pool.made += 1;
-            Some(Box::new(made))
-        })
-    }
-
-    fn make() -> nix::Result<Self> {
-        let (out, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    /// A new one, if there may be any.
+    pub(super) fn make() -> Option<Box<Self>> {
+        if MADE.get() >= PIPES_MAX {
+            return None;
+        }
+        let (out, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok()?;
         let room = i32::try_from(PIPE_BYTES).unwrap_or(i32::MAX);
-        fcntl(&into, FcntlArg::F_SETPIPE_SZ(room))?;
-        Ok(Self { out, into, held: 0 })
-    }
-
-    /// Does it hold nothing?
-    pub(super) fn is_empty(&self) -> bool {
-        self.held == 0
+        fcntl(&into, FcntlArg::F_SETPIPE_SZ(room)).ok()?;
+        MADE.set(MADE.get() + 1);
+        Some(Box::new(Self { out, into, held: 0 }))
     }
 
     /// Sends octets of `file` from `offset`, at most `count` and at most what there is room for; what else it
@@ -92,22 +70,10 @@ impl Pipe {
         self.held -= moved;
         Ok(moved)
     }
-
-    /// For whoever is next. One that still holds something is closed.
-    pub(super) fn put_back(self: Box<Self>) {
-        if self.is_empty() {
-            POOL.with_borrow_mut(|pool| pool.free.push(self));
-        }
-    }
 }
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        // At the end of a thread the pool may be gone before the last of them.
-        let _gone = POOL.try_with(|pool| {
-            if let Ok(mut pool) = pool.try_borrow_mut() {
-                pool.made = pool.made.saturating_sub(1);
-            }
-        });
+        MADE.set(MADE.get().saturating_sub(1));
     }
 }
