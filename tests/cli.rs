@@ -519,8 +519,8 @@ fn nothing_is_done_to_mail_without_a_selection() {
     let here = directory();
     with_mail(here.path());
     for action in ["hold", "release", "retry", "delete"] {
-        let expected = "sluicegate: queue: no message is selected (name an ID, --sender, --recipient or \
-                        --older-than, or say --all)\n";
+        let expected = "sluicegate: queue: no message is selected (name an ID, --sender, --recipient, \
+                        --destination or --older-than, or say --all)\n";
         let arguments = ["queue", action, "--config", "s.toml"];
         assert_eq!(bad(here.path(), &arguments, ""), (2, expected.to_owned()), "{action}");
     }
