@@ -185,6 +185,7 @@ impl Kernel {
 
     /// Walks over the steps in front that have nothing to stop at. Their number; `found` is what
     /// is where in the step after them, if there is one.
+    #[inline(always)]
     pub(super) fn pass(self, steps: &[[u8; STEP]], walk: &mut Walk, found: &mut Masks) -> usize {
         match self.0 {
             // SAFETY: a value `Avx512` is made only where `available` found its features.
@@ -198,6 +199,7 @@ impl Kernel {
     }
 
     /// What is where in one step.
+    #[inline(always)]
     pub(super) fn masks(self, step: &[u8; STEP]) -> Masks {
         match self.0 {
             // SAFETY: a value `Avx512` is made only where `available` found its features.
