@@ -11,6 +11,8 @@ use clap::Args;
 
 use crate::engine::plan::{Arrivals, Load, Plan};
 
+/// What is not counted at the begin of a run by default.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Open sessions of an open loop, unless told.
 const SESSIONS_OPEN: usize = 256;
 /// Sessions of a closed loop, unless told.
@@ -54,9 +56,9 @@ pub struct LoadOptions {
     /// Stop after so many operations
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
-    /// Do, but do not count, what starts in the first so many seconds
-    #[arg(long, value_parser = duration, default_value = "1", value_name = "TIME")]
-    pub warm_up: Duration,
+    /// Do, but do not count, what starts in the first so many seconds [default: 1; with --count 0]
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub warm_up: Option<Duration>,
     /// Do everything so many times; the median is reported, with least and greatest
     #[arg(long, default_value = "1", value_name = "N")]
     pub repeats: NonZeroUsize,
@@ -93,11 +95,14 @@ impl LoadOptions {
         if !self.closed && !sensible {
             return Err(format!("--rate {}: not a number of operations per second", self.rate));
         }
-        if self.warm_up >= self.duration {
+        // A count is soon used up: it would be so before anything counts.
+        let usual = if self.count.is_some() { Duration::ZERO } else { WARM_UP };
+        let warm_up = self.warm_up.unwrap_or(usual);
+        if warm_up >= self.duration {
             return Err(format!(
                 "--warm-up {:?} leaves nothing of --duration {:?} to measure (shorten the one or \
                  lengthen the other)",
-                self.warm_up, self.duration
+                warm_up, self.duration
             ));
         }
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -119,7 +124,7 @@ impl LoadOptions {
             load,
             duration: self.duration,
             count: self.count.map(NonZeroU64::get),
-            warm_up: self.warm_up,
+            warm_up,
             sessions_max: most,
             idle: self.idle,
             threads: wished.min(most),
