@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::post::{self, Post};
 use super::remote::{Fault, PHASES, Phase, Remote, Taken};
-use super::seeds;
+use super::{few_seeds, seeds};
 use crate::config::{At, Config, Route, RouteTo};
 use crate::mail::hop::{Hop, Onward, TlsPolicy};
 use crate::shard::disk::Disk;
@@ -149,7 +149,7 @@ fn a_connection_is_used_again_and_not_for_ever() {
 fn whatever_happens_to_a_connection_the_message_arrives() {
     let faults = [Fault::Hang, Fault::Reset, Fault::Close, Fault::Garbage, Fault::Endless];
     let replies = [Fault::Say("421 4.3.2 closing"), Fault::Say("451 4.3.0 not now")];
-    seeds(3, |seed| {
+    few_seeds(3, |seed| {
         for phase in PHASES {
             for fault in faults.into_iter().chain(replies) {
                 let what = format!("seed {seed}: {fault:?} at {phase:?}");
@@ -379,7 +379,7 @@ fn a_crash_at_any_step_loses_nothing() {
         }
         (acknowledged.get(), steps.get())
     };
-    seeds(2, |seed| {
+    few_seeds(2, |seed| {
         let calm = || {
             let sim = boot(seed);
             sim.weather(Weather::CALM);
