@@ -25,6 +25,20 @@ PASSWORD = "correct horse"
 DEADLINE_SECONDS = 60
 
 
+def lacking(reason):
+    """Skips, or fails where every client has to be there, if there is a reason."""
+    if reason is not None:
+        if STRICT:
+            raise AssertionError(reason)
+        raise unittest.SkipTest(reason)
+
+
+def need(*programs):
+    """Skips the test, or fails it if every client has to be there."""
+    for program in programs:
+        lacking(f"{program} is not installed" if shutil.which(program) is None else None)
+
+
 def digest(path):
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
@@ -174,10 +188,8 @@ class ClientCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if cls.needs is not None and shutil.which(cls.needs) is None:
-            if STRICT:
-                raise AssertionError(f"{cls.needs} is not installed")
-            raise unittest.SkipTest(f"{cls.needs} is not installed")
+        if cls.needs is not None:
+            need(cls.needs)
         cls.server = Server()
         fill(cls.server.root)
         cls.server.add_user(USER, PASSWORD)

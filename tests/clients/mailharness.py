@@ -157,10 +157,8 @@ class MailCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if cls.needs is not None and shutil.which(cls.needs) is None:
-            if harness.STRICT:
-                raise AssertionError(f"{cls.needs} is not installed")
-            raise unittest.SkipTest(f"{cls.needs} is not installed")
+        if cls.needs is not None:
+            harness.need(cls.needs)
         cls.server = MailServer(cls.smtp)
         cls.server.start()
         cls.addClassCleanup(cls.server.stop)

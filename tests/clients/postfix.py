@@ -11,7 +11,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 
+import harness
 from harness import DEADLINE_SECONDS, eventually
 
 MAIN = """\
@@ -197,3 +199,33 @@ class Postfix:
         except ProcessLookupError:
             return True
         return False
+
+
+def programs():
+    """Postfix, or the reason to skip (or to fail)."""
+    found = Programs(harness.PEERS)
+    harness.lacking(found.missing())
+    return found
+
+
+class PostfixCase:
+    """For cases that start a Postfix of their own; before the case that starts the server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.programs = programs()
+        harness.lacking("only root can start a Postfix" if os.geteuid() != 0 else None)
+        super().setUpClass()
+
+    def folder(self):
+        """One that its users may enter, until the end of the test."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-postfix-"))
+        folder.chmod(0o755)
+        self.addCleanup(shutil.rmtree, folder)
+        return folder
+
+    def postfix(self, folder, target, more=""):
+        """One that relays to a port, started, until the end of the test."""
+        postfix = Postfix(self.programs, folder, target, more)
+        self.addCleanup(postfix.stop)
+        return postfix.start()

@@ -18,20 +18,11 @@ import unittest
 import harness
 import mailharness
 from authority import Authority
-from harness import DEADLINE_SECONDS, PASSWORD, USER, eventually
+from harness import DEADLINE_SECONDS, PASSWORD, USER, eventually, need
 from mailharness import DOMAIN
 
 HOST = "localhost"
 WITH = re.compile(rb"\bwith (\w+)")
-
-
-def need(*programs):
-    """Skips the test, or fails it if every client has to be there."""
-    for program in programs:
-        if shutil.which(program) is None:
-            if harness.STRICT:
-                raise AssertionError(f"{program} is not installed")
-            raise unittest.SkipTest(f"{program} is not installed")
 
 
 class SecureServer(harness.Server):

@@ -1,19 +1,13 @@
 """Servers of one's own: LMTP from Python, swaks and Postfix; headers of proxies from curl and swaks; XCLIENT from
 swaks; XFORWARD from Postfix."""
 
-import os
-import pathlib
-import shutil
 import smtplib
 import socket
-import tempfile
-import unittest
 
 import harness
 import postfix
 from harness import DEADLINE_SECONDS, eventually
 from mailharness import AWKWARD, DOMAIN, EIGHT_BITS, MailCase, Wiretap, letter, take_apart
-from test_postfix import programs
 
 
 class InletCase(MailCase):
@@ -149,8 +143,7 @@ class Proxied(MailCase):
 
     def swaks(self, *arguments):
         """Runs swaks as a proxy."""
-        if shutil.which("swaks") is None:
-            self.skipTest("swaks is not installed")
+        harness.need("swaks")
         self.command(
             ["swaks", "--server", "127.0.0.1", "--port", self.server.port, "--helo", "client.test"]
             + ["--from", f"someone@{DOMAIN}", "--to", self.address(), "--timeout", "30", *arguments]
@@ -172,8 +165,7 @@ class Proxied(MailCase):
         self.assertIn(b"([127.0.0.1])", self.received())
 
     def test_curl(self):
-        if shutil.which("curl") is None:
-            self.skipTest("curl is not installed")
+        harness.need("curl")
         (self.local / "message").write_bytes(letter(AWKWARD))
         self.command(
             ["curl", "-q", "--silent", "--show-error", "--max-time", "50", "--haproxy-protocol"]
@@ -192,26 +184,12 @@ class Proxied(MailCase):
         eventually(lambda: "no PROXY header comes first" in self.server.log(), "the reason in the log")
 
 
-class PostfixLmtp(InletCase):
+class PostfixLmtp(postfix.PostfixCase, InletCase):
     """Postfix as the client: `lmtp:` by TCP and by the socket, and what it forwards of the client it has it from."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.programs = programs()
-        if os.geteuid() != 0:
-            if harness.STRICT:
-                raise AssertionError("only root can start a Postfix")
-            raise unittest.SkipTest("only root can start a Postfix")
-        super().setUpClass()
-
     def start(self, transport):
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-postfix-"))
-        folder.chmod(0o755)
-        self.addCleanup(shutil.rmtree, folder)
         more = f"default_transport = {transport}\nlmtp_send_xforward_command = yes\n"
-        relay = postfix.Postfix(self.programs, folder, self.wire.port, more)
-        self.addCleanup(relay.stop)
-        return relay.start()
+        return self.postfix(self.folder(), self.wire.port, more)
 
     def send(self, relay, message, recipients):
         with smtplib.SMTP("127.0.0.1", relay.port, "origin.test", timeout=30) as smtp:

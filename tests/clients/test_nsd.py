@@ -61,11 +61,7 @@ class Names(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         program = nsd.Program(harness.PEERS)
-        missing = program.missing()
-        if missing is not None:
-            if harness.STRICT:
-                raise AssertionError(missing)
-            raise unittest.SkipTest(missing)
+        harness.lacking(program.missing())
         cls.folder = tempfile.TemporaryDirectory(prefix="sluicegate-")
         cls.addClassCleanup(cls.folder.cleanup)
         cls.nsd = nsd.Nsd(program, cls.folder.name, ZONES)

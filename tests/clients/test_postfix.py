@@ -4,35 +4,18 @@ Postfix adds a Received line of its own (and what a header lacks): the wiretap s
 part of what was sent.
 """
 
-import os
-import pathlib
 import random
-import shutil
 import smtplib
-import tempfile
-import unittest
 
-import harness
 import postfix
 from harness import DEADLINE_SECONDS, eventually
 from mailharness import AWKWARD, DOMAIN, EIGHT_BITS, MailCase, Wiretap, letter
 
 
-def programs():
-    """Postfix, or the reason to skip (or to fail)."""
-    found = postfix.Programs(harness.PEERS)
-    missing = found.missing()
-    if missing is not None:
-        if harness.STRICT:
-            raise AssertionError(missing)
-        raise unittest.SkipTest(missing)
-    return found
-
-
 class SmtpSource(MailCase):
     @classmethod
     def setUpClass(cls):
-        cls.programs = programs()
+        cls.programs = postfix.programs()
         super().setUpClass()
 
     def source(self, *arguments, messages):
@@ -58,24 +41,10 @@ class SmtpSource(MailCase):
         self.source("-d", "-s", 2, "-l", 2_500_000, messages=4)
 
 
-class PrivatePostfix(MailCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.programs = programs()
-        if os.geteuid() != 0:
-            if harness.STRICT:
-                raise AssertionError("only root can start a Postfix")
-            raise unittest.SkipTest("only root can start a Postfix")
-        super().setUpClass()
-
+class PrivatePostfix(postfix.PostfixCase, MailCase):
     def setUp(self):
         super().setUp()
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-postfix-"))
-        folder.chmod(0o755)
-        self.addCleanup(shutil.rmtree, folder)
-        self.relay = postfix.Postfix(self.programs, folder, self.wire.port)
-        self.addCleanup(self.relay.stop)
-        self.relay.start()
+        self.relay = self.postfix(self.folder(), self.wire.port)
 
     def through(self, *letters, options=(), recipients=None, copies=1):
         """Gives letters to Postfix and waits until it has got rid of them, each in so many transactions.

@@ -3,20 +3,14 @@
 Postfix adds a Received line of its own, above which everything is as the client gave it.
 """
 
-import os
-import pathlib
 import re
 import shutil
 import smtplib
-import tempfile
-import unittest
 
-import harness
 import postfix
 from harness import DEADLINE_SECONDS, eventually
 from mailharness import AWKWARD, EIGHT_BITS, letter
 from secure import WITH, SecureMailCase, take_apart
-from test_postfix import programs
 
 # `encrypt` takes any certificate; `secure` one that the authority vouches for, for the name of the server.
 LEVELS = {
@@ -32,26 +26,13 @@ COMMON = (
 OWN = re.compile(rb"Received: from .*?by relay\.test \(Postfix\).*?\r\n(?![ \t])", re.DOTALL)
 
 
-class PostfixTls(SecureMailCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.programs = programs()
-        if os.geteuid() != 0:
-            if harness.STRICT:
-                raise AssertionError("only root can start a Postfix")
-            raise unittest.SkipTest("only root can start a Postfix")
-        super().setUpClass()
-
+class PostfixTls(postfix.PostfixCase, SecureMailCase):
     def relay(self, level, protocols, *letters):
         """Gives letters to a Postfix of this level, and compares once it is rid of them. Its log."""
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-postfix-"))
-        folder.chmod(0o755)
-        self.addCleanup(shutil.rmtree, folder)
+        folder = self.folder()
         shutil.copy(self.server.ca, folder / "ca.pem")
         more = (LEVELS[level] + COMMON).format(ca=folder / "ca.pem", protocols=protocols)
-        relay = postfix.Postfix(self.programs, folder, self.server.port("smtp"), more)
-        self.addCleanup(relay.stop)
-        relay.start()
+        relay = self.postfix(folder, self.server.port("smtp"), more)
         with smtplib.SMTP("127.0.0.1", relay.port, "client.test", timeout=30) as smtp:
             for one in letters:
                 smtp.sendmail(self.sender, [self.address()], one, ["BODY=8BITMIME"])
