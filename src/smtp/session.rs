@@ -322,18 +322,7 @@ impl Session {
 
     /// Who sends the mail that is under way; `None` for the null sender.
     pub fn sender(&self) -> Option<&Mailbox> {
-        match &self.state {
-            State::Mail(transaction) => transaction.envelope.sender.as_ref(),
-            State::Idle
-            | State::Data(_)
-            | State::Chunk(..)
-            | State::Chunks(_)
-            | State::Skip { .. }
-            | State::Auth
-            | State::Securing
-            | State::Telling(_)
-            | State::Closing => None,
-        }
+        self.transaction()?.envelope.sender.as_ref()
     }
 
     /// Did the client say QUIT? Then nothing comes from it any more (RFC 5321 §4.1.1.10).
@@ -405,18 +394,7 @@ impl Session {
 
     /// How the next line is to be read.
     fn syntax(&self) -> Syntax {
-        let utf8 = match &self.state {
-            State::Mail(transaction) => transaction.envelope.protocol.utf8,
-            State::Idle
-            | State::Data(_)
-            | State::Chunk(..)
-            | State::Chunks(_)
-            | State::Skip { .. }
-            | State::Auth
-            | State::Securing
-            | State::Telling(_)
-            | State::Closing => false,
-        };
+        let utf8 = self.transaction().is_some_and(|mail| mail.envelope.protocol.utf8);
         Syntax { strict: self.settings.strict_syntax, utf8, extended: self.extended }
     }
 

@@ -71,14 +71,14 @@ class CurlTls(SecureCase):
     def test_parallel(self):
         for version in VERSIONS:
             arguments = ["--parallel", "--parallel-max", "12", "--create-dirs"]
-            for number in range(1, 40):  # number 0 is empty, see below
+            for number in range(40):  # number 0 is empty
                 arguments += ["-o", f"{version}/file-{number:03}", f"{{}}/pub/many/file-{number:03}"]
             self.curl(*arguments, version=version)
             self.same_many(self.local / version)
 
     def test_parallel_implicit(self):
         arguments = ["--parallel", "--parallel-max", "12", "--create-dirs"]
-        for number in range(1, 40):  # number 0 is empty, see below
+        for number in range(40):  # number 0 is empty
             arguments += ["-o", f"many/file-{number:03}", f"{{}}/pub/many/file-{number:03}"]
         self.curl(*arguments, implicit=True)
         self.same_many(self.local / "many")
@@ -97,11 +97,8 @@ class CurlTls(SecureCase):
         self.assertEqual((self.local / "one").read_bytes(), (self.pub / "big.bin").read_bytes()[1000:2000])
 
     def same_many(self, folder):
-        for number in range(1, 40):
+        for number in range(40):
             self.same(folder / f"file-{number:03}", self.pub / "many" / f"file-{number:03}")
-
-    # Nothing empty is fetched: curl then closes with the tickets of TLS 1.3 unread, which resets the connection, and
-    # may come before the server knows that the end has arrived.
 
     def test_an_empty_upload(self):
         self.write_local("none", 0)

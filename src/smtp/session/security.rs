@@ -121,39 +121,24 @@ impl Session {
     }
 
     pub(super) fn order_of_tls(&self) -> Result<(), Reply> {
-        match &self.state {
+        match self.in_transaction() {
             _ if self.settings.security.tls == Tls::Off => Err(reply::NOT_IMPLEMENTED),
             _ if self.secure => Err(reply::TLS_ALREADY),
-            State::Mail(_) | State::Chunks(_) => Err(reply::TLS_IN_TRANSACTION),
-            _ if !self.settings.security.tls_ready => Err(reply::NO_TLS_NOW),
-            // No command is read in the others.
-            State::Idle
-            | State::Data(_)
-            | State::Chunk(..)
-            | State::Skip { .. }
-            | State::Auth
-            | State::Securing
-            | State::Telling(_)
-            | State::Closing => Ok(()),
+            true => Err(reply::TLS_IN_TRANSACTION),
+            false if !self.settings.security.tls_ready => Err(reply::NO_TLS_NOW),
+            false => Ok(()),
         }
     }
 
     pub(super) fn order_of_auth(&self) -> Result<(), Reply> {
-        match &self.state {
+        match self.in_transaction() {
             _ if self.settings.security.mechanisms.is_empty() => Err(reply::NOT_IMPLEMENTED),
             _ if !self.secure => Err(reply::TLS_FOR_AUTH),
             _ if self.authenticated => Err(reply::AUTHENTICATED_ALREADY),
-            State::Mail(_) | State::Chunks(_) => Err(reply::AUTH_IN_TRANSACTION),
-            _ if !self.extended && self.settings.lmtp => Err(reply::LHLO_FIRST),
-            _ if !self.extended => Err(reply::EHLO_FIRST),
-            State::Idle
-            | State::Data(_)
-            | State::Chunk(..)
-            | State::Skip { .. }
-            | State::Auth
-            | State::Securing
-            | State::Telling(_)
-            | State::Closing => Ok(()),
+            true => Err(reply::AUTH_IN_TRANSACTION),
+            false if !self.extended && self.settings.lmtp => Err(reply::LHLO_FIRST),
+            false if !self.extended => Err(reply::EHLO_FIRST),
+            false => Ok(()),
         }
     }
 

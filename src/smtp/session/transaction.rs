@@ -128,6 +128,28 @@ impl Session {
         self.refused(*fault, out);
     }
 
+    /// The one whose message has not begun.
+    pub(super) fn transaction(&self) -> Option<&Transaction> {
+        match &self.state {
+            State::Mail(transaction) => Some(transaction),
+            State::Idle
+            | State::Data(_)
+            | State::Chunk(..)
+            | State::Chunks(_)
+            | State::Skip { .. }
+            | State::Auth
+            | State::Securing
+            | State::Telling(_)
+            | State::Closing => None,
+        }
+    }
+
+    /// Is a command read between MAIL and the end of the message? (None is read in the states of the message
+    /// itself and of answers that are awaited.)
+    pub(super) fn in_transaction(&self) -> bool {
+        self.transaction().is_some() || matches!(self.state, State::Chunks(_))
+    }
+
     /// Limits that may be off.
     pub(super) fn bounds(&self) -> Bounds {
         let settings = &self.settings;

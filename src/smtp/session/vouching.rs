@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Asked, Session, State};
+use super::{Asked, Session};
 use crate::smtp::claims::{Claim, Forwarded};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::step::{Answer, Ask, Fault, Login, Next};
@@ -55,18 +55,10 @@ impl Session {
     }
 
     pub(super) fn order_of_claims(&self, trusted: bool) -> Result<(), Reply> {
-        match &self.state {
+        match self.in_transaction() {
             _ if !trusted => Err(reply::NOT_TRUSTED),
-            State::Mail(_) | State::Chunks(_) => Err(reply::VOUCH_IN_TRANSACTION),
-            // No command is read in the others.
-            State::Idle
-            | State::Data(_)
-            | State::Chunk(..)
-            | State::Skip { .. }
-            | State::Auth
-            | State::Securing
-            | State::Telling(_)
-            | State::Closing => Ok(()),
+            true => Err(reply::VOUCH_IN_TRANSACTION),
+            false => Ok(()),
         }
     }
 
