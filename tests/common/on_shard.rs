@@ -64,3 +64,30 @@ where
 pub(crate) fn cpus() -> Vec<usize> {
     shard::preflight::processors()
 }
+
+/// Waits for two things at once.
+#[allow(dead_code, reason = "not every test binary has two")]
+pub(crate) async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let mut first = Box::pin(first);
+    let mut second = Box::pin(second);
+    let (mut one, mut two) = (None, None);
+    std::future::poll_fn(|context| {
+        if one.is_none()
+            && let std::task::Poll::Ready(value) = first.as_mut().poll(context)
+        {
+            one = Some(value);
+        }
+        if two.is_none()
+            && let std::task::Poll::Ready(value) = second.as_mut().poll(context)
+        {
+            two = Some(value);
+        }
+        if one.is_some() && two.is_some() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    (one.unwrap(), two.unwrap())
+}
