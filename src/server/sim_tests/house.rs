@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
@@ -173,17 +174,20 @@ pub(super) fn config() -> Config {
             ebcdic: CodePage::default(),
         }),
         smtp: None,
-        mail: defaults().mail,
-        relay: defaults().relay,
-        tls: defaults().tls,
+        mail: defaults().mail.clone(),
+        relay: defaults().relay.clone(),
+        tls: defaults().tls.clone(),
         embedded: false,
     }
 }
 
-/// What is so without a section.
-fn defaults() -> Config {
-    let machine =
-        crate::config::Machine { hostname: "sim".into(), cores: 1, directory: PathBuf::from("/") };
-    let nothing = Config::parse(std::path::Path::new("(none)"), "", &machine, None);
-    nothing.unwrap_or_else(|problems| panic!("{problems:?}"))
+/// What is so without a section. Read once: thousands of houses are opened.
+fn defaults() -> &'static Config {
+    static DEFAULTS: LazyLock<Config> = LazyLock::new(|| {
+        let directory = PathBuf::from("/");
+        let machine = crate::config::Machine { hostname: "sim".into(), cores: 1, directory };
+        let nothing = Config::parse(std::path::Path::new("(none)"), "", &machine, None);
+        nothing.unwrap_or_else(|problems| panic!("{problems:?}"))
+    });
+    &DEFAULTS
 }
