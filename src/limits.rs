@@ -129,6 +129,10 @@ pub const ALIAS_MEMBERS_MAX: usize = 10_000;
 pub const ALIAS_DEPTH_MAX: usize = 32;
 /// A larger message goes back to its sender with its header only, octets.
 pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;
+/// Octets of a header that are looked through for `Delivered-To`.
+pub const LOOP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Octets of the file of secrets for rewritten senders.
+pub const SRS_SECRETS_BYTES_MAX: u64 = 64 * 1024;
 
 // ---------------------------------------------------------------- mail on its way to other servers
 

@@ -36,6 +36,7 @@ fn target(recipient: u32, local: &str, state: TargetState) -> Target {
         to: Destination::Mailbox(local.to_owned()),
         sender: None,
         state,
+        via: None,
         told: false,
         delayed: false,
     }

@@ -16,6 +16,8 @@ pub mod dsn;
 pub mod hop;
 pub mod name;
 pub mod recipients;
+pub mod rewrite;
 pub mod route;
 pub mod schedule;
+pub mod srs;
 pub mod stored;

@@ -22,6 +22,8 @@ fn rules() -> Rules {
         unknown: Unknown::Reject,
         catch_all: None,
         separator: "+".to_owned(),
+        srs: None,
+        verp: Verp::Off,
     }
 }
 
@@ -102,12 +104,16 @@ fn targets(router: &Router, peer: &str, recipients: &[&str]) -> Vec<String> {
         }
         line
     };
-    router.targets(&envelope(peer, recipients)).into_iter().map(say).collect()
+    router.targets(&envelope(peer, recipients), &[]).into_iter().map(say).collect()
+}
+
+fn client(peer: SocketAddr, authenticated: bool) -> Client {
+    Client { peer: peer.ip(), authenticated }
 }
 
 fn verdict(router: &Router, peer: &str, to: &str) -> Verdict {
     let peer: SocketAddr = peer.parse().unwrap();
-    router.verdict(None, &recipient(to), peer.ip(), false)
+    router.verdict(None, &recipient(to), client(peer, false), 0)
 }
 
 #[test]
@@ -376,7 +382,7 @@ proptest! {
         let catch_all = catch_all.map(|n| member(n).trim_start_matches('\\').to_owned());
         let router = router_of(Rules { unknown, catch_all, ..rules() }, &text);
         let to = format!("{}@a.example", member(ask).trim_start_matches('\\').split('@').next().unwrap());
-        let targets = router.targets(&envelope(STRANGER, &[&to]));
+        let targets = router.targets(&envelope(STRANGER, &[&to]), &[]);
         let placed = |target: &&Target| target.state == TargetState::Waiting;
         let places: Vec<_> = targets.iter().filter(placed).map(|target| format!("{:?}", target.to)).collect();
         let distinct: BTreeSet<_> = places.iter().collect();
@@ -392,20 +398,20 @@ fn who_is_authenticated_may_send_where_a_route_leads() {
     let discarded = routes(&[("*@elsewhere.example", RouteTo::Discard)]);
     let router = router_of(Rules { routes: discarded, ..rules() }, ALIASES);
     let peer: SocketAddr = STRANGER.parse().unwrap();
-    let said = |to: &str| router.verdict(None, &recipient(to), peer.ip(), true);
+    let said = |to: &str| router.verdict(None, &recipient(to), client(peer, true), 0);
     assert_eq!(said("x@elsewhere.example"), Verdict::Taken);
     assert_eq!(said("x@nowhere.example"), Verdict::RelayDenied);
     assert_eq!(said("nobody@a.example"), Verdict::NoUser);
     let routed =
         router_of(Rules { routes: routes(&[("*", RouteTo::Discard)]), ..rules() }, ALIASES);
     assert_eq!(
-        routed.verdict(None, &recipient("x@y.example"), peer.ip(), false),
+        routed.verdict(None, &recipient("x@y.example"), client(peer, false), 0),
         Verdict::RelayDenied
     );
-    assert_eq!(routed.verdict(None, &recipient("x@y.example"), peer.ip(), true), Verdict::Taken);
+    assert_eq!(routed.verdict(None, &recipient("x@y.example"), client(peer, true), 0), Verdict::Taken);
     let mut letter = envelope(STRANGER, &["x@y.example"]);
     let failed = |letter: &Envelope| {
-        let targets = routed.targets(letter);
+        let targets = routed.targets(letter, &[]);
         targets.iter().any(|target| matches!(target.state, TargetState::Failed { .. }))
     };
     assert!(failed(&letter));
@@ -499,7 +505,7 @@ fn nobody_sends_elsewhere_who_may_not() {
         });
         let ask = |peer: &str, authenticated| {
             let peer: SocketAddr = peer.parse().unwrap();
-            router.verdict(sender.as_ref(), &recipient(to), peer.ip(), authenticated)
+            router.verdict(sender.as_ref(), &recipient(to), client(peer, authenticated), 0)
         };
         [ask(STRANGER, false), ask(FRIEND, false), ask(STRANGER, true)]
     };
@@ -523,7 +529,7 @@ fn every_target_has_its_route() {
     let mut letter =
         envelope(FRIEND, &["X@Y.example", "x@y.example", "Ann@in.example", "both@a.example"]);
     let to = |letter: &Envelope| {
-        let targets = router.targets(letter);
+        let targets = router.targets(letter, &[]);
         let show = |target: &Target| {
             let hop = match &target.to {
                 Destination::Remote(hop) => hop.to_string(),
@@ -549,8 +555,8 @@ fn every_target_has_its_route() {
     );
     letter.sender = Some(Mailbox { local: "z".into(), domain: Domain::Name("B.example".into()) });
     assert_eq!(to(&letter)[0], "X@y.example relay:smart.example:587 relay:smart.example:587");
-    assert_eq!(router.targets(&envelope(STRANGER, &["x@y.example"])).len(), 1);
-    let stranger = &router.targets(&envelope(STRANGER, &["x@y.example"]))[0];
+    assert_eq!(router.targets(&envelope(STRANGER, &["x@y.example"]), &[]).len(), 1);
+    let stranger = &router.targets(&envelope(STRANGER, &["x@y.example"]), &[])[0];
     assert!(matches!(stranger.state, TargetState::Failed { .. }));
     // What this server sends itself goes where users' mail goes.
     let own = router.targets_from_here(&envelope("0.0.0.0:0", &["x@y.example", "u@users.example"]));
@@ -567,7 +573,7 @@ fn every_target_has_its_route() {
 #[test]
 fn a_route_that_is_gone_is_missed() {
     let letter = envelope(FRIEND, &["x@y.example"]);
-    let target = onward_router().targets(&letter).remove(0);
+    let target = onward_router().targets(&letter, &[]).remove(0);
     assert!(router_of(rules(), ALIASES).onward(&letter, &target).is_none());
     // Another rule to the same server will do; one to another server takes its place.
     let other = |recipient: &str, hop: &str| {

@@ -30,6 +30,7 @@ fn message(sender: &str, accepted: i64, targets: &[(&str, TargetState)]) -> Mess
         to: Destination::Mailbox("box".into()),
         sender: None,
         state: state.clone(),
+        via: None,
         told: false,
         delayed: false,
     };

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::mail::aliases::Aliases;
+use crate::mail::rewrite::Verp;
 use crate::mail::route::{Rules, Unknown, User};
 use crate::shard::disk::Disk;
 use crate::shard::{Links, Root, Sim};
@@ -44,6 +45,8 @@ fn rules() -> Rules {
         unknown: Unknown::Reject,
         catch_all: None,
         separator: "+".to_owned(),
+        srs: None,
+        verp: Verp::Off,
     }
 }
 
@@ -102,7 +105,7 @@ impl Place {
     }
 
     fn message(&self, envelope: Envelope) -> Message {
-        let targets = self.policy.borrow().router.targets(&envelope);
+        let targets = self.policy.borrow().router.targets(&envelope, &[]);
         let (accepted, _) = shard::wall();
         Message { envelope, accepted, trace: TRACE.to_vec(), targets, held: false }
     }

@@ -275,21 +275,22 @@ impl Trip {
     /// Gives the message under way to the server, in as many transactions as it takes.
     async fn give(&mut self, candidate: &Candidate, talk: &mut Talk) -> Given {
         let Some(errand) = &self.load else { return Given::Decided(false) };
-        let body = Body::new(errand.message.borrow().trace.clone(), errand.content.clone());
-        let mut letters = letter::letters(&errand.message.borrow(), &errand.targets);
+        let router = Arc::clone(&self.ingress.rules().router);
+        let mut letters = letter::letters(&errand.message.borrow(), &errand.targets, &router);
         let mut outcomes: Vec<(u32, Outcome)> = Vec::with_capacity(errand.targets.len());
         let (peer, mut open) = (candidate.peer(), true);
-        while let Some(Letter { sender, mut targets }) = letters.pop() {
+        while let Some(Letter { from, mut targets }) = letters.pop() {
             if targets.is_empty() {
                 continue;
             }
             let rest = targets.split_off(talk.recipients_max().min(targets.len()));
-            let mail =
-                letter::mail(&errand.message.borrow(), sender.as_deref(), &targets, body.len());
+            let head = letter::head(&errand.message.borrow(), &from);
+            let body = Body::new(head, errand.content.clone());
+            let mail = letter::mail(&errand.message.borrow(), &from, &targets, body.len());
             let Some(mail) = mail else {
                 let reason = "5.1.3 the address cannot be said to another server".to_owned();
                 outcomes.extend(targets.iter().map(|one| (*one, Outcome::Failed(reason.clone()))));
-                letters.push(Letter { sender, targets: rest });
+                letters.push(Letter { from, targets: rest });
                 continue;
             };
             let sent = talk.send(mail, &body).await;
@@ -314,7 +315,7 @@ impl Trip {
                 }
             }
             left.extend(rest);
-            letters.push(Letter { sender, targets: left });
+            letters.push(Letter { from, targets: left });
             if !open {
                 let reason = format!("4.4.2 {peer}: the connection ended before");
                 let rest = letters.drain(..).flat_map(|letter| letter.targets);
