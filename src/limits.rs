@@ -131,6 +131,8 @@ pub const ALIAS_DEPTH_MAX: usize = 32;
 pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;
 /// Octets of a header that are looked through for `Delivered-To`.
 pub const LOOP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Addresses whose reports one shard counts in an hour.
+pub const REPORT_ADDRESSES_MAX: usize = 20_000;
 /// Octets of the file of secrets for rewritten senders.
 pub const SRS_SECRETS_BYTES_MAX: u64 = 64 * 1024;
 

@@ -7,8 +7,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use super::read::{
-    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, COPIES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS, SYMLINKS,
-    UNKNOWN_LOCAL_PART,
+    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, COPIES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS,
+    SYMLINKS, UNKNOWN_LOCAL_PART,
 };
 use super::{
     Config, Endpoint, Ftp, Log, Mail, Network, Relay, Route, RouteTo, Server, Smtp, Sni, Tls,
@@ -200,10 +200,7 @@ pub(super) fn mail(mail: &Mail) -> Vec<Line> {
         ("give_up_seconds", mail.give_up_seconds.to_string()),
         ("postmaster_copies", names_of(&COPIES, &mail.postmaster_copies)),
         ("max_reports_per_hour", mail.max_reports_per_hour.to_string()),
-        (
-            "max_reports_per_hour_per_address",
-            mail.max_reports_per_hour_per_address.to_string(),
-        ),
+        ("max_reports_per_hour_per_address", mail.max_reports_per_hour_per_address.to_string()),
     ]
 }
 

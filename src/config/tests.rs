@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod rewriting;
 mod routes;
 
 fn machine() -> Machine {

@@ -4,13 +4,14 @@
 use mail_parser::{Message as Parsed, MessageParser, MimeHeaders, PartType};
 use proptest::prelude::*;
 
+use super::parts::is_plain;
 use super::*;
 use crate::mail::stored::Destination;
 use crate::smtp::address::Domain;
-use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol};
+use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, Return};
 
 const FRAME: Frame<'_> =
-    Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0 };
+    Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0, copy_of: None };
 
 fn mailbox(local: &str) -> Mailbox {
     Mailbox { local: local.to_owned(), domain: Domain::Name("a.example".to_owned()) }

@@ -21,3 +21,4 @@ pub mod route;
 pub mod schedule;
 pub mod srs;
 pub mod stored;
+pub mod throttle;

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::aliases::{Aliases, Member};
+use super::aliases::{Alias, Aliases, Member};
 use super::hop::{Hop, Onward};
 use super::name;
 use super::rewrite::Verp;
@@ -35,6 +35,9 @@ mod walk;
 use choose::{Origin, Pattern};
 pub use choose::{Route, RouteTo};
 use walk::{Step, Walk};
+
+/// Members looked at while aliases are searched for circles: a file that has more is searched in part.
+const LOOPS_MEMBERS_MAX: usize = 1_000_000;
 
 /// Whether mail for a recipient is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -460,10 +463,19 @@ impl Router {
 
     fn look_at_aliases(&mut self) {
         let mut found = Vec::new();
+        let mut looked_at = 0;
         for (_, alias) in self.aliases.iter() {
             if alias.endless {
                 let what = format!("{}: leads to too many, or too deep", alias.name);
                 found.push((alias.line, what, "split the list"));
+            } else if looked_at < LOOPS_MEMBERS_MAX && self.is_nested(alias) {
+                let (circle, members) =
+                    Walk::new(self, false, Origin::nobody()).circle(&alias.name, &self.home);
+                looked_at += members;
+                if let Some(address) = circle {
+                    let what = format!("{}: leads in a circle, {address} is no user", alias.name);
+                    found.push((alias.line, what, "take it out of one of them, or make the user"));
+                }
             }
             let outside = alias.members.iter().find_map(|member| match member {
                 Member::Address(local, domain) if self.leads_nowhere(local, domain) => {
@@ -478,6 +490,23 @@ impl Router {
         for (line, what, remedy) in found {
             self.warn(About::Alias(line), what, remedy);
         }
+    }
+
+    /// Is one of its members an alias?
+    fn is_nested(&self, alias: &Alias) -> bool {
+        alias.members.iter().any(|member| {
+            let local = match member {
+                Member::Local(local) => local,
+                Member::Address(local, domain) if self.is_ours(local, domain) => local,
+                Member::Address(..) | Member::User(_) => return false,
+            };
+            let folded = name::folded(local);
+            let base = self.without_extension(&folded).map(|(base, _)| base);
+            [Some(folded.as_str()), base]
+                .into_iter()
+                .flatten()
+                .any(|it| self.aliases.find(it).is_some())
+        })
     }
 
     /// Does no route lead there, whoever sends?

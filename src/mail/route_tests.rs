@@ -9,6 +9,7 @@ use crate::mail::hop::Hop;
 use crate::mail::recipients::Known;
 use crate::mail::stored::{Destination, TargetState};
 use crate::smtp::envelope::{BodyType, Protocol, To};
+use crate::wire::secret::Secret;
 
 const STRANGER: &str = "203.0.113.9:1000";
 const FRIEND: &str = "192.0.2.77:1000";
@@ -227,8 +228,11 @@ fn aliases_and_lists() {
         warned,
         [
             "user Bob: bob@c.example is in none of our domains",
+            "gnir: leads in a circle, gnir@a.example is no user",
             "inner: no route leads to x@elsewhere.example",
             "out: no route leads to x@elsewhere.example",
+            "ring: leads in a circle, ring@a.example is no user",
+            "self: leads in a circle, self@a.example is no user",
         ]
     );
 }
@@ -408,7 +412,10 @@ fn who_is_authenticated_may_send_where_a_route_leads() {
         routed.verdict(None, &recipient("x@y.example"), client(peer, false), 0),
         Verdict::RelayDenied
     );
-    assert_eq!(routed.verdict(None, &recipient("x@y.example"), client(peer, true), 0), Verdict::Taken);
+    assert_eq!(
+        routed.verdict(None, &recipient("x@y.example"), client(peer, true), 0),
+        Verdict::Taken
+    );
     let mut letter = envelope(STRANGER, &["x@y.example"]);
     let failed = |letter: &Envelope| {
         let targets = routed.targets(letter, &[]);
@@ -584,4 +591,112 @@ fn a_route_that_is_gone_is_missed() {
     assert_eq!(other("*@else.example", "mx").as_deref(), Some("mx"));
     assert_eq!(other("*@else.example", "relay:s:25"), None);
     assert_eq!(other("*@y.example", "relay:s:25").as_deref(), Some("relay:s:25"));
+}
+
+fn srs() -> Srs {
+    Srs::new("srs.example", vec![Secret::new(b"a secret for tests".to_vec())])
+}
+
+#[test]
+fn what_an_alias_leads_elsewhere_says_so() {
+    let list = vec![Route::new("*", onward("mx"))];
+    let rules = Rules { routes: list, catch_all: Some("x@caught.example".to_owned()), ..rules() };
+    let router = router_of(rules, ALIASES);
+    let via = |to: &[&str], been: &[&str]| {
+        let been: Vec<String> = been.iter().map(|text| (*text).to_owned()).collect();
+        let targets = router.targets(&envelope(STRANGER, to), &been);
+        let show = |target: &Target| {
+            let why = match &target.state {
+                TargetState::Failed { reason } => reason.chars().take(5).collect(),
+                _ => target.via.clone().unwrap_or_default(),
+            };
+            format!("{} {why}", target.address)
+        };
+        targets.iter().map(show).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        via(&["both@a.example"], &[]),
+        ["x@elsewhere.example both@a.example", "carl@a.example "]
+    );
+    // The same place once, by the first way.
+    let two = via(&["Out+tag@B.example", "both@a.example"], &["z@a.example"]);
+    assert_eq!(two, ["x@elsewhere.example out@b.example", "carl@a.example "]);
+    assert_eq!(via(&["nobody@a.example"], &[]), ["x@caught.example nobody@a.example"]);
+    // Where it has been before it goes no further, not even to mailboxes here.
+    assert_eq!(via(&["both@a.example"], &["both@a.example"]), ["both@a.example 5.4.6"]);
+    assert_eq!(via(&["Nobody@a.example"], &["nobody@a.example"]), ["Nobody@a.example 5.4.6"]);
+    assert_eq!(
+        via(&["ann@a.example"], &["ann@a.example"]),
+        ["ann@a.example 5.4.6"],
+        "an alias of hers"
+    );
+    assert_eq!(via(&["carl@a.example"], &["carl@a.example"]), ["carl@a.example "], "no alias");
+    // An alias on the way does not count: only what was asked for is said at the next server.
+    assert_eq!(via(&["both@a.example"], &["out@a.example"]).len(), 2);
+    assert!(router.forwards());
+}
+
+#[test]
+fn a_rewritten_sender_leads_back() {
+    const DAY: i64 = 86_400;
+    let list = vec![Route::new("*", onward("mx"))];
+    let router = router_of(Rules { routes: list, srs: Some(srs()), ..rules() }, "");
+    let far = Mailbox { local: "Me".into(), domain: Domain::Name("far.example".into()) };
+    let made = srs().forward(&far, 0).unwrap().to_string();
+    let peer: SocketAddr = STRANGER.parse().unwrap();
+    let said =
+        |to: &str, days| router.verdict(None, &recipient(to), client(peer, false), days * DAY);
+    assert_eq!(said(&made, 21), Verdict::Taken);
+    assert_eq!(said(&made.to_uppercase(), 0), Verdict::Taken);
+    assert_eq!(said(&made, 22), Verdict::ExpiredReturn);
+    assert_eq!(said(&made.replace("=Me@", "=You@"), 0), Verdict::ForgedReturn);
+    assert_eq!(said(&made.replace("srs.example", "b.example"), 0), Verdict::NoUser);
+    assert_eq!(said("ann@srs.example", 0), Verdict::RelayDenied);
+    let targets = router.targets(&envelope(STRANGER, &[&made]), &[]);
+    assert_eq!((targets.len(), targets[0].address.as_str()), (1, "Me@far.example"));
+    assert_eq!(targets[0].via.as_deref(), Some(made.as_str()));
+    let again = router.targets(&envelope(STRANGER, &[&made]), &[crate::mail::rewrite::key(&made)]);
+    assert!(
+        matches!(&again[0].state, TargetState::Failed { reason } if reason.starts_with("5.4.6"))
+    );
+    // A user of ours whose mail somebody forwarded to somebody else by us.
+    let ann = Mailbox { local: "ann".into(), domain: Domain::Name("a.example".into()) };
+    let made = srs().forward(&ann, 0).unwrap().to_string();
+    assert_eq!(targets_of(&router, &made), ["0: ann@a.example → ann"]);
+    // Without a route to the sender there is nobody.
+    assert!(!router_of(rules(), "").forwards());
+    let closed = router_of(Rules { srs: Some(srs()), ..rules() }, "");
+    let made = srs().forward(&far, 0).unwrap().to_string();
+    let verdict = closed.verdict(None, &recipient(&made), client(peer, false), 0);
+    assert_eq!(verdict, Verdict::NoUser);
+}
+
+fn targets_of(router: &Router, to: &str) -> Vec<String> {
+    targets(router, STRANGER, &[to])
+}
+
+#[test]
+fn circles_of_aliases_are_told() {
+    let circles = |text: &str| {
+        let router = router_of(rules(), text);
+        let told = router.warnings().iter().filter(|one| one.what.contains("in a circle"));
+        told.map(|one| (one.about, one.what.clone())).collect::<Vec<_>>()
+    };
+    let what = |line, name: &str, back: &str| {
+        (About::Alias(line), format!("{name}: leads in a circle, {back}@a.example is no user"))
+    };
+    assert_eq!(
+        circles("ring: gnir, carl\ngnir: ring\n\nout: Ring+x\n"),
+        [what(2, "gnir", "gnir"), what(4, "out", "ring"), what(1, "ring", "ring")]
+    );
+    assert_eq!(
+        circles("lost: lost@B.example\n"),
+        [(About::Alias(1), "lost: leads in a circle, lost@b.example is no user".to_owned())]
+    );
+    // A user's own name, another server's user of that name, `\user`, and an alias met twice are none.
+    for fine in
+        ["ann: ann, bob", "lost: lost@elsewhere.example", "carl: \\carl", "a: b, c\nb: c\nc: carl"]
+    {
+        assert_eq!(circles(fine), [], "{fine}");
+    }
 }

@@ -130,9 +130,8 @@ impl Srs {
 
     fn believe(&self, given: &str, about: &[&str]) -> Result<(), Refused> {
         let given = given.to_ascii_uppercase();
-        let is = |secret: &Secret| {
-            bool::from(hash(secret, about).as_bytes().ct_eq(given.as_bytes()))
-        };
+        let is =
+            |secret: &Secret| bool::from(hash(secret, about).as_bytes().ct_eq(given.as_bytes()));
         if self.secrets.iter().any(is) { Ok(()) } else { Err(Refused::Forged) }
     }
 }

@@ -29,7 +29,8 @@ fn naive(secret: &[u8], text: &str) -> String {
     let pad = |with: u8| key.map(|octet| octet ^ with).to_vec();
     let inner = Sha256::digest([pad(0x36), text.to_lowercase().into_bytes()].concat());
     let outer = Sha256::digest([pad(0x5c), inner.to_vec()].concat());
-    let bits: Vec<u8> = outer.iter().flat_map(|o| (0..8).rev().map(move |at| o >> at & 1)).collect();
+    let bits: Vec<u8> =
+        outer.iter().flat_map(|o| (0..8).rev().map(move |at| o >> at & 1)).collect();
     let number = |five: &[u8]| five.iter().fold(0, |sum, bit| 2 * sum + usize::from(*bit));
     bits.chunks(5).take(6).map(|five| char::from(ALPHABET[number(five)])).collect()
 }
@@ -71,10 +72,24 @@ fn what_another_server_rewrote_stays_its_own() {
 fn what_is_not_ours_is_refused() {
     let sent = ours().forward(&mailbox("ann", "far.example"), NOW).unwrap().local;
     for forged in [
-        "SRS0", "SRS0=", "SRS0==", "SRS0=A=B", "SRS0=AAAAAA=G3=far.example=ann", "SRS0====", "SRS1=", "SRS1=a=b",
-        "SRS1=AAAAAA=mid.example==x", "SRS2=a=b=c=d", "ann", "SRS0=é", "\u{e9}RS0=a",
-        &sent.replace("ann", "bob"), &sent.replace("far", "bar"), &sent.replace("=G3=", "=G4="),
-        &format!("{sent}x"), &sent.replace("SRS0", "SRS1"),
+        "SRS0",
+        "SRS0=",
+        "SRS0==",
+        "SRS0=A=B",
+        "SRS0=AAAAAA=G3=far.example=ann",
+        "SRS0====",
+        "SRS1=",
+        "SRS1=a=b",
+        "SRS1=AAAAAA=mid.example==x",
+        "SRS2=a=b=c=d",
+        "ann",
+        "SRS0=é",
+        "\u{e9}RS0=a",
+        &sent.replace("ann", "bob"),
+        &sent.replace("far", "bar"),
+        &sent.replace("=G3=", "=G4="),
+        &format!("{sent}x"),
+        &sent.replace("SRS0", "SRS1"),
     ] {
         assert_eq!(ours().back(forged, Some(NOW)), Err(Refused::Forged), "{forged}");
     }
@@ -93,7 +108,8 @@ fn an_address_is_good_for_three_weeks() {
         [(-2, false), (-1, true), (0, true), (21, true), (22, false), (500, false), (1022, false)]
     {
         let found = ours().back(&sent, Some(NOW + days * DAY));
-        let wanted = if good { Ok(("ann".into(), "far.example".into())) } else { Err(Refused::Expired) };
+        let wanted =
+            if good { Ok(("ann".into(), "far.example".into())) } else { Err(Refused::Expired) };
         assert_eq!(found, wanted, "after {days} days");
     }
 }

@@ -14,9 +14,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Mail, RouteTo, Smtp, UnknownLocalPart};
-use crate::limits::{
-    ALIASES_FILE_BYTES_MAX, RECIPIENTS_FILE_BYTES_MAX, SRS_SECRETS_BYTES_MAX,
-};
+use crate::limits::{ALIASES_FILE_BYTES_MAX, RECIPIENTS_FILE_BYTES_MAX, SRS_SECRETS_BYTES_MAX};
 use crate::mail::aliases::{Aliases, Fault};
 use crate::mail::recipients::{self, Known};
 use crate::mail::rewrite::Verp;

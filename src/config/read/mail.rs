@@ -138,7 +138,9 @@ pub(super) fn mail(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Mail {
             .section
             .given("catch_all")
             .map(|it| keys.document.place(it.span().start))),
-        srs_domain: keys.parsed("srs_domain", SRS_DOMAIN, |text| optional(text, srs_domain)).flatten(),
+        srs_domain: keys
+            .parsed("srs_domain", SRS_DOMAIN, |text| optional(text, srs_domain))
+            .flatten(),
         srs_secret: keys
             .parsed("srs_secret", "the path of a file", non_empty_path)
             .map(|path| joined(data_dir, &path))

@@ -144,6 +144,15 @@ impl<'r> Walk<'r> {
         }
     }
 
+    /// For an alias: the first name that leads in a circle, and how many members were looked at.
+    pub(super) fn circle(mut self, alias: &str, domain: &str) -> (Option<String>, usize) {
+        let whom = For { recipient: 0, sender: None, via: None, relays: true };
+        self.address(alias, domain, whom);
+        let circle = |target: &Target| matches!(&target.state, TargetState::Failed { reason } if reason == Dead::Loop.reason());
+        let found = self.targets.into_iter().find(circle).map(|target| target.address);
+        (found, self.members)
+    }
+
     /// For a catch-all: is there a place behind this name?
     pub(super) fn leads_somewhere(mut self, local: &str, domain: &str) -> bool {
         self.address(local, domain, For { recipient: 0, sender: None, via: None, relays: true });

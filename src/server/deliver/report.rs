@@ -93,7 +93,7 @@ impl Deliveries {
         let original = Original { octets: &octets, size };
         let until =
             job.message.borrow().accepted.saturating_add(i64::from(policy.relay.give_up_seconds));
-        let frame = Frame { hostname: &policy.hostname, id: &id, now, until };
+        let frame = Frame { hostname: &policy.hostname, id: &id, now, until, copy_of: None };
         let report = dsn::compose(&job.message.borrow(), notice, original, frame);
         let eight_bit = !report.is_ascii();
         let mut draft = self.0.spool.draft();

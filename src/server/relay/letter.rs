@@ -215,10 +215,10 @@ mod tests {
         let srs = Srs::new("srs.example", vec![Secret::new(vec![7; 32])]);
         let router = router(|rules| (rules.verp, rules.srs) = (Verp::All, Some(srs)));
         let found = letters(&message, &[1, 3], &router);
-        assert_eq!(found.iter().map(said).collect::<Vec<_>>(), [
-            (String::new(), vec![1]),
-            (String::new(), vec![3])
-        ]);
+        assert_eq!(
+            found.iter().map(said).collect::<Vec<_>>(),
+            [(String::new(), vec![1]), (String::new(), vec![3])]
+        );
         assert_eq!(mail(&message, &found[0].from, &[1], 7).unwrap().sender, None);
     }
 
@@ -227,11 +227,14 @@ mod tests {
         let message = message(Some("me@a.example"));
         let found = letters(&message, &[0, 1, 2], &router(|rules| rules.verp = Verp::All));
         let all: Vec<_> = found.iter().map(|letter| said(letter).0).collect();
-        assert_eq!(all, [
-            "me@a.example",
-            "owner-list+bob=b.example@a.example",
-            "owner-list+carl=b.example@a.example"
-        ]);
+        assert_eq!(
+            all,
+            [
+                "me@a.example",
+                "owner-list+bob=b.example@a.example",
+                "owner-list+carl=b.example@a.example"
+            ]
+        );
         // Nothing of what the sender asked for: it is the list's message all the same.
         assert_eq!(mail(&message, &found[1].from, &[1], 7).unwrap().envelope_id, None);
     }
