@@ -15,8 +15,6 @@ use std::fmt::Write;
 
 use super::hop::Hop;
 use super::stored::{Destination, Message, Target, TargetState};
-#[cfg(doc)]
-use crate::limits::DSN_ORIGINAL_BYTES_MAX;
 use crate::smtp::address::{Mailbox, Recipient};
 use crate::smtp::envelope::To;
 
@@ -56,7 +54,7 @@ pub struct Notice {
 /// The message a report is about, as far as it is at hand.
 #[derive(Debug, Clone, Copy)]
 pub struct Original<'a> {
-    /// Its beginning: at least the first [`DSN_ORIGINAL_BYTES_MAX`] octets, or all.
+    /// Its beginning: at least the first `limits::DSN_ORIGINAL_BYTES_MAX` octets, or all.
     pub octets: &'a [u8],
     /// All its octets.
     pub size: u64,

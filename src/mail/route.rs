@@ -243,6 +243,12 @@ impl Router {
         self.expanded(Walk::new(self, false, origin), envelope, true)
     }
 
+    /// Who looks after this server.
+    pub fn postmaster(&self) -> Mailbox {
+        let domain = Domain::Name(self.home.clone());
+        Mailbox { local: walk::POSTMASTER.to_owned(), domain }
+    }
+
     /// Does it matter to [`Router::targets`] where a message has been?
     pub fn forwards(&self) -> bool {
         !self.aliases.is_empty() || self.catch_all.is_some() || self.srs.is_some()

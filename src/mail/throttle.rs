@@ -27,7 +27,7 @@ pub struct Allowance {
 #[derive(Debug, Default)]
 pub struct Throttle {
     /// When it began, seconds since 1970.
-    begun: i64,
+    begun: Option<i64>,
     total: u32,
     addresses: BTreeMap<Box<str>, u32>,
 }
@@ -36,8 +36,9 @@ impl Throttle {
     /// May another report go to this address now? It is counted then.
     pub fn allows(&mut self, address: &str, allowance: Allowance, now: i64) -> bool {
         // A clock that was set back begins anew, too.
-        if !(self.begun..self.begun.saturating_add(HOUR_SECONDS)).contains(&now) {
-            *self = Self { begun: now, ..Self::default() };
+        let hour = |begun: i64| (begun..begun.saturating_add(HOUR_SECONDS)).contains(&now);
+        if !self.begun.is_some_and(hour) {
+            *self = Self { begun: Some(now), ..Self::default() };
         }
         let within = |limit: u32, count: u32| limit == 0 || count < limit;
         let key = rewrite::key(address).into_boxed_str();

@@ -17,11 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::config::Relay;
+use crate::config::{Copies, Relay};
 use crate::log::Printable;
 use crate::mail::dsn;
 use crate::mail::route::Router;
 use crate::mail::stored::{Destination, Message, Note, TargetState};
+use crate::mail::throttle::{Allowance, Throttle};
 use crate::shard;
 use crate::store::maildir::{Maildirs, Tried};
 use crate::store::spool::{Committed, Content, Found, QueueId, Spool};
@@ -64,6 +65,10 @@ pub(super) struct Policy {
     pub(super) mailbox_bytes_max: u64,
     /// `[relay]`.
     pub(super) relay: Relay,
+    /// Of which reports the postmaster gets copies.
+    pub(super) copies: Vec<Copies>,
+    /// Reports to senders elsewhere about mail from strangers, in an hour of all shards together.
+    pub(super) allowance: Allowance,
     /// How many there are.
     pub(super) shards: usize,
     /// All chance of retries comes from it.
@@ -87,6 +92,8 @@ pub(super) struct Counts {
     pub(super) removed: Cell<u64>,
     /// Reports written.
     pub(super) reports: Cell<u64>,
+    /// Reports not written: there were too many.
+    pub(super) reports_limited: Cell<u64>,
 }
 
 /// How the queue is now.
@@ -113,6 +120,7 @@ struct Inner {
     /// Grows with every change that may bring an errand.
     errands: Cell<u64>,
     counts: Counts,
+    throttle: RefCell<Throttle>,
     /// No new rounds begin.
     closed: Cell<bool>,
     /// Who waits for the last round to end, or for the end of everything.
@@ -141,6 +149,7 @@ impl Deliveries {
             remote,
             errands: Cell::new(0),
             counts: Counts::default(),
+            throttle: RefCell::default(),
             closed: Cell::new(false),
             waiting: RefCell::default(),
             spares: Cell::new(0),

@@ -21,6 +21,7 @@ use super::shared::{Local, Shared};
 use super::sockets::Service;
 use crate::config::{self, Config, Encryption};
 use crate::mail::route::Router;
+use crate::mail::throttle::Allowance;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
 use crate::smtp::session::{Security, Settings, Tls};
@@ -157,6 +158,7 @@ impl Ingress {
         mail.show_deliveries(
             [&counts.delivered, &counts.discarded, &counts.deferred, &counts.failed].map(Cell::get),
         );
+        mail.show_reports([&counts.reports, &counts.reports_limited].map(Cell::get));
         let cached = u64::try_from(self.resolver.cached().0).unwrap_or(u64::MAX);
         self.local.counters().names.cached.show(cached);
         mail.queue_messages.show(stats.messages);
@@ -212,6 +214,11 @@ impl Rules {
             give_up_seconds: config.mail.give_up_seconds,
             mailbox_bytes_max: config.mail.mailbox_bytes_max,
             relay: config.relay.clone(),
+            copies: config.mail.postmaster_copies.clone(),
+            allowance: Allowance {
+                total: config.mail.max_reports_per_hour,
+                per_address: config.mail.max_reports_per_hour_per_address,
+            },
             shards: config.server.shards.max(1),
             seed: shard::random(),
         });

@@ -65,6 +65,8 @@ fn policy() -> Policy {
         give_up_seconds: 300,
         mailbox_bytes_max: 0,
         relay: relay(),
+        copies: Vec::new(),
+        allowance: Allowance { total: 0, per_address: 0 },
         shards: 1,
         seed: 1,
     }
