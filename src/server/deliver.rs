@@ -129,6 +129,8 @@ struct Inner {
     spares: Cell<usize>,
     /// The task of the timers runs.
     timing: Cell<bool>,
+    /// All messages up to this one were looked at when they were late.
+    seen_late: Cell<QueueId>,
     /// Somebody begins rounds, further up in the calls.
     pumping: Cell<bool>,
 }
@@ -154,6 +156,7 @@ impl Deliveries {
             waiting: RefCell::default(),
             spares: Cell::new(0),
             timing: Cell::new(false),
+            seen_late: Cell::new(QueueId(0)),
             pumping: Cell::new(false),
         }));
         shard::spawn("carry", carry::run(deliveries.clone()));

@@ -193,6 +193,7 @@ impl Deliveries {
             let Some(lapsed) = lapsed else { break };
             self.give_up(&lapsed, &policy);
         }
+        self.see_to_timer();
         self.errands_changed();
     }
 
@@ -456,7 +457,7 @@ impl Deliveries {
     }
 
     /// Settles the message, or has a round see to its report.
-    fn see_to(&self, id: QueueId, message: &Rc<RefCell<Message>>) {
+    pub(super) fn see_to(&self, id: QueueId, message: &Rc<RefCell<Message>>) {
         let (over, next) = {
             let (message, now) = (message.borrow(), shard::wall().0);
             let next = super::next_attempt(&message, now);

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::rc::Rc;
 
 use super::{Figures, Job};
@@ -218,6 +219,12 @@ impl Queue {
             }
         }
         self.stand(id, next.map_or(Stand::Aside, Stand::Until));
+    }
+
+    /// The first message behind that one, and when it was accepted.
+    pub(super) fn after(&self, id: QueueId) -> Option<(QueueId, i64)> {
+        let behind = self.entries.range((Bound::Excluded(id), Bound::Unbounded)).next();
+        behind.map(|(id, entry)| (*id, entry.accepted))
     }
 
     /// Puts everything in line whose time has come.

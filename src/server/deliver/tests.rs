@@ -21,6 +21,7 @@ use crate::store::spool;
 
 mod crashes;
 mod onward;
+mod reports;
 mod steps;
 
 const SPOOL: &str = "/srv/spool";
