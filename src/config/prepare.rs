@@ -87,7 +87,8 @@ pub(super) fn srs_secret(config: &Config, owner: Option<Owner>) -> Result<(), Pr
         };
         let mut random = Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut *random).map_err(|error| io::Error::other(error.to_string()))?;
-        let text = Zeroizing::new(format!("{COMMENT}\n{}\n", STANDARD_NO_PAD.encode(&*random)));
+        let text =
+            Zeroizing::new(format!("{COMMENT}\n{}\n", STANDARD_NO_PAD.encode(random.as_slice())));
         file.write_all(text.as_bytes())?;
         give(path, owner)?;
         file.sync_all()

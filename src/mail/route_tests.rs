@@ -608,7 +608,10 @@ fn what_an_alias_leads_elsewhere_says_so() {
         let show = |target: &Target| {
             let why = match &target.state {
                 TargetState::Failed { reason } => reason.chars().take(5).collect(),
-                _ => target.via.clone().unwrap_or_default(),
+                TargetState::Waiting
+                | TargetState::Deferred { .. }
+                | TargetState::Delivered
+                | TargetState::Removed => target.via.clone().unwrap_or_default(),
             };
             format!("{} {why}", target.address)
         };

@@ -58,7 +58,7 @@ fn what_another_server_rewrote_stays_its_own() {
     let hash = naive(secret, "1\0mid.example\0=XXXX=YY=far.example=ann\0");
     assert_eq!(sent.local, format!("SRS1={hash}=mid.example==XXXX=YY=far.example=ann"));
     let found = ours().back(&sent.local, Some(NOW + 1000 * DAY)).unwrap();
-    assert_eq!(found, (first.local.clone(), "mid.example".to_owned()));
+    assert_eq!(found, (first.local, "mid.example".to_owned()));
     // A third server leaves the second out.
     let second = mailbox(&sent.local.replace(&hash, "zzzz"), "other.example");
     assert_eq!(ours().forward(&second, NOW).unwrap().local, sent.local);
