@@ -30,7 +30,7 @@ Sent = collections.namedtuple("Sent", "sender recipients content")
 class MailServer(harness.Server):
     """A running server with mailboxes for everybody at one domain."""
 
-    def __init__(self, smtp=""):
+    def __init__(self, smtp="", mail="", aliases=""):
         super().__init__()
         self.mail = self.data / "mail"
         self.config.write_text(
@@ -42,8 +42,11 @@ class MailServer(harness.Server):
             "[smtp]\n"
             'listen = ["127.0.0.1:0"]\n'
             f'domains = ["{DOMAIN}"]\n' + smtp + "[mail]\n"
-            'unknown_local_part = "accept"\n'
+            'unknown_local_part = "accept"\n' + mail
         )
+        if aliases:
+            self.data.mkdir(exist_ok=True)
+            (self.data / "aliases").write_text(aliases)
 
     def start(self):
         """Starts the server and waits until it says `ready`."""
@@ -154,12 +157,14 @@ class MailCase(unittest.TestCase):
 
     needs = None  # the program under test
     smtp = ""  # more lines for [smtp]
+    mail = ""  # more lines for [mail]
+    aliases = ""  # the file of aliases
 
     @classmethod
     def setUpClass(cls):
         if cls.needs is not None:
             harness.need(cls.needs)
-        cls.server = MailServer(cls.smtp)
+        cls.server = MailServer(cls.smtp, cls.mail, cls.aliases)
         cls.server.start()
         cls.addClassCleanup(cls.server.stop)
 
