@@ -294,6 +294,13 @@ impl Schedule {
         self.refresh(place, now);
     }
 
+    /// What was wrong there last.
+    #[must_use]
+    pub fn error(&self, name: &str) -> Option<&str> {
+        let place = self.names.get(name).copied()?;
+        self.get(place)?.error.as_deref()
+    }
+
     /// What was wrong with a message there, for those who ask.
     pub fn remember(&mut self, place: Place, reason: &str) {
         if let Some(destination) = self.get_mut(place) {

@@ -223,6 +223,11 @@ impl Deliveries {
         self.remote().schedule.borrow().deferred()
     }
 
+    /// What was wrong at a destination last.
+    pub(super) fn error_at(&self, name: &str) -> Option<String> {
+        self.remote().schedule.borrow().error(name).map(str::to_owned)
+    }
+
     /// The name of the destination that a target goes to now.
     pub(super) fn destination_of(&self, message: &Message, target: &Target) -> Option<String> {
         Some(due_of(&self.policy(), message, 0, target)?.name)

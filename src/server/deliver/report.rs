@@ -85,6 +85,23 @@ impl Deliveries {
         }
     }
 
+    /// The message, with what is wrong at the destinations of those targets that nobody tried.
+    fn explained(&self, job: &Job, notice: &Notice) -> Message {
+        let mut message = job.message.borrow().clone();
+        for (number, _) in &notice.targets {
+            let at = usize::try_from(*number).ok();
+            let Some(target) = at.and_then(|at| message.targets.get(at)) else { continue };
+            let waits = target.state == TargetState::Waiting;
+            let destination = self.destination_of(&message, target).filter(|_| waits);
+            let reason = destination.and_then(|name| self.error_at(&name));
+            let target = at.and_then(|at| message.targets.get_mut(at));
+            if let (Some(target), Some(reason)) = (target, reason) {
+                target.state = TargetState::Deferred { attempts: 0, next: 0, reason };
+            }
+        }
+        message
+    }
+
     /// May it go there, whoever that is? What our own users are told, and owners of lists, is no backscatter, nor is
     /// what stays here.
     fn may_send(&self, job: &Job, notice: &Notice, targets: &[Target], policy: &Policy) -> bool {
@@ -141,7 +158,7 @@ impl Deliveries {
         let until =
             job.message.borrow().accepted.saturating_add(i64::from(policy.relay.give_up_seconds));
         let frame = Frame { hostname: &policy.hostname, id: &id, now, until, copy_of };
-        let report = dsn::compose(&job.message.borrow(), notice, original, frame);
+        let report = dsn::compose(&self.explained(job, notice), notice, original, frame);
         let eight_bit = !report.is_ascii();
         let mut draft = self.0.spool.draft();
         draft.append(&report).await?;

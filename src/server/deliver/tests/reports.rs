@@ -1,8 +1,13 @@
 //! Who is told of what, how often, and who gets a copy.
 
+use std::cell::Cell;
+
+use super::crashes::recover;
 use super::onward::{Mood, Moods, Sent, addresses, moods, onward_policy, open};
 use super::*;
 use crate::shard::Weather;
+use crate::shard::crash::LOSSES;
+use crate::shard::rng::Rng;
 
 const HOUR: u64 = 3600;
 
@@ -157,7 +162,10 @@ fn everybody_behind_a_dead_destination_is_told_once() {
         assert_eq!(mail["me"].len(), 20, "seed {seed}");
         for report in &mail["me"] {
             let report = String::from_utf8_lossy(report).into_owned();
-            assert!(report.contains("Action: delayed") && report.contains("Will-Retry-Until:"));
+            // Why, also of those that were not tried.
+            for wanted in ["Action: delayed", "Will-Retry-Until:", "Status: 4.4.1", "no answer"] {
+                assert!(report.contains(wanted), "no {wanted:?} in {report}");
+            }
         }
         assert_eq!(addresses(&sent).len(), 21);
         assert_clean(&sim, place);
@@ -183,4 +191,55 @@ fn an_empty_queue_has_no_timer() {
         place
     });
     assert_clean(&sim, place);
+}
+
+/// A list with a member who is nobody: the copy for the other member, and the report to the owner, whenever the
+/// power fails. A report may come again when it fails before the note about it is durable, half a second at most.
+#[test]
+fn a_crash_at_any_step_loses_no_report() {
+    let run = |step: u64| {
+        let sim = boot(3);
+        sim.weather(Weather::CALM);
+        let acknowledged = Rc::new(Cell::new(false));
+        let said = Rc::clone(&acknowledged);
+        let begun = Rc::new(Cell::new(0));
+        let started = Rc::clone(&begun);
+        let steps = sim.world().executor.steps();
+        sim.run_until(step, async {
+            let place = Place::open().await;
+            started.set(sim.world().executor.steps());
+            place.post(envelope("me", &["list"]), b"Subject: x\r\n\r\n").await.unwrap();
+            said.set(true);
+            assert!(place.settled(600).await);
+            place.spool.flush().await.unwrap();
+        });
+        let ended = sim.world().executor.steps();
+        assert!(ended >= steps);
+        let disk = sim.disk();
+        (disk, acknowledged.get(), [begun.get(), ended])
+    };
+    let (disk, acknowledged, [begun, ended]) = run(u64::MAX);
+    assert!(acknowledged && mail(&disk)["bob"].len() == 1);
+    let (mut crashes, mut twice, mut early) = (0, 0, 0);
+    for step in (begun..=ended).step_by(2) {
+        let (disk, acknowledged, _) = run(step);
+        let rng = Rng::new(step);
+        for loss in LOSSES {
+            let left = disk.crash(&rng, loss);
+            early += usize::from(mail(&left).contains_key("bob"));
+            recover(&left, rng.next());
+            let mail = mail(&left);
+            let (copies, reports) =
+                (mail.get("ann").map_or(0, Vec::len), mail.get("bob").map_or(0, Vec::len));
+            let what = format!("step {step} {loss:?}: {copies} copies, {reports} reports");
+            assert!(copies <= 1 && reports <= 2 && (copies == 1) == (reports > 0), "{what}");
+            assert!(!acknowledged || reports > 0, "{what}: lost");
+            crashes += 1;
+            twice += usize::from(reports == 2);
+        }
+    }
+    assert!(crashes > 60 && early > 3 && twice * 2 < crashes, "{crashes} {early} {twice}");
+    println!(
+        "{crashes} crashes, {early} with the report in its mailbox, {twice} reports that came again"
+    );
 }
