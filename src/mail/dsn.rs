@@ -221,7 +221,13 @@ fn status(message: &Message, notice: &Notice, frame: Frame<'_>) -> String {
         let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
         line(&mut text, format_args!("Final-Recipient: {kind};{}", clean(&address)));
         fate(&mut text, target, action);
-        line(&mut text, format_args!("Last-Attempt-Date: {}", date(frame.now)));
+        let untried = matches!(
+            target.state,
+            TargetState::Waiting | TargetState::Deferred { attempts: 0, .. }
+        );
+        if !untried {
+            line(&mut text, format_args!("Last-Attempt-Date: {}", date(frame.now)));
+        }
         if action == Action::Delayed && frame.until > 0 {
             line(&mut text, format_args!("Will-Retry-Until: {}", date(frame.until)));
         }

@@ -22,6 +22,9 @@ use crate::mail::stored::{Message, TargetState};
 use crate::smtp::address::Mailbox;
 use crate::smtp::envelope::Return;
 
+/// Columns of a line of ours for people.
+const COLUMNS_MAX: usize = 72;
+
 /// The octets of a report, header and all, with CRLF.
 pub fn compose(
     message: &Message,
@@ -56,12 +59,19 @@ pub fn compose(
         .to(clean(&notice.to))
         .subject(subject(notice, copy))
         .date(Date::new(frame.now))
-        .message_id(format!("{boundary}.{}@{}", frame.now, frame.hostname))
+        .message_id(identifier(&boundary, notice, frame))
         .header("Auto-Submitted", Raw::new("auto-replied"))
         .header("MIME-Version", Raw::new("1.0"))
         .body(MimePart::new(report, parts).transfer_encoding(all))
         .serialize(&mut octets);
     octets
+}
+
+/// Reports about one message may be made within one second: to the sender and to an owner, and their copies.
+fn identifier(boundary: &str, notice: &Notice, frame: Frame<'_>) -> String {
+    let first = notice.targets.first().map_or(0, |(number, _)| *number);
+    let copy = if frame.copy_of.is_some() { ".copy" } else { "" };
+    format!("{boundary}.{}.{first}{copy}@{}", frame.now, frame.hostname)
 }
 
 fn subject(notice: &Notice, copy: bool) -> &'static str {
@@ -159,12 +169,13 @@ fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'
             if let TargetState::Failed { reason } | TargetState::Deferred { reason, .. } =
                 &target.state
             {
-                line(&mut text, format_args!("    {}", clean(reason)));
+                indented(&mut text, &clean(reason));
             }
         }
     }
     if notice.targets.iter().any(|(_, action)| *action == Action::Delayed) {
-        line(&mut text, "\r\nYou need not send it again.");
+        let nothing = if frame.copy_of.is_some() { "" } else { "\r\nYou need not send it again." };
+        line(&mut text, nothing);
         if frame.until > 0 {
             line(&mut text, format_args!("It is tried until {}.", date(frame.until)));
         }
@@ -173,6 +184,24 @@ fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'
         line(&mut text, format_args!("\r\n{note}"));
     }
     text
+}
+
+/// A reason in lines that need no encoding where its words are short enough.
+fn indented(text: &mut String, reason: &str) {
+    const INDENT: &str = "    ";
+    let mut column = 0;
+    for word in reason.split(' ') {
+        let width = word.chars().count() + 1;
+        if column == 0 || column + width > COLUMNS_MAX {
+            text.push_str(if column == 0 { INDENT } else { "\r\n    " });
+            column = INDENT.len();
+        } else {
+            text.push(' ');
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text.push_str("\r\n");
 }
 
 /// Which message it is about, as whoever reads this knows it.
@@ -187,8 +216,8 @@ fn about(text: &mut String, message: &Message, notice: &Notice, frame: Frame<'_>
     } else {
         let whose =
             if is_own(message, notice) { "the message you sent" } else { "a message to your list" };
-        line(text, format_args!("It is about {whose}, accepted on {accepted}"));
-        line(text, format_args!("as {id}."));
+        line(text, format_args!("It is about {whose},"));
+        line(text, format_args!("accepted on {accepted} as {id}."));
     }
 }
 

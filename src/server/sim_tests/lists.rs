@@ -226,3 +226,48 @@ fn each_member_of_a_list_has_a_sender_of_its_own() {
     assert_eq!(here, ["Return-Path: <>", "Return-Path: <owner-staff@sim.example>"]);
     post::assert_clean(&sim, post);
 }
+
+/// RFC 3461 §6.1: nobody is told about a report, and nothing else is asked for it.
+#[test]
+fn a_report_says_that_nobody_is_told_about_it() {
+    let files = Files::new();
+    let sim = Sim::new(8);
+    Post::plant(&sim.disk());
+    let (post, remote) = sim.run(async {
+        let remote = Remote::begin(REMOTE);
+        remote.0.offers.borrow_mut().push("DSN");
+        let refused = ("x@far.example", "550 5.1.1 nobody");
+        remote.0.refusals.borrow_mut().push(refused);
+        let post = Post::open_with(files.config()).await;
+        let mut client = post.greeted().await;
+        client.expect("MAIL FROM:<me@else.example> RET=HDRS ENVID=mine", 250).await;
+        client.expect("RCPT TO:<out@sim.example> ORCPT=rfc822;first@else.example", 250).await;
+        client.expect("DATA", 354).await;
+        client.control.write(TEXT).await.unwrap();
+        client.expect(".", 250).await;
+        client.expect("QUIT", 221).await;
+        assert!(post.settled(HOUR).await);
+        (post, remote)
+    });
+    let lines = remote.0.lines.borrow().clone();
+    let said = |verb: &str| {
+        lines.iter().filter(|line| line.starts_with(verb)).cloned().collect::<Vec<_>>()
+    };
+    let [forwarded, report] = &said("MAIL")[..] else { panic!("{lines:?}") };
+    // An alias passes on what was asked for, under a sender of ours.
+    assert!(forwarded.starts_with("MAIL FROM:<SRS0="), "{forwarded}");
+    assert!(forwarded.contains(" RET=HDRS") && forwarded.contains(" ENVID=mine"), "{forwarded}");
+    assert_eq!(report.split(' ').take(2).collect::<Vec<_>>(), ["MAIL", "FROM:<>"]);
+    assert!(!report.contains("RET=") && !report.contains("ENVID="), "{report}");
+    let to = said("RCPT");
+    assert_eq!(to.last().unwrap(), "RCPT TO:<me@else.example> NOTIFY=NEVER");
+    assert!(to[0].contains("ORCPT=rfc822;first@else.example"), "{}", to[0]);
+    let [taken] = &remote.taken()[..] else { panic!() };
+    let text = String::from_utf8(taken.octets.clone()).unwrap();
+    assert!(
+        text.starts_with("From: \"Mail delivery\" <MAILER-DAEMON@"),
+        "no field in front: {text}"
+    );
+    assert!(text.contains("To: <me@else.example>\r\n") && text.contains("Status: 5.1.1\r\n"));
+    post::assert_clean(&sim, post);
+}
