@@ -88,6 +88,17 @@ class Edge(MailServer):
         eventually(tried, f"{recipient} is deferred\n{self.log()[-3000:]}", SOON_SECONDS)
         return entries[0]["reason"]
 
+    def all_tried(self):
+        """Waits until everything was tried. Why what still waits does, by its sender."""
+        entries = []
+
+        def tried():
+            entries[:] = self.queue("list")
+            return all(one["state"] == "deferred" and one["reason"] for one in entries)
+
+        eventually(tried, f"everything was tried\n{self.log()[-3000:]}", SOON_SECONDS)
+        return {one["sender"]: one["reason"] for one in entries}
+
     def retry(self):
         """All that waits is tried now."""
         self.queue("retry", "--all")

@@ -13,7 +13,7 @@ import subprocess
 import harness
 import postfix
 from mailharness import AWKWARD, DOMAIN, letter
-from relaying import FAR, SOON_SECONDS, RelayCase, route
+from relaying import FAR, RelayCase, route
 
 DELIVERED, DEFERRED, BOUNCED = "delivered", "deferred", "bounced"
 # What smtp-sink says when it is told to fail.
@@ -140,7 +140,7 @@ class Sinks(RelayCase):
         for sink in self.sinks.values():
             sender, to = self.names(sink)
             self.send(self.own, message, [to], sender=sender)
-        waiting = self.waiting()
+        waiting = self.own.all_tried()
         for options, (fate, said) in SINKS.items():
             with self.subTest(options):
                 sender, to = self.names(self.sinks[options])
@@ -156,17 +156,6 @@ class Sinks(RelayCase):
                     self.whole(self.sinks[options], message)
         self.assertEqual(waiting, {})
         self.get_well(message)
-
-    def waiting(self):
-        """Waits until everything was tried. Why what still waits does, by its sender."""
-        entries = []
-
-        def tried():
-            entries[:] = self.own.queue("list")
-            return all(one["state"] == "deferred" and one["reason"] for one in entries)
-
-        harness.eventually(tried, f"everything was tried\n{self.own.log()[-3000:]}", SOON_SECONDS)
-        return {one["sender"]: one["reason"] for one in entries}
 
     def get_well(self, message):
         """Where a message is deferred, a server without faults takes the place of the one there was."""

@@ -181,6 +181,14 @@ class LastAiosmtpd(RelayCase):
         self.own.settled()
         self.assertEqual(self.hops["old"].taken + self.hops["small"].taken, [])
 
+    def test_success_is_told_by_who_is_last_to_know_of_notices(self):
+        to = self.to("must", "right")
+        self.send(self.own, letter(AWKWARD), [to], ["RET=HDRS"], ["NOTIFY=SUCCESS"])
+        report = self.report(self.own)
+        self.assertEqual(report.status[to][:2], ("relayed", "2.0.0"))
+        self.assertNotIn("MAIL FROM:<nobody@nowhere>", report.original)
+        self.own.settled()
+
     def test_each_recipient_for_itself(self):
         good, gone, later = (self.address(name, domain("must.right")) for name in ("good", "gone", "later"))
         self.hops["right"].handler.replies.update(
