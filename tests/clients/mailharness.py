@@ -6,6 +6,7 @@ lines that delivery adds.
 """
 
 import collections
+import json
 import pathlib
 import re
 import shutil
@@ -28,20 +29,20 @@ Sent = collections.namedtuple("Sent", "sender recipients content")
 
 
 class MailServer(harness.Server):
-    """A running server with mailboxes for everybody at one domain."""
+    """A running server with mailboxes for everybody at its domains."""
 
-    def __init__(self, smtp="", mail="", aliases=""):
+    def __init__(self, smtp="", domains=(DOMAIN,), hostname="edge.test", mail="", aliases=""):
         super().__init__()
         self.mail = self.data / "mail"
         self.config.write_text(
             "[server]\n"
             f'data_dir = "{self.data}"\n'
-            'hostname = "edge.test"\n'
+            f'hostname = "{hostname}"\n'
             "shards = 2\n"
             'metrics_listen = ""\n'
             "[smtp]\n"
             'listen = ["127.0.0.1:0"]\n'
-            f'domains = ["{DOMAIN}"]\n' + smtp + "[mail]\n"
+            f"domains = {json.dumps(domains)}\n" + smtp + "[mail]\n"
             'unknown_local_part = "accept"\n' + mail
         )
         if aliases:
@@ -164,7 +165,7 @@ class MailCase(unittest.TestCase):
     def setUpClass(cls):
         if cls.needs is not None:
             harness.need(cls.needs)
-        cls.server = MailServer(cls.smtp, cls.mail, cls.aliases)
+        cls.server = MailServer(cls.smtp, mail=cls.mail, aliases=cls.aliases)
         cls.server.start()
         cls.addClassCleanup(cls.server.stop)
 
