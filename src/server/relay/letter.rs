@@ -48,7 +48,9 @@ pub(super) fn letters(message: &Message, targets: &[u32], router: &Router) -> Ve
         match known.get(&from).and_then(|at| letters.get_mut(*at)) {
             Some(letter) => letter.targets.push(*number),
             None => {
-                known.insert(from.clone(), letters.len());
+                if targets.len() > 1 {
+                    known.insert(from.clone(), letters.len());
+                }
                 letters.push(Letter { from, targets: vec![*number] });
             }
         }
