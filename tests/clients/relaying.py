@@ -201,15 +201,16 @@ class RelayCase(unittest.TestCase):
                 self.assertIn(word, field)
         return fields
 
-    def report(self, edge, number=0, sender=None):
-        """Waits for a report in the sender's mailbox on the edge."""
+    def report(self, edge, sender=None):
+        """Waits for the only report in the sender's mailbox on the edge."""
         address = sender or self.sender
         eventually(
-            lambda: len(self.files(edge, address)) > number,
+            lambda: self.files(edge, address),
             f"a report\n{edge.log()[-3000:]}",
             SOON_SECONDS,
         )
-        return Report(self.files(edge, address)[number].read_bytes())
+        [path] = self.files(edge, address)
+        return Report(path.read_bytes())
 
 
 def below_trace(content):
