@@ -90,7 +90,7 @@ pub const ADMIN_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time one request of the admin socket may take on the wire, seconds.
 pub const ADMIN_REQUEST_SECONDS_MAX: u64 = 5;
 /// Messages in one answer about the queue; more come in pages.
-pub const QUEUE_PAGE_ENTRIES_MAX: usize = 500;
+pub const QUEUE_PAGE_ENTRIES_MAX: usize = 4000;
 /// Destinations in an answer about the queue.
 pub const QUEUE_DESTINATIONS_MAX: usize = 100_000;
 /// Recipients shown in one line of the queue.

@@ -142,6 +142,21 @@ impl Note {
         input.end_of(version, note)
     }
 
+    /// Does the later of two notes of one message, as octets, say all that the earlier said?
+    #[must_use]
+    pub fn replaces(earlier: &[u8], later: &[u8]) -> bool {
+        /// Version, `N`, kind, and the number of a target.
+        const KIND_AT: usize = 2;
+        const NUMBER_BYTES: usize = 4;
+        fn what(octets: &[u8]) -> Option<(u8, &[u8])> {
+            let kind = octets.get(KIND_AT).copied()?;
+            // Held or not is said of the message.
+            let number = if kind == 1 { 0..0 } else { KIND_AT + 1..KIND_AT + 1 + NUMBER_BYTES };
+            Some((kind, octets.get(number)?))
+        }
+        what(earlier).is_some() && what(earlier) == what(later) && Self::decode(later).is_ok()
+    }
+
     /// As [`Message::version`].
     fn version(&self) -> u8 {
         match self {

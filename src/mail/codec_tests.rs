@@ -303,6 +303,33 @@ proptest! {
         }
     }
 
+    /// A log that leaves out replaced notes says the same as all of it.
+    #[test]
+    fn what_is_replaced_is_not_missed(
+        message in message(),
+        notes in proptest::collection::vec((note(), 0_u32..3), 0..10),
+    ) {
+        let near = |(note, number)| match note {
+            Note::Target(_, state) => Note::Target(number, state),
+            Note::Held(held) => Note::Held(held),
+            Note::Told(_) => Note::Told(number),
+            Note::Delayed(_) => Note::Delayed(number),
+        };
+        let (mut all, mut kept) = (message.clone(), Vec::<Vec<u8>>::new());
+        for note in notes.into_iter().map(near) {
+            let octets = note.encode();
+            all.apply(note);
+            kept.retain(|earlier| !Note::replaces(earlier, &octets));
+            prop_assert!(kept.iter().all(|earlier| *earlier != octets), "a repeated note");
+            kept.push(octets.clone());
+            // What is not understood is left out at a start, and replaces nothing.
+            prop_assert!(!Note::replaces(&octets, &octets[..octets.len() - 1]));
+        }
+        let mut fewer = message;
+        kept.iter().for_each(|note| fewer.apply(Note::decode(note).unwrap()));
+        prop_assert_eq!(fewer, all);
+    }
+
     #[test]
     fn notes_change_what_they_name(mut message in message(), number: u32, state in state()) {
         let before = message.clone();

@@ -15,6 +15,7 @@ pub mod codec;
 pub mod dsn;
 pub mod hop;
 pub mod name;
+pub mod progress;
 pub mod recipients;
 pub mod rewrite;
 pub mod route;

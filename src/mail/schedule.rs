@@ -317,6 +317,12 @@ impl Schedule {
         self.lapsed.pop_front()
     }
 
+    /// Are there any?
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        !self.lapsed.is_empty()
+    }
+
     /// When to ask [`Schedule::next`] again if nothing happens before; `None` when that is of no use.
     #[must_use]
     pub fn next_time(&self) -> Option<i64> {

@@ -21,6 +21,7 @@ use super::shared::{Local, Shared};
 use super::sockets::Service;
 use crate::config::{self, Config, Encryption};
 use crate::mail::route::Router;
+use crate::mail::stored::Note;
 use crate::mail::throttle::Allowance;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
@@ -91,6 +92,7 @@ impl Ingress {
             segment_bytes: smtp.spool_segment_bytes,
             memory_bytes: memory,
             reserve_bytes: smtp.spool_reserve_bytes,
+            replaces: Note::replaces,
         };
         let (spool, found) = Spool::open(&root, shard::index(), shards, settings).await?;
         if !found.is_empty() {
@@ -102,6 +104,7 @@ impl Ingress {
                 counted.counters().mail.batches.observe(commit.messages);
             }
         });
+        let spool_path = smtp.spool.clone();
         let rulebook =
             Rc::new(Rulebook { local: Rc::clone(local), rules: RefCell::new(Rc::new(rules)) });
         let policies = Rc::clone(&rulebook);
@@ -109,7 +112,11 @@ impl Ingress {
         let deliveries = Deliveries::new(spool.clone(), maildirs, move || {
             Rc::clone(&policies.in_force().policy)
         });
-        deliveries.recover(found);
+        let remedy = "sluicegate spool verify says what is wrong, and where";
+        deliveries
+            .recover(found)
+            .await
+            .map_err(|error| Problem::path(&spool_path, error, remedy))?;
         let ingress = Rc::new(Self {
             local: Rc::clone(local),
             spool,

@@ -20,13 +20,14 @@ use crate::smtp::envelope::{BodyType, Envelope, Protocol, To};
 use crate::store::spool;
 
 mod crashes;
+mod memory;
 mod onward;
 mod reports;
 mod steps;
 
 const SPOOL: &str = "/srv/spool";
 const MAIL: &str = "/srv/mail";
-const TRACE: &[u8] = b"Received: from sim\r\n";
+pub(super) const TRACE: &[u8] = b"Received: from sim\r\n";
 const ALIASES: &str = "both: ann, bob\nlist: ann, gone\nowner-list: bob\n";
 
 /// One start of the deliveries.
@@ -93,8 +94,12 @@ impl Place {
     }
 
     async fn open_with(policy: Policy) -> Self {
-        let settings =
-            spool::Settings { segment_bytes: 64 << 10, memory_bytes: 100_000, reserve_bytes: 0 };
+        let settings = spool::Settings {
+            segment_bytes: 64 << 10,
+            memory_bytes: 100_000,
+            reserve_bytes: 0,
+            replaces: Note::replaces,
+        };
         let root = Root::open(Path::new(SPOOL), Links::Deny).unwrap();
         let (spool, found) = Spool::open(&root, 0, 1, settings).await.unwrap();
         let root = Root::open(Path::new(MAIL), Links::Deny).unwrap();
@@ -103,7 +108,7 @@ impl Place {
         let current = Rc::clone(&policy);
         let deliveries =
             Deliveries::new(spool.clone(), maildirs, move || Rc::new(current.borrow().clone()));
-        deliveries.recover(found);
+        deliveries.recover(found).await.unwrap();
         Self { spool, deliveries, policy }
     }
 
@@ -182,7 +187,7 @@ fn mailbox(text: &str) -> Mailbox {
     Mailbox { local: local.to_owned(), domain: Domain::Name(domain.to_owned()) }
 }
 
-fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
+pub(super) fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
     let to = |text: &&str| To {
         recipient: Recipient::Mailbox(mailbox(text)),
         notify: None,

@@ -57,13 +57,14 @@ impl Deliveries {
     }
 
     /// Has rounds tell the senders of those that are late.
-    fn tell_late(&self) {
+    async fn tell_late(&self) {
         for _ in 0..LATE_AT_ONCE {
             let late = self.next_late().is_some_and(|late| late <= shard::wall().0);
             let next = self.0.queue.borrow().after(self.0.seen_late.get());
             let Some((id, _)) = next.filter(|_| late) else { return };
             self.0.seen_late.set(id);
-            let message = self.0.queue.borrow_mut().open(id);
+            let told = self.0.queue.borrow().is_told_late(id);
+            let message = if told { None } else { self.open(id).await };
             if let Some(message) = message {
                 self.see_to(id, &message);
             }
@@ -74,7 +75,7 @@ impl Deliveries {
 async fn watch(deliveries: Deliveries) {
     loop {
         deliveries.pump();
-        deliveries.tell_late();
+        deliveries.tell_late().await;
         let (next, late) = (deliveries.next_time(), deliveries.next_late());
         let Some(first) = next.into_iter().chain(late).min() else {
             deliveries.0.timing.set(false);

@@ -90,7 +90,7 @@ impl Trip {
         let resolver = Rc::clone(&self.ingress.resolver);
         let candidates = match reach::candidates(&self.route, &self.domain, &resolver).await {
             Ok(candidates) => candidates,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(&refusal).await,
         };
         let (mut tries, mut last, mut forever) = (Tries::default(), None, true);
         for candidate in &candidates {
@@ -112,11 +112,11 @@ impl Trip {
         }
         let nobody = || Refusal::later("4.4.1 there is no way to any of its addresses".to_owned());
         let refusal = Refusal { forever, ..last.unwrap_or_else(nobody) };
-        self.refuse(&refusal)
+        self.refuse(&refusal).await
     }
 
     /// Nothing can be sent: the message under way hears it, and if it stays so all others.
-    fn refuse(&mut self, refusal: &Refusal) -> Ended {
+    async fn refuse(&mut self, refusal: &Refusal) -> Ended {
         let Refusal { reason, forever } = refusal;
         if !forever {
             self.settle("", |_| Outcome::Deferred(reason.clone()));
@@ -126,7 +126,7 @@ impl Trip {
         loop {
             self.settle("", |_| Outcome::Failed(reason.clone()));
             count += 1;
-            self.load = self.ingress.deliveries.next_errand_for(self.place, count);
+            self.load = self.ingress.deliveries.next_errand_for(self.place, count).await;
             if self.load.is_none() {
                 return Ended::Fine;
             }
@@ -245,14 +245,14 @@ impl Trip {
         let deliveries = &self.ingress.deliveries;
         let seconds = self.ingress.local.shared.config.load().relay.idle_seconds;
         let until = shard::now().after(Duration::from_secs(u64::from(seconds)));
-        if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
+        if let Some(errand) = deliveries.next_errand_for(self.place, sent).await {
             return Some(errand);
         }
         let mut disturbed = std::pin::pin!(talk.disturbed());
         let waiting = async {
             while !deliveries.is_closed() && !deliveries.is_spent(self.place, sent) {
                 deliveries.errands_due().await;
-                if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
+                if let Some(errand) = deliveries.next_errand_for(self.place, sent).await {
                     return Some(errand);
                 }
             }
