@@ -35,6 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mail", &["wire", "smtp::address", "smtp::envelope"]),
     // Where mail for a domain goes, in names and addresses.
     ("mx", &[]),
+    // What programs that judge mail are told, and what they say.
+    ("milter", &[]),
     // What a proxy says before a connection begins.
     ("proxy", &[]),
     // Leaves of the machine side.
@@ -54,7 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "sasl", "mail", "mx", "dns", "proxy", "problem", "owner", "log",
+            "wire", "ftp", "smtp", "sasl", "mail", "milter", "mx", "dns", "proxy", "problem", "owner", "log",
             "xferlog", "metrics", "shard", "config", "store", "tls",
         ],
     ),
