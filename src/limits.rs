@@ -199,7 +199,8 @@ pub const MILTER_HEADERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Octets of fields put in front of a message that are kept beside it; with more it is written anew.
 pub const MILTER_LEAD_BYTES_MAX: usize = 4096;
 
-const _: () = assert!(MILTER_REPLY_LINE_BYTES_MAX + "550-5.999.999 \r\n".len() <= SMTP_REPLY_LINE_BYTES_MAX);
+const _: () =
+    assert!(MILTER_REPLY_LINE_BYTES_MAX + "550-5.999.999 \r\n".len() <= SMTP_REPLY_LINE_BYTES_MAX);
 
 // ---------------------------------------------------------------- names
 

@@ -56,8 +56,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "sasl", "mail", "milter", "mx", "dns", "proxy", "problem", "owner", "log",
-            "xferlog", "metrics", "shard", "config", "store", "tls",
+            "wire", "ftp", "smtp", "sasl", "mail", "milter", "mx", "dns", "proxy", "problem",
+            "owner", "log", "xferlog", "metrics", "shard", "config", "store", "tls",
         ],
     ),
     // One folder names rustls and what it stands on.

@@ -107,6 +107,7 @@ fn the_default_text_is_the_defaults_of_mail() {
             resolvers: vec![],
             resolver_seconds: 5,
             routes: vec![],
+            milters: vec![],
             banner: String::new(),
             spool: "/home/op/sluicegate-data/spool".into(),
             spool_segment_bytes: 32 << 20,

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::mail::{
-    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, Mail, REASONS, RECEIVED,
+    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, MILTERS, Mail, REASONS, RECEIVED,
 };
 use super::text::{Page, counter};
 use super::{Count, Metrics};
@@ -37,6 +37,13 @@ fn totals(page: &mut Page<'_, '_>) -> Result<(), Error> {
         Mail::refusal,
     )?;
     table(page, "smtp_logins", "AUTH by how it ended", ("result", &LOGINS), Mail::logins)?;
+    table(
+        page,
+        "smtp_milters",
+        "Messages and commands by what milters made of them",
+        ("result", &MILTERS),
+        Mail::milters,
+    )?;
     table(
         page,
         "deliveries",

@@ -206,8 +206,7 @@ impl Dialogue {
             self.underway = true;
             drop(self.take_edits());
         }
-        if self.agreed.has(form.unwanted)
-            || (form.stage == Stage::Data && !self.agreed.has_data())
+        if self.agreed.has(form.unwanted) || (form.stage == Stage::Data && !self.agreed.has_data())
         {
             return Ok(Asked::Unwanted);
         }
@@ -354,12 +353,8 @@ impl Form {
                 (Stage::Connect, b'C', Some(Place::Connect), p::NO_CONNECT, p::SILENT_CONNECT)
             }
             Command::Helo(_) => (Stage::Helo, b'H', Some(Place::Helo), p::NO_HELO, p::SILENT_HELO),
-            Command::Mail(..) => {
-                (Stage::Mail, b'M', Some(Place::Mail), p::NO_MAIL, p::SILENT_MAIL)
-            }
-            Command::Rcpt(..) => {
-                (Stage::Rcpt, b'R', Some(Place::Rcpt), p::NO_RCPT, p::SILENT_RCPT)
-            }
+            Command::Mail(..) => (Stage::Mail, b'M', Some(Place::Mail), p::NO_MAIL, p::SILENT_MAIL),
+            Command::Rcpt(..) => (Stage::Rcpt, b'R', Some(Place::Rcpt), p::NO_RCPT, p::SILENT_RCPT),
             Command::Data => (Stage::Data, b'T', Some(Place::Data), p::NO_DATA, p::SILENT_DATA),
             Command::Header(..) => (Stage::Header, b'L', None, p::NO_HEADER, p::SILENT_HEADER),
             Command::EndOfHeader => (
@@ -370,9 +365,7 @@ impl Form {
                 p::SILENT_END_OF_HEADER,
             ),
             Command::Body(_) => (Stage::Body, b'B', None, p::NO_BODY, p::SILENT_BODY),
-            Command::EndOfMessage => {
-                (Stage::EndOfMessage, b'E', Some(Place::EndOfMessage), 0, 0)
-            }
+            Command::EndOfMessage => (Stage::EndOfMessage, b'E', Some(Place::EndOfMessage), 0, 0),
         };
         Self { stage, letter, place, unwanted, silent }
     }

@@ -60,6 +60,7 @@ impl Header {
         };
         let mut text = text;
         text.truncate(octets);
+        text.shrink_to_fit();
         let fields = fields.into_iter().map(Field::Own).collect();
         Some(Self { text, fields, octets, blank, broken: false })
     }

@@ -8,16 +8,16 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::ingress::Ingress;
+use super::milter::Settled;
 use crate::config::Senders;
 use crate::log::Printable;
 use crate::mail::route::Verdict;
-use crate::mail::stored::Message;
+use crate::mail::stored::{Destination, Message, TargetState};
 use crate::metrics::mail::{Reason, Received as How};
 use crate::shard;
 use crate::smtp::address::Mailbox;
 use crate::smtp::claims::Forwarded;
 use crate::smtp::envelope::Envelope;
-use crate::smtp::header::Lacks;
 use crate::smtp::step::{Answer, Ask, Fault};
 use crate::smtp::trace::{self, Arrival};
 use crate::store::spool::{Draft, QueueId, Trouble};
@@ -25,8 +25,6 @@ use crate::store::spool::{Draft, QueueId, Trouble};
 /// What is known of a message beside its envelope.
 #[derive(Clone, Copy)]
 pub(super) struct Arrived<'a> {
-    /// What it should have.
-    pub(super) lacks: Lacks,
     /// The cipher suite it came under.
     pub(super) cipher: Option<&'a str>,
     /// Who sent it.
@@ -97,6 +95,7 @@ pub(super) async fn commit(
     draft: Option<Draft>,
     envelope: Box<Envelope>,
     arrived: Arrived<'_>,
+    settled: Settled,
 ) -> Answer {
     let mail = &ingress.local.counters().mail;
     let Some(draft) = draft else {
@@ -105,7 +104,12 @@ pub(super) async fn commit(
     };
     let begun = shard::now();
     let (size, rules) = (draft.len(), ingress.rules());
-    let targets = rules.router.targets(&envelope);
+    let mut targets = rules.router.targets(&envelope);
+    if settled.discard {
+        for target in &mut targets {
+            (target.to, target.state) = (Destination::Discard, TargetState::Waiting);
+        }
+    }
     let mut whole = None;
     let committed = draft.commit(|id| {
         let (accepted, _) = shard::wall();
@@ -117,8 +121,10 @@ pub(super) async fn commit(
             cipher: arrived.cipher,
         };
         let mut trace = trace::received(&envelope, arrival);
-        trace.extend(trace::missing(arrived.lacks, arrival));
-        let message = Message { envelope: *envelope, accepted, trace, targets, held: false };
+        trace.extend(trace::missing(settled.lacks, arrival));
+        trace.extend(&settled.lead);
+        let held = settled.held;
+        let message = Message { envelope: *envelope, accepted, trace, targets, held };
         let octets = message.encode();
         whole = Some(message);
         octets
@@ -134,14 +140,14 @@ pub(super) async fn commit(
     mail.accepted(size, shard::now().since(begun));
     let name = committed.id.to_string();
     if let Some(message) = whole {
-        log(committed.id, size, &message, arrived);
+        log(committed.id, size, &message, arrived, &settled);
         ingress.watch();
         ingress.deliveries.accept(committed, message);
     }
     Answer::Committed(name)
 }
 
-fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
+fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>, settled: &Settled) {
     let printable = |text: &str| Printable(text.as_bytes()).to_string();
     let Arrived { user, name, forwarded, .. } = arrived;
     let envelope = &message.envelope;
@@ -157,11 +163,16 @@ fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
         user = user.map(printable).map(tracing::field::display),
         name = name.map(printable).map(tracing::field::display),
         forwarded = forwarded.map(ToString::to_string),
+        milter = match (settled.discard, settled.held) {
+            (true, _) => Some("discarded"),
+            (false, true) => Some("held"),
+            (false, false) => None,
+        },
         "message accepted"
     );
 }
 
-fn fault(trouble: Trouble) -> Fault {
+pub(super) fn fault(trouble: Trouble) -> Fault {
     match trouble {
         Trouble::NoSpace => Fault::NoSpace,
         Trouble::Broken => Fault::Broken,
@@ -180,5 +191,6 @@ fn reason(fault: Fault) -> Reason {
         Fault::Credentials | Fault::Response => Reason::Denied,
         Fault::Busy | Fault::ShuttingDown | Fault::NoLogins => Reason::Busy,
         Fault::Loop => Reason::Loop,
+        Fault::Filtered | Fault::Unfiltered | Fault::Dismissed => Reason::Milter,
     }
 }

@@ -29,12 +29,16 @@ use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
 use super::inlet::Ends;
 use super::link::{self, Link};
+use super::milter::{Milters, Settled, Who};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
 use super::sockets::Service;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
+use crate::smtp::address::Recipient;
+use crate::smtp::envelope::Envelope;
+use crate::smtp::header::Lacks;
 use crate::smtp::reply;
 use crate::smtp::session::Session;
 use crate::smtp::step::{Answer, Ask, Fault, Login, Next, Timer};
@@ -91,6 +95,8 @@ struct Reception {
     cipher: Option<&'static str>,
     out: Outbox,
     message: Message,
+    /// Who else is asked; nobody, as a rule.
+    milters: Option<Box<Milters>>,
     alarm: Alarm,
     /// The last whole command was answered.
     active: Instant,
@@ -108,6 +114,13 @@ struct Message {
     haste: Haste,
     /// Between its first octet and its end.
     open: bool,
+}
+
+/// What milters are asked about.
+enum Filtered {
+    /// MAIL, with its `SIZE=`.
+    Mail(Option<u64>),
+    Rcpt(Recipient),
 }
 
 /// How a session goes on.
@@ -141,6 +154,8 @@ impl Reception {
         Ends { local, peer }: Ends,
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let rules = ingress.rules();
+        let configured = &rules.smtp.milters;
+        let milters = Milters::new(&ingress, configured, Ends { local, peer }, service);
         let link = |stream: Stream| {
             let link = Link::new(stream);
             link.speak_for(peer);
@@ -186,6 +201,7 @@ impl Reception {
             cipher: None,
             out,
             message: Message::default(),
+            milters,
             alarm: Alarm::default(),
             active: shard::now(),
             phase: Phase::Running,
@@ -216,6 +232,7 @@ impl Reception {
         self.stream.speak_for(self.peer);
         self.client = None;
         self.cipher = Some(info.cipher);
+        self.another_client(self.peer);
         // Time spent on a handshake is not idleness.
         self.active = shard::now();
         true
@@ -261,6 +278,9 @@ impl Reception {
     /// Counts what the end of the session ends.
     fn end(&mut self) {
         tracing::debug!(peer = %self.stream.peer(), "session ends");
+        if let Some(milters) = &mut self.milters {
+            milters.farewell();
+        }
         if std::mem::take(&mut self.message).open {
             self.ingress.local.counters().mail.received(How::Aborted);
         }
@@ -326,24 +346,28 @@ impl Reception {
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Ask(ask) => {
+                    let filtered = self.filtered(&ask);
                     let peer = self.stream.peer().ip();
                     let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
-                    let answer = accept_mail::answer(&self.ingress, who, ask);
+                    let mut answer = accept_mail::answer(&self.ingress, who, ask);
+                    if let (Answer::Done, Some(filtered)) = (&answer, filtered) {
+                        answer = Box::pin(self.filter(filtered)).await;
+                    }
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Begin { declared } => self.open(declared),
                 Next::Body(part) => self.keep(part).await,
                 Next::Commit(envelope, lacks) => {
                     let draft = std::mem::take(&mut self.message).draft;
-                    let arrived = Arrived {
-                        lacks,
-                        cipher: self.cipher,
-                        user: self.user(),
-                        name: self.dialogue.client_name(),
-                        forwarded: self.dialogue.forwarded(),
+                    let answer = match draft {
+                        Some(draft) if self.milters.is_some() => {
+                            Box::pin(self.commit_filtered(draft, envelope, lacks)).await
+                        }
+                        draft => {
+                            let settled = Settled { lacks, ..Settled::default() };
+                            Box::pin(self.commit(draft, envelope, settled)).await
+                        }
                     };
-                    let committing = accept_mail::commit(&self.ingress, draft, envelope, arrived);
-                    let answer = Box::pin(committing).await;
                     // Time spent on a commit is not idleness.
                     self.active = shard::now();
                     self.dialogue.resume(answer, &mut self.out);
@@ -360,6 +384,86 @@ impl Reception {
             }
         };
         (octets.len() - rest.len(), after)
+    }
+
+    async fn commit(
+        &self,
+        draft: Option<Draft>,
+        envelope: Box<Envelope>,
+        settled: Settled,
+    ) -> Answer {
+        let arrived = Arrived {
+            cipher: self.cipher,
+            user: self.user(),
+            name: self.dialogue.client_name(),
+            forwarded: self.dialogue.forwarded(),
+        };
+        accept_mail::commit(&self.ingress, draft, envelope, arrived, settled).await
+    }
+
+    /// Is it something that milters are asked about?
+    fn filtered(&self, ask: &Ask) -> Option<Filtered> {
+        self.milters.as_ref()?;
+        match ask {
+            Ask::Mail { declared, .. } => Some(Filtered::Mail(*declared)),
+            Ask::Rcpt(recipient) => Some(Filtered::Rcpt(recipient.clone())),
+            Ask::Verify(_)
+            | Ask::Expand(_)
+            | Ask::Auth { .. }
+            | Ask::Respond(_)
+            | Ask::Forget
+            | Ask::Client { .. } => None,
+        }
+    }
+
+    /// Asks the milters about what is fine for us.
+    async fn filter(&mut self, what: Filtered) -> Answer {
+        let Some(mut milters) = self.milters.take() else { return Answer::Done };
+        let tls = self.stream.info();
+        let client = self.client.as_ref();
+        let user = client.and_then(|client| Some((&**client.user()?, client.mechanism()?)));
+        let mut refused = None;
+        if let Some(envelope) = self.dialogue.envelope() {
+            let (name, declared) = (self.dialogue.client_name(), None);
+            let mut who = Who { envelope, declared, user, name, tls: tls.as_ref() };
+            refused = match what {
+                Filtered::Mail(declared) => {
+                    who.declared = declared;
+                    milters.mail(&who).await
+                }
+                Filtered::Rcpt(recipient) => milters.rcpt(&who, &recipient).await,
+            };
+        }
+        self.milters = Some(milters);
+        // Time spent on an answer is not idleness.
+        self.active = shard::now();
+        let Some(refused) = refused else { return Answer::Done };
+        self.ingress.local.counters().mail.refused(Reason::Milter);
+        refused
+    }
+
+    /// The same for the message, which is whole; then it is committed, or what the milters made of it.
+    async fn commit_filtered(
+        &mut self,
+        draft: Draft,
+        mut envelope: Box<Envelope>,
+        lacks: Lacks,
+    ) -> Answer {
+        let Some(milters) = &mut self.milters else { return Answer::Refused(Fault::Broken) };
+        match milters.message(draft, &mut envelope, lacks).await {
+            Ok((draft, settled)) => self.commit(Some(draft), envelope, settled).await,
+            Err(refused) => {
+                self.ingress.local.counters().mail.received(How::Refused);
+                refused
+            }
+        }
+    }
+
+    /// Nothing that milters were told of the client is true any more.
+    fn another_client(&mut self, peer: SocketAddr) {
+        if let Some(milters) = &mut self.milters {
+            milters.speak_for(peer);
+        }
     }
 
     /// Who the client is, if it said so.
@@ -387,6 +491,7 @@ impl Reception {
         }
         self.client = client;
         self.stream.speak_for(address);
+        self.another_client(address);
         Answer::Done
     }
 

@@ -199,6 +199,7 @@ pub(super) fn config() -> Config {
         resolvers: Vec::new(),
         resolver_seconds: 5,
         routes: Vec::new(),
+        milters: Vec::new(),
         banner: String::new(),
         spool: PathBuf::from(SPOOL),
         spool_segment_bytes: 256 << 10,

@@ -13,7 +13,7 @@ use super::QueueId;
 use super::bell::Outcome;
 use super::budget::Charge;
 use super::content::Content;
-use super::disk::wide;
+use super::disk::{narrow, wide};
 use super::format::{self, Kind};
 use super::large::Large;
 use super::log::{Committed, Spool, Trouble};
@@ -33,6 +33,8 @@ pub struct Draft {
     charge: Charge,
     len: u64,
     large: Option<Large>,
+    /// The name it will have, once somebody has asked for it.
+    name: Option<QueueId>,
     /// Set while octets are under way to the file: a future dropped there leaves no whole message.
     unsure: Option<Trouble>,
 }
@@ -40,7 +42,7 @@ pub struct Draft {
 impl Draft {
     pub(super) fn new(spool: Spool) -> Self {
         let charge = Charge::nothing(&spool.0.budget);
-        Self { spool, octets: Vec::new(), charge, len: 0, large: None, unsure: None }
+        Self { spool, octets: Vec::new(), charge, len: 0, large: None, name: None, unsure: None }
     }
 
     /// Appends octets. May wait for the disk or for memory (back-pressure).
@@ -135,6 +137,36 @@ impl Draft {
         self.len() == 0
     }
 
+    /// The name it will have when it is durable.
+    pub fn name(&mut self) -> QueueId {
+        let inner = &self.spool.0;
+        *self.name.get_or_insert_with(|| inner.state.borrow_mut().next_id(inner.shard))
+    }
+
+    /// Takes the place of `other`, which will not be durable.
+    pub fn take_name(&mut self, other: &mut Self) {
+        self.name = other.name.take();
+    }
+
+    /// Some octets from `offset`, at most `max`; none only at the end.
+    ///
+    /// # Errors
+    /// [`Trouble`]: the disk does not give back what it was given.
+    pub async fn read(&self, offset: u64, max: usize) -> Result<Vec<u8>, Trouble> {
+        if let Some(trouble) = self.unsure {
+            return Err(trouble);
+        }
+        let written = self.large.as_ref().map_or(0, Large::written);
+        if let Some(large) = self.large.as_ref().filter(|_| offset < written) {
+            let count = max.min(narrow(written - offset));
+            let octets = large.read(offset, count).await?;
+            return if octets.len() == count { Ok(octets) } else { Err(Trouble::Broken) };
+        }
+        let from = narrow(offset - written).min(self.octets.len());
+        let end = from.saturating_add(max).min(self.octets.len());
+        Ok(self.octets.get(from..end).unwrap_or_default().to_vec())
+    }
+
     /// Makes the message durable. `meta` is asked for once the name is known. Dropping the future does not
     /// undo a commit that is under way.
     ///
@@ -148,7 +180,7 @@ impl Draft {
             return Err(trouble);
         }
         let inner = Rc::clone(&self.spool.0);
-        let id = inner.state.borrow_mut().next_id(inner.shard);
+        let id = self.name();
         let meta = meta(id);
         if format::record_bytes(meta.len(), format::CUT_BYTES) > inner.record_max() {
             tracing::error!(%id, bytes = meta.len(), "an envelope too large for a spool segment");

@@ -48,6 +48,16 @@ impl Large {
         Ok(())
     }
 
+    /// Octets so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Reads back what was written.
+    pub(super) async fn read(&self, offset: u64, count: usize) -> Result<Vec<u8>, Trouble> {
+        Ok(disk::read(&self.file, offset, count).await?)
+    }
+
     /// Gives it its name, durably; what the pointer is to say.
     pub(super) async fn finish(mut self, id: QueueId) -> Result<(File, u64, u32), Trouble> {
         disk::sync(&self.file).await?;
