@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod milters;
 mod routes;
 
 fn machine() -> Machine {
@@ -330,6 +331,18 @@ max_messages_per_minute = 5
 [[smtp.route]]
 recipient = "*"
 to = "discard"
+[[smtp.milter]]
+address = "127.0.0.1:11332"
+[[smtp.milter]]
+address = "[2001:DB8::1]:11332"
+on_failure = "accept"
+authenticated = true
+timeout_seconds = 1
+message_seconds = 540
+[[smtp.milter]]
+address = "unix:run/dkim.sock"
+on_failure = "tempfail"
+authenticated = false
 [mail]
 root = "/boxes"
 unknown_local_part = "accept"

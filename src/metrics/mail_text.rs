@@ -159,7 +159,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Metrics;
-    use super::super::mail::{Reason, Received};
+    use super::super::mail::{Milter, Reason, Received};
 
     #[test]
     fn mail_is_added_up_over_the_shards() {
@@ -170,6 +170,8 @@ mod tests {
         two.accepted(1, Duration::from_secs(60));
         two.received(Received::Aborted);
         one.refused(Reason::NoUser);
+        one.milter(Milter::Changed);
+        two.milter(Milter::Changed);
         one.show_deliveries([0, 0, 1, 0]);
         one.batches.observe(1);
         two.batches.observe(3);
@@ -182,6 +184,7 @@ mod tests {
             "sluicegate_smtp_messages_total{result=\"aborted\"} 1\n",
             "sluicegate_smtp_messages_total{result=\"refused\"} 0\n",
             "sluicegate_smtp_refusals_total{reason=\"no_user\"} 1\n",
+            "sluicegate_smtp_milters_total{result=\"changed\"} 2\n",
             "sluicegate_smtp_received_bytes_total 1025\n",
             "sluicegate_smtp_commit_seconds_bucket{le=\"0.0001\"} 1\n",
             "sluicegate_smtp_commit_seconds_bucket{le=\"0.005\"} 2\n",

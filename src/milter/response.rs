@@ -215,6 +215,9 @@ fn words(data: &[u8]) -> Result<Words, Fault> {
         }
     }
     let code = code.ok_or(BAD)?;
+    if lines.iter().all(String::is_empty) {
+        lines = vec!["Rejected".to_owned()];
+    }
     let status = status.unwrap_or_else(|| format!("{}.7.1", code / 100));
     Ok(Words { code, status, lines })
 }

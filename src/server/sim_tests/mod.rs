@@ -22,6 +22,7 @@ mod mail;
 mod mail_crashes;
 mod mail_faults;
 mod meanwhile;
+mod milter;
 mod names;
 mod post;
 mod races;
