@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Where mail for a domain goes, in names and addresses.
     ("mx", &[]),
     // What programs that judge mail are told, and what they say.
-    ("milter", &[]),
+    ("milter", &["wire"]),
     // What a proxy says before a connection begins.
     ("proxy", &[]),
     // Leaves of the machine side.

@@ -29,14 +29,13 @@ use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
 use super::inlet::Ends;
 use super::link::{self, Link};
-use super::milter::{Milters, Settled, Who};
+use super::milter::{About, Milters, Settled, Who};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
 use super::sockets::Service;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
-use crate::smtp::address::Recipient;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::header::Lacks;
 use crate::smtp::reply;
@@ -114,13 +113,6 @@ struct Message {
     haste: Haste,
     /// Between its first octet and its end.
     open: bool,
-}
-
-/// What milters are asked about.
-enum Filtered {
-    /// MAIL, with its `SIZE=`.
-    Mail(Option<u64>),
-    Rcpt(Recipient),
 }
 
 /// How a session goes on.
@@ -346,28 +338,16 @@ impl Reception {
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Ask(ask) => {
-                    let filtered = self.filtered(&ask);
-                    let peer = self.stream.peer().ip();
-                    let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
-                    let mut answer = accept_mail::answer(&self.ingress, who, ask);
-                    if let (Answer::Done, Some(filtered)) = (&answer, filtered) {
-                        answer = Box::pin(self.filter(filtered)).await;
-                    }
+                    let answer = match self.milters {
+                        Some(_) => Box::pin(self.answer_filtered(ask)).await,
+                        None => self.answer(ask),
+                    };
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Begin { declared } => self.open(declared),
                 Next::Body(part) => self.keep(part).await,
                 Next::Commit(envelope, lacks) => {
-                    let draft = std::mem::take(&mut self.message).draft;
-                    let answer = match draft {
-                        Some(draft) if self.milters.is_some() => {
-                            Box::pin(self.commit_filtered(draft, envelope, lacks)).await
-                        }
-                        draft => {
-                            let settled = Settled { lacks, ..Settled::default() };
-                            Box::pin(self.commit(draft, envelope, settled)).await
-                        }
-                    };
+                    let answer = Box::pin(self.finish(envelope, lacks)).await;
                     // Time spent on a commit is not idleness.
                     self.active = shard::now();
                     self.dialogue.resume(answer, &mut self.out);
@@ -386,12 +366,21 @@ impl Reception {
         (octets.len() - rest.len(), after)
     }
 
-    async fn commit(
-        &self,
-        draft: Option<Draft>,
-        envelope: Box<Envelope>,
-        settled: Settled,
-    ) -> Answer {
+    /// The message is whole: the milters have their say, and then it is committed.
+    async fn finish(&mut self, mut envelope: Box<Envelope>, lacks: Lacks) -> Answer {
+        let mut draft = std::mem::take(&mut self.message).draft;
+        let mut settled = Settled { lacks, ..Settled::default() };
+        if let Some(milters) = &mut self.milters
+            && let Some(whole) = draft.take()
+        {
+            match milters.message(whole, &mut envelope, lacks).await {
+                Ok((whole, what)) => (draft, settled) = (Some(whole), what),
+                Err(refused) => {
+                    self.ingress.local.counters().mail.received(How::Refused);
+                    return refused;
+                }
+            }
+        }
         let arrived = Arrived {
             cipher: self.cipher,
             user: self.user(),
@@ -401,62 +390,44 @@ impl Reception {
         accept_mail::commit(&self.ingress, draft, envelope, arrived, settled).await
     }
 
-    /// Is it something that milters are asked about?
-    fn filtered(&self, ask: &Ask) -> Option<Filtered> {
-        self.milters.as_ref()?;
-        match ask {
-            Ask::Mail { declared, .. } => Some(Filtered::Mail(*declared)),
-            Ask::Rcpt(recipient) => Some(Filtered::Rcpt(recipient.clone())),
+    fn answer(&self, ask: Ask) -> Answer {
+        let peer = self.stream.peer().ip();
+        let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
+        accept_mail::answer(&self.ingress, who, ask)
+    }
+
+    /// The same, and what is fine with us is asked of the milters.
+    async fn answer_filtered(&mut self, ask: Ask) -> Answer {
+        let about = match &ask {
+            Ask::Mail { declared, .. } => About::Sender(*declared),
+            Ask::Rcpt(recipient) => About::Recipient(recipient.clone()),
             Ask::Verify(_)
             | Ask::Expand(_)
             | Ask::Auth { .. }
             | Ask::Respond(_)
             | Ask::Forget
-            | Ask::Client { .. } => None,
-        }
-    }
-
-    /// Asks the milters about what is fine for us.
-    async fn filter(&mut self, what: Filtered) -> Answer {
-        let Some(mut milters) = self.milters.take() else { return Answer::Done };
+            | Ask::Client { .. } => return self.answer(ask),
+        };
+        let answer = self.answer(ask);
+        let Some(mut milters) = self.milters.take_if(|_| answer == Answer::Done) else {
+            return answer;
+        };
         let tls = self.stream.info();
         let client = self.client.as_ref();
         let user = client.and_then(|client| Some((&**client.user()?, client.mechanism()?)));
-        let mut refused = None;
-        if let Some(envelope) = self.dialogue.envelope() {
-            let (name, declared) = (self.dialogue.client_name(), None);
-            let mut who = Who { envelope, declared, user, name, tls: tls.as_ref() };
-            refused = match what {
-                Filtered::Mail(declared) => {
-                    who.declared = declared;
-                    milters.mail(&who).await
-                }
-                Filtered::Rcpt(recipient) => milters.rcpt(&who, &recipient).await,
-            };
-        }
+        let name = self.dialogue.client_name();
+        let refused = match self.dialogue.envelope() {
+            Some(envelope) => {
+                milters.ask(&Who { envelope, user, name, tls: tls.as_ref() }, about).await
+            }
+            None => None,
+        };
         self.milters = Some(milters);
         // Time spent on an answer is not idleness.
         self.active = shard::now();
         let Some(refused) = refused else { return Answer::Done };
         self.ingress.local.counters().mail.refused(Reason::Milter);
         refused
-    }
-
-    /// The same for the message, which is whole; then it is committed, or what the milters made of it.
-    async fn commit_filtered(
-        &mut self,
-        draft: Draft,
-        mut envelope: Box<Envelope>,
-        lacks: Lacks,
-    ) -> Answer {
-        let Some(milters) = &mut self.milters else { return Answer::Refused(Fault::Broken) };
-        match milters.message(draft, &mut envelope, lacks).await {
-            Ok((draft, settled)) => self.commit(Some(draft), envelope, settled).await,
-            Err(refused) => {
-                self.ingress.local.counters().mail.received(How::Refused);
-                refused
-            }
-        }
     }
 
     /// Nothing that milters were told of the client is true any more.

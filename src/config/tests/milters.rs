@@ -6,23 +6,23 @@ use super::*;
 fn milters_are_read_in_order() {
     let milters = good(FULL).smtp.unwrap().milters;
     let net = |host: &str| MilterAddress::Net { host: host.into(), port: 11332 };
-    let plain = Milter {
-        address: net("127.0.0.1"),
+    let plain = |address| Milter {
+        address,
         on_failure: OnFailure::Tempfail,
         authenticated: None,
         timeout_seconds: 30,
         message_seconds: 300,
     };
     let second = Milter {
-        address: net("2001:db8::1"),
         on_failure: OnFailure::Accept,
         authenticated: Some(true),
         timeout_seconds: 1,
         message_seconds: 540,
+        ..plain(net("2001:db8::1"))
     };
     let socket = MilterAddress::Unix("/d/run/dkim.sock".into());
-    let third = Milter { address: socket, authenticated: Some(false), ..plain.clone() };
-    assert_eq!(milters, [plain, second, third]);
+    let third = Milter { authenticated: Some(false), ..plain(socket) };
+    assert_eq!(milters, [plain(net("127.0.0.1")), second, third]);
     assert!(good("[smtp]\nmilter = []\n").smtp.unwrap().milters.is_empty());
 }
 

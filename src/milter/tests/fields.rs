@@ -165,7 +165,7 @@ proptest! {
         prop_assert!(header.octets() <= text.len());
         let lead = header.lead().unwrap();
         prop_assert!(lead.is_empty());
-        if let Some(early) = Header::parse(text.clone(), false) {
+        if let Some(early) = Header::parse(text, false) {
             prop_assert_eq!(early.octets(), header.octets());
         }
         let fields: Vec<_> = (0..header.len()).map(|number| header.field(number).unwrap()).collect();

@@ -25,8 +25,6 @@ const MAILER: &str = "smtp";
 pub(in crate::server) struct Who<'a> {
     /// What it said so far.
     pub(in crate::server) envelope: &'a Envelope,
-    /// `SIZE=`.
-    pub(in crate::server) declared: Option<u64>,
     /// The user it is, and how it proved that.
     pub(in crate::server) user: Option<(&'a str, &'a str)>,
     /// Its name, as a peer that speaks for it has it.
@@ -132,14 +130,14 @@ fn bits(cipher: &str) -> &'static str {
 }
 
 /// Parameters of MAIL.
-pub(super) fn of_sender(who: &Who<'_>) -> Vec<String> {
+pub(super) fn of_sender(who: &Who<'_>, declared: Option<u64>) -> Vec<String> {
     let body = match who.envelope.body {
         BodyType::SevenBit => None,
         BodyType::EightBitMime => Some("BODY=8BITMIME".to_owned()),
         BodyType::BinaryMime => Some("BODY=BINARYMIME".to_owned()),
     };
     let utf8 = who.envelope.protocol.utf8.then(|| "SMTPUTF8".to_owned());
-    let size = who.declared.map(|octets| format!("SIZE={octets}"));
+    let size = declared.map(|octets| format!("SIZE={octets}"));
     size.into_iter().chain(body).chain(utf8).collect()
 }
 

@@ -44,6 +44,14 @@ use crate::smtp::reply::Words;
 use crate::smtp::step::{self, Fault};
 use crate::store::spool::Draft;
 
+/// What they are asked about before there is a message.
+pub(super) enum About {
+    /// MAIL, with its `SIZE=`.
+    Sender(Option<u64>),
+    /// RCPT.
+    Recipient(Recipient),
+}
+
 /// Those of one session.
 pub(super) struct Milters {
     ingress: Rc<Ingress>,
@@ -102,16 +110,25 @@ impl Milters {
         }))
     }
 
-    /// A message begins. An answer when it is refused.
-    pub(super) async fn mail(&mut self, who: &Who<'_>) -> Option<step::Answer> {
+    /// Before the message. An answer when it, or this recipient, is refused.
+    pub(super) async fn ask(&mut self, who: &Who<'_>, about: About) -> Option<step::Answer> {
+        match about {
+            About::Sender(declared) => self.mail(who, declared).await,
+            About::Recipient(recipient) => self.rcpt(who, &recipient).await,
+        }
+    }
+
+    async fn mail(&mut self, who: &Who<'_>, declared: Option<u64>) -> Option<step::Answer> {
         self.discard = false;
+        let parameters = facts::of_sender(who, declared);
         self.facts.begin(&self.ingress, who);
         for filter in &mut self.filters {
             filter.begin(who.user.is_some());
         }
         for filter in &mut self.filters {
             let due = Patience::of(&filter.rule);
-            let answer = Box::pin(filter.mail(&self.ingress, &self.facts, who, due)).await;
+            let sender = (who, parameters.as_slice());
+            let answer = Box::pin(filter.mail(&self.ingress, &self.facts, sender, due)).await;
             let settled = filter.settle(&self.ingress, answer, &mut self.discard);
             if settled.is_some() || self.discard {
                 return settled;
@@ -120,12 +137,7 @@ impl Milters {
         None
     }
 
-    /// One recipient. An answer when it is refused.
-    pub(super) async fn rcpt(
-        &mut self,
-        who: &Who<'_>,
-        recipient: &Recipient,
-    ) -> Option<step::Answer> {
+    async fn rcpt(&mut self, who: &Who<'_>, recipient: &Recipient) -> Option<step::Answer> {
         self.facts.recipient(recipient);
         let parameters = facts::of_recipient(who.envelope);
         let address = recipient.to_string();
@@ -213,17 +225,17 @@ impl Filter {
         &mut self,
         ingress: &Rc<Ingress>,
         facts: &Facts,
-        who: &Who<'_>,
+        sender: (&Who<'_>, &[String]),
         patience: Patience,
     ) -> Result<Answer, Broken> {
         if self.stand == Stand::Passed || self.whole.is_some() {
             return Ok(Answer::Continue);
         }
         let kept = self.talk.is_some();
-        match self.introduce(ingress, facts, who, patience).await {
+        match self.introduce(ingress, facts, sender, patience).await {
             Err(Broken::Gone(..)) if kept => {
                 self.talk = None;
-                self.introduce(ingress, facts, who, patience).await
+                self.introduce(ingress, facts, sender, patience).await
             }
             done => done,
         }
@@ -233,7 +245,7 @@ impl Filter {
         &mut self,
         ingress: &Rc<Ingress>,
         facts: &Facts,
-        who: &Who<'_>,
+        (who, parameters): (&Who<'_>, &[String]),
         patience: Patience,
     ) -> Result<Answer, Broken> {
         let talk = match &mut self.talk {
@@ -265,8 +277,7 @@ impl Filter {
             talk.helo = Some(facts.helo.clone());
         }
         let sender = who.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let parameters = facts::of_sender(who);
-        let command = Command::Mail(&sender, &parameters);
+        let command = Command::Mail(&sender, parameters);
         talk.ask(ingress, command, &facts.macros, patience).await
     }
 

@@ -257,7 +257,7 @@ async fn addresses(ingress: &Rc<Ingress>, host: &str) -> Result<Vec<IpAddr>, Str
         Verdict::Reach(destination) => {
             Ok(destination.hosts.into_iter().flat_map(|host| host.addresses).collect())
         }
-        Verdict::Never(refusal) | Verdict::Later(refusal) => Err(refusal.text.to_string()),
+        Verdict::Never(refusal) | Verdict::Later(refusal) => Err(refusal.text),
     }
 }
 

@@ -90,7 +90,7 @@ impl Puppet {
             let mut answer = Vec::new();
             match letter {
                 b'O' => {
-                    packet::push(b'O', &[&[0, 0, 0, 6, 0, 0, 1, 0xFF, 0, 0, 0, 0]], &mut answer)
+                    packet::push(b'O', &[&[0, 0, 0, 6, 0, 0, 1, 0xFF, 0, 0, 0, 0]], &mut answer);
                 }
                 b'E' if !state.end.borrow().is_empty() => answer = state.end.borrow().clone(),
                 _ => packet::push(b'c', &[], &mut answer),

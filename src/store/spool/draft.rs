@@ -33,8 +33,8 @@ pub struct Draft {
     charge: Charge,
     len: u64,
     large: Option<Large>,
-    /// The name it will have, once somebody has asked for it.
-    name: Option<QueueId>,
+    /// The name it will have; 0 before somebody asks for it.
+    name: QueueId,
     /// Set while octets are under way to the file: a future dropped there leaves no whole message.
     unsure: Option<Trouble>,
 }
@@ -42,7 +42,15 @@ pub struct Draft {
 impl Draft {
     pub(super) fn new(spool: Spool) -> Self {
         let charge = Charge::nothing(&spool.0.budget);
-        Self { spool, octets: Vec::new(), charge, len: 0, large: None, name: None, unsure: None }
+        Self {
+            spool,
+            octets: Vec::new(),
+            charge,
+            len: 0,
+            large: None,
+            name: QueueId(0),
+            unsure: None,
+        }
     }
 
     /// Appends octets. May wait for the disk or for memory (back-pressure).
@@ -139,13 +147,16 @@ impl Draft {
 
     /// The name it will have when it is durable.
     pub fn name(&mut self) -> QueueId {
-        let inner = &self.spool.0;
-        *self.name.get_or_insert_with(|| inner.state.borrow_mut().next_id(inner.shard))
+        if self.name == QueueId(0) {
+            let inner = &self.spool.0;
+            self.name = inner.state.borrow_mut().next_id(inner.shard);
+        }
+        self.name
     }
 
     /// Takes the place of `other`, which will not be durable.
     pub fn take_name(&mut self, other: &mut Self) {
-        self.name = other.name.take();
+        self.name = std::mem::replace(&mut other.name, QueueId(0));
     }
 
     /// Some octets from `offset`, at most `max`; none only at the end.
