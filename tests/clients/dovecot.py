@@ -37,6 +37,7 @@ ssl = {ssl}
 auth_username_format = %n
 auth_mechanisms = plain login scram-sha-256
 disable_plaintext_auth = no
+auth_failure_delay = 0
 recipient_delimiter = +
 mail_save_crlf = yes
 lmtp_rcpt_check_quota = no
@@ -57,6 +58,12 @@ service lmtp {{
   }}
   unix_listener lmtp {{
     mode = 0666
+  }}
+}}
+# Who failed once does not wait.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
   }}
 }}
 service auth {{

@@ -4,7 +4,6 @@
 import os
 import pathlib
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -39,6 +38,7 @@ recipients_max = 0
 smtp_accept_max = 0
 smtp_accept_queue_per_connection = 0
 keep_environment =
+disable_ipv6
 begin acl
 everything:
   accept
@@ -46,7 +46,7 @@ begin routers
 onwards:
   driver = manualroute
   transport = onwards
-  route_data = 127.0.0.1
+  route_data = localhost byname
   self = send
 begin transports
 onwards:

@@ -123,10 +123,11 @@ class Report:
 
 
 class RelayCase(unittest.TestCase):
-    """A store for the class, and an authority; recipients of its own for each test."""
+    """An authority for the class, and a store where one is wanted; recipients of its own for each test."""
 
     store = None
-    domains = ()  # of the store, beside far.test
+    stored = False  # is there a store
+    domains = ()  # of it, beside far.test
     boxes = ""  # more lines for its [mail]
 
     @classmethod
@@ -136,9 +137,9 @@ class RelayCase(unittest.TestCase):
         cls.place.chmod(0o755)
         cls.addClassCleanup(shutil.rmtree, cls.place)
         cls.authority = Authority(cls.place / "authority")
-        cls.store = MailServer("max_message_bytes = 104857600\n", (FAR, *cls.domains), "store.test", cls.boxes)
-        cls.addClassCleanup(cls.store.stop)
-        cls.store.start()
+        if cls.stored:
+            domains = (FAR, *cls.domains)
+            cls.store = cls.started(MailServer("max_message_bytes = 104857600\n", domains, "store.test", cls.boxes))
 
     def setUp(self):
         self.tag = re.sub(r"[^a-z0-9]", "", self.id().rsplit(".", 1)[-1].lower())
@@ -146,10 +147,7 @@ class RelayCase(unittest.TestCase):
     @classmethod
     def edge(cls, *routes, **named):
         """A server with these routes, started, until the end of the class."""
-        edge = Edge(*routes, **named)
-        cls.addClassCleanup(edge.stop)
-        edge.start()
-        return edge
+        return cls.started(Edge(*routes, **named))
 
     @classmethod
     def room(cls, name):
@@ -160,7 +158,7 @@ class RelayCase(unittest.TestCase):
 
     @classmethod
     def started(cls, server):
-        """A counterpart, started, until the end of the class."""
+        """A server, started, until the end of the class."""
         cls.addClassCleanup(server.stop)
         return server.start()
 

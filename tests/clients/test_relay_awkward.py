@@ -51,6 +51,7 @@ def give(port, sender, recipients, message):
 
 
 class Awkward(postfix.PostfixCase, RelayCase):
+    stored = True
     # One mailbox for all: it gets one copy.
     boxes = f'catch_all = "{EVERYBODY}@{FAR}"\n'
     size = "max_message_bytes = 104857600\n"

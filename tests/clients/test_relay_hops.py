@@ -30,6 +30,7 @@ class Between:
 
     words = None  # what the trace fields have: of the store, of the hop in TLS, of the hop in clear
     utf8 = None  # and of the hop in TLS with SMTPUTF8
+    stored = True
     domains = tuple(domain(tls) for tls in ("may", "must", "none"))
 
     @classmethod

@@ -27,8 +27,6 @@ SERVICE = "127.0.0.1:{port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=
 
 
 class Logins(RelayCase):
-    domains = tuple(f"{name}.{FAR}" for name in (*MECHANISMS, "best"))
-
     @classmethod
     def login(cls, port, password="right", tls="must"):
         """Lines of a route to a smarthost."""
@@ -45,6 +43,9 @@ class Logins(RelayCase):
 
 
 class PostfixLogins(postfix.PostfixCase, Logins):
+    stored = True
+    domains = tuple(f"{name}.{FAR}" for name in (*MECHANISMS, "best"))
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
