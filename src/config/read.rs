@@ -27,7 +27,7 @@ mod route;
 mod tls;
 
 use mail::Tree;
-pub(super) use mail::{BARE_NEWLINES, SENDERS, UNKNOWN_LOCAL_PART};
+pub(super) use mail::{BARE_NEWLINES, COPIES, SENDERS, UNKNOWN_LOCAL_PART};
 pub(super) use milter::ON_FAILURE;
 pub(super) use route::ROUTE_TO;
 

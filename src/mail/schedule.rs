@@ -227,22 +227,26 @@ impl Schedule {
     pub fn next_for(&mut self, place: Place, sent: u32, now: i64) -> Option<Job> {
         self.advance(now);
         self.refresh(place, now);
-        let scarce = self.open >= self.rules.connections_max && sent >= TURN_MESSAGES;
-        let destination = self.get(place)?;
-        let enough = destination.limits.per_connection;
-        let fewest = self.whose_turn(self.others_may() || !destination.proven);
-        let waits = |(open, _, other): &Turn| *other != place && *open < destination.open;
-        if enough > 0 && sent >= enough
-            || destination.open == 0
-            || destination.open > destination.connections_max()
-            || !destination.may_send(now)
-            || scarce && fewest.is_some_and(|turn| waits(&turn))
-        {
+        if self.is_spent(place, sent) || !self.get(place)?.may_send(now) {
             return None;
         }
         let (sender, id) = self.get_mut(place)?.take(now)?;
         self.refresh(place, now);
         Some(Job { place, id, sender, begun: now })
+    }
+
+    /// An open connection that carried `sent` so far gets no other message: it carried enough, or others
+    /// wait for it. There is no point in keeping it.
+    pub fn is_spent(&self, place: Place, sent: u32) -> bool {
+        let Some(destination) = self.get(place) else { return true };
+        let scarce = self.open >= self.rules.connections_max && sent >= TURN_MESSAGES;
+        let enough = destination.limits.per_connection;
+        let fewest = self.whose_turn(self.others_may() || !destination.proven);
+        let waits = |(open, _, other): &Turn| *other != place && *open < destination.open;
+        enough > 0 && sent >= enough
+            || destination.open == 0
+            || destination.open > destination.connections_max()
+            || scarce && fewest.is_some_and(|turn| waits(&turn))
     }
 
     /// A job is over. Once for each.
@@ -294,6 +298,13 @@ impl Schedule {
         self.refresh(place, now);
     }
 
+    /// What was wrong there last.
+    #[must_use]
+    pub fn error(&self, name: &str) -> Option<&str> {
+        let place = self.names.get(name).copied()?;
+        self.get(place)?.error.as_deref()
+    }
+
     /// What was wrong with a message there, for those who ask.
     pub fn remember(&mut self, place: Place, reason: &str) {
         if let Some(destination) = self.get_mut(place) {
@@ -304,6 +315,12 @@ impl Schedule {
     /// A message that waited too long for a destination that cannot be reached: it is no longer in here.
     pub fn lapsed(&mut self) -> Option<Lapsed> {
         self.lapsed.pop_front()
+    }
+
+    /// Are there any?
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        !self.lapsed.is_empty()
     }
 
     /// When to ask [`Schedule::next`] again if nothing happens before; `None` when that is of no use.

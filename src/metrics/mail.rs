@@ -90,6 +90,7 @@ pub(super) const REASONS: [&str; 13] = [
 pub(super) const MILTERS: [&str; 6] =
     ["passed", "changed", "refused", "discarded", "quarantined", "failed"];
 pub(super) const LOGINS: [&str; 4] = ["ok", "failed", "malformed", "unavailable"];
+pub(super) const REPORTS: [&str; 2] = ["sent", "limited"];
 pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
 
 /// Upper bounds of the commit latency, microseconds.
@@ -158,6 +159,7 @@ pub struct Mail {
     deliveries: [Count; 4],
     logins: [Count; 4],
     milters: [Count; MILTERS.len()],
+    reports: [Count; 2],
 }
 
 impl Default for Mail {
@@ -177,6 +179,7 @@ impl Default for Mail {
             deliveries: Default::default(),
             logins: Default::default(),
             milters: Default::default(),
+            reports: Default::default(),
         }
     }
 }
@@ -222,6 +225,17 @@ impl Mail {
         for (count, total) in self.deliveries.iter().zip(totals) {
             count.show(total);
         }
+    }
+
+    /// Reports in the order of the labels: sent, limited.
+    pub fn show_reports(&self, totals: [u64; 2]) {
+        for (count, total) in self.reports.iter().zip(totals) {
+            count.show(total);
+        }
+    }
+
+    pub(super) fn report(&self, row: usize) -> u64 {
+        self.reports.get(row).map_or(0, Count::value)
     }
 
     pub(super) fn message(&self, row: usize) -> u64 {

@@ -17,7 +17,7 @@ use crate::limits::{
     MILTER_BODY_BYTES_MAX, MILTER_HEADER_BYTES_MAX, MILTER_HEADERS_BYTES_MAX, MILTER_LEAD_BYTES_MAX,
 };
 use crate::log::Printable;
-use crate::mail::route::Verdict;
+use crate::mail::route::{Client, Verdict};
 use crate::milter::header::Header;
 use crate::milter::response::Edit;
 use crate::server::accept_mail;
@@ -226,9 +226,10 @@ impl Letter {
 
 /// Whether the address is one that this client could have named.
 fn add(envelope: &mut Envelope, recipient: Recipient, ingress: &Ingress) {
-    let (peer, users) = (envelope.peer.ip(), envelope.protocol.authenticated);
-    let router = &ingress.rules().router;
-    if router.verdict(envelope.sender.as_ref(), &recipient, peer, users) == Verdict::Taken {
+    let authenticated = envelope.protocol.authenticated;
+    let client = Client { peer: envelope.peer.ip(), authenticated };
+    let (router, now) = (&ingress.rules().router, shard::wall().0);
+    if router.verdict(envelope.sender.as_ref(), &recipient, client, now) == Verdict::Taken {
         envelope.recipients.push(To { recipient, notify: None, original: None });
     } else {
         let address = recipient.to_string();

@@ -18,6 +18,7 @@ mod ftps;
 mod house;
 mod inlet;
 mod limits;
+mod lists;
 mod mail;
 mod mail_crashes;
 mod mail_faults;

@@ -5,6 +5,8 @@
 //!
 //! Promises: a draft waits for nothing that another draft holds; memory is bounded by the budget.
 
+use std::borrow::Cow;
+use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -140,6 +142,20 @@ impl Draft {
         self.len
     }
 
+    /// Its first octets, `max` at most. Nothing is read while all of them are in memory.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn head(&self, max: usize) -> io::Result<Cow<'_, [u8]>> {
+        let from_memory = |count: usize| self.octets.get(..count.min(self.octets.len()));
+        let Some(large) = &self.large else {
+            return Ok(Cow::Borrowed(from_memory(max).unwrap_or_default()));
+        };
+        let mut head = large.read(0, max).await?;
+        head.extend_from_slice(from_memory(max - head.len()).unwrap_or_default());
+        Ok(Cow::Owned(head))
+    }
+
     /// Nothing yet?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -169,9 +185,8 @@ impl Draft {
         }
         let written = self.large.as_ref().map_or(0, Large::written);
         if let Some(large) = self.large.as_ref().filter(|_| offset < written) {
-            let count = max.min(narrow(written - offset));
-            let octets = large.read(offset, count).await?;
-            return if octets.len() == count { Ok(octets) } else { Err(Trouble::Broken) };
+            let octets = large.read(offset, max).await?;
+            return if octets.is_empty() { Err(Trouble::Broken) } else { Ok(octets) };
         }
         let from = narrow(offset - written).min(self.octets.len());
         let end = from.saturating_add(max).min(self.octets.len());

@@ -13,7 +13,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::QueueId;
-use super::disk::{self, wide};
+use super::disk::{self, narrow, wide};
 use super::log::Trouble;
 use super::state::{Entry, Inner};
 use crate::shard::File;
@@ -53,9 +53,12 @@ impl Large {
         self.written
     }
 
-    /// Reads back what was written.
-    pub(super) async fn read(&self, offset: u64, count: usize) -> Result<Vec<u8>, Trouble> {
-        Ok(disk::read(&self.file, offset, count).await?)
+    /// Some of the octets written, from `offset`, `max` at most.
+    pub(super) async fn read(&self, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        let count = narrow(self.written.saturating_sub(offset)).min(max);
+        let mut octets = disk::read(&self.file, offset, count).await?;
+        octets.truncate(count);
+        Ok(octets)
     }
 
     /// Gives it its name, durably; what the pointer is to say.
