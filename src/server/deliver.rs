@@ -133,6 +133,8 @@ struct Inner {
     timing: Cell<bool>,
     /// All messages up to this one were looked at when they were late.
     seen_late: Cell<QueueId>,
+    /// A task looks at such messages.
+    telling: Cell<bool>,
     /// Somebody begins rounds, further up in the calls.
     pumping: Cell<bool>,
 }
@@ -159,6 +161,7 @@ impl Deliveries {
             spares: Cell::new(0),
             timing: Cell::new(false),
             seen_late: Cell::new(QueueId(0)),
+            telling: Cell::new(false),
             pumping: Cell::new(false),
         }))
     }

@@ -56,10 +56,26 @@ impl Deliveries {
         Some(accepted.saturating_add(after))
     }
 
+    /// Is a message late that was not looked at for that?
+    fn is_late_now(&self) -> bool {
+        self.next_late().is_some_and(|late| late <= shard::wall().0)
+    }
+
+    /// Sees to those that are late, beside the timer: they may be read from a disk that hangs.
+    fn begin_telling(&self) {
+        if self.is_late_now() && !self.0.telling.replace(true) {
+            let deliveries = self.clone();
+            shard::spawn("late notices", async move {
+                deliveries.tell_late().await;
+                deliveries.0.telling.set(false);
+            });
+        }
+    }
+
     /// Has rounds tell the senders of those that are late.
     async fn tell_late(&self) {
         for _ in 0..LATE_AT_ONCE {
-            let late = self.next_late().is_some_and(|late| late <= shard::wall().0);
+            let late = self.is_late_now();
             let next = self.0.queue.borrow().after(self.0.seen_late.get());
             let Some((id, _)) = next.filter(|_| late) else { return };
             self.0.seen_late.set(id);
@@ -75,7 +91,7 @@ impl Deliveries {
 async fn watch(deliveries: Deliveries) {
     loop {
         deliveries.pump();
-        deliveries.tell_late().await;
+        deliveries.begin_telling();
         let (next, late) = (deliveries.next_time(), deliveries.next_late());
         let Some(first) = next.into_iter().chain(late).min() else {
             deliveries.0.timing.set(false);

@@ -7,6 +7,7 @@ mod basics;
 mod crashes;
 mod damage;
 mod faults;
+mod kept;
 mod model;
 mod offline;
 
