@@ -84,6 +84,9 @@ pub(super) fn moment(seconds: i64) -> String {
 
 /// One line without control characters.
 pub(super) fn plain(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 

@@ -177,7 +177,7 @@ impl Sum {
         for (id, held) in &log.messages {
             sum.bytes += held.size;
             let Some((_, _, message)) = stopped.find(*id) else { continue };
-            let detail = Detail::of(Line { id: *id, size: held.size, message });
+            let detail = Detail::of(Line { id: *id, size: held.size, message: &message });
             sum.held += u64::from(message.held);
             sum.deferred += u64::from(detail.entry.reason.is_some());
             sum.oldest = sum.oldest.into_iter().chain([message.accepted]).min();
@@ -253,7 +253,7 @@ fn cannot(path: &Path, error: &io::Error, remedy: &str) -> Failure {
 fn write_message(stopped: &Stopped, id: QueueId, directory: &Path) -> io::Result<()> {
     let Some((log, held, message)) = stopped.find(id) else { return Ok(()) };
     let (eml, side) = (directory.join(format!("{id}.eml")), directory.join(format!("{id}.json")));
-    let detail = Detail::of(Line { id, size: held.size, message });
+    let detail = Detail::of(Line { id, size: held.size, message: &message });
     let about = format!("{}\n", serde_json::to_string_pretty(&detail)?);
     create(&eml).and_then(|file| {
         let mut out = BufWriter::new(file);

@@ -2,7 +2,7 @@
 //!
 //! Promises: holds the lock of the data directory throughout; changes are on stable storage when
 //! [`Stopped::write`] returns; a message that lies in two logs, as after a crash while one was adopted,
-//! is one message, and changed in both.
+//! is one message, and changed in both. What messages mean is decoded when it is asked for: there may be millions.
 //! Not here: the octets of the spool (`store::spool::offline`).
 
 use std::collections::BTreeMap;
@@ -21,12 +21,6 @@ use crate::store::spool::QueueId;
 use crate::store::spool::fold::Held;
 use crate::store::spool::offline::{self, Change, Fault, Grade, Log};
 
-/// One message that waits.
-struct Waiting {
-    size: u64,
-    message: Message,
-}
-
 /// A spool under the lock of its data directory.
 pub(super) struct Stopped {
     _lock: DataLock,
@@ -34,7 +28,10 @@ pub(super) struct Stopped {
     pub(super) logs: Vec<Log>,
     /// What is wrong outside of the logs, and with what only the mail's format can tell.
     pub(super) faults: Vec<Fault>,
-    messages: BTreeMap<QueueId, Waiting>,
+    /// Those that are understood, and the log each is read from.
+    names: BTreeMap<QueueId, usize>,
+    /// What became of those that were changed; `None`: settled.
+    changed: BTreeMap<QueueId, Option<Message>>,
     changes: Vec<Vec<Change>>,
 }
 
@@ -50,20 +47,18 @@ impl Stopped {
             Err(error) => return Err(cannot(spool, &error)),
         };
         let changes = logs.iter().map(|_| Vec::new()).collect();
-        let mut stopped = Self { _lock: lock, logs, faults, messages: BTreeMap::new(), changes };
+        let (names, changed) = (BTreeMap::new(), BTreeMap::new());
+        let mut stopped = Self { _lock: lock, logs, faults, names, changed, changes };
         stopped.understand();
         Ok(stopped)
     }
 
     /// What the octets mean; what means nothing is a fault.
     fn understand(&mut self) {
-        for log in &self.logs {
+        for (number, log) in self.logs.iter().enumerate() {
             for (id, held) in &log.messages {
                 match decode(held) {
-                    Ok(message) => {
-                        let size = held.size;
-                        self.messages.insert(*id, Waiting { size, message });
-                    }
+                    Ok(_) => drop(self.names.insert(*id, number)),
                     Err(why) => {
                         let (file, offset) = log.place(held).unwrap_or((&log.directory, 0));
                         let why = format!("message {id}: {why}");
@@ -76,9 +71,14 @@ impl Stopped {
     }
 
     /// The message of this name, the log it lies in, and where.
-    pub(super) fn find(&self, id: QueueId) -> Option<(&Log, &Held, &Message)> {
-        let message = &self.messages.get(&id)?.message;
-        self.logs.iter().find_map(|log| Some((log, log.messages.get(&id)?, message)))
+    pub(super) fn find(&self, id: QueueId) -> Option<(&Log, &Held, Message)> {
+        let log = self.logs.get(*self.names.get(&id)?)?;
+        let held = log.messages.get(&id)?;
+        let message = match self.changed.get(&id) {
+            Some(changed) => changed.clone()?,
+            None => decode(held).ok()?,
+        };
+        Some((log, held, message))
     }
 
     /// Faults of the spool and of all logs.
@@ -117,25 +117,27 @@ impl Ledger for Stopped {
             Some(QueueId(id)) => QueueId(id + 1),
             None => QueueId(0),
         };
-        for (id, waiting) in self.messages.range(from..) {
-            if !visit(Line { id: *id, size: waiting.size, message: &waiting.message }) {
+        for id in self.names.range(from..).map(|(id, _)| *id) {
+            let Some((_, held, message)) = self.find(id) else { continue };
+            if !visit(Line { id, size: held.size, message: &message }) {
                 return;
             }
         }
     }
 
     fn note(&mut self, id: QueueId, notes: Vec<Note>) {
-        let Some(waiting) = self.messages.get_mut(&id) else { return };
+        let Some((_, _, mut message)) = self.find(id) else { return };
         let mut changes: Vec<Change> =
             notes.iter().map(|note| Change::Note(id, note.encode())).collect();
         for note in notes {
-            waiting.message.apply(note);
+            message.apply(note);
         }
         // A report that somebody is owed is made at the next start.
-        if waiting.message.settled() && dsn::due(&waiting.message).is_empty() {
+        let over = message.settled() && dsn::due(&message).is_empty();
+        if over {
             changes = vec![Change::Settled(id)];
-            self.messages.remove(&id);
         }
+        self.changed.insert(id, (!over).then_some(message));
         for (log, list) in self.logs.iter().zip(&mut self.changes) {
             if log.messages.contains_key(&id) {
                 list.extend(changes.iter().cloned());
