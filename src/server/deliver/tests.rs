@@ -20,6 +20,7 @@ use crate::store::spool;
 
 mod crashes;
 mod onward;
+mod onward_crashes;
 mod steps;
 
 const SPOOL: &str = "/srv/spool";

@@ -10,7 +10,7 @@ use crate::mail::schedule::Ended;
 use crate::server::queue::{self, Action, Answer, Ledger, Pick, Request};
 
 /// Everything that is not ours goes on by MX, from whoever asks.
-fn onward_policy() -> Policy {
+pub(super) fn onward_policy() -> Policy {
     let everywhere = Route::new("*", RouteTo::Onward(Arc::new(Onward::new(Hop::Mx))));
     let networks = vec![crate::mail::route::Network { address: [192, 0, 2, 0].into(), prefix: 24 }];
     let rules = Rules { routes: vec![everywhere], relay_from: networks, ..rules() };
@@ -20,18 +20,18 @@ fn onward_policy() -> Policy {
 }
 
 /// What was sent: destination, first target, how many, its octets.
-type Sent = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
+pub(super) type Sent = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
 
 /// How a destination answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mood {
+pub(super) enum Mood {
     Takes,
     Refuses,
     Busy,
     Gone,
 }
 
-type Moods = Rc<RefCell<BTreeMap<String, Mood>>>;
+pub(super) type Moods = Rc<RefCell<BTreeMap<String, Mood>>>;
 
 /// Sends, one message a connection after another, until the deliveries are closed.
 async fn send(deliveries: Deliveries, moods: Moods, sent: Sent) {
@@ -82,11 +82,11 @@ async fn connection(deliveries: Deliveries, errand: Errand, moods: Moods, sent: 
     deliveries.end_connection(place, ended);
 }
 
-fn moods(list: &[(&str, Mood)]) -> Moods {
+pub(super) fn moods(list: &[(&str, Mood)]) -> Moods {
     Rc::new(RefCell::new(list.iter().map(|(name, mood)| ((*name).to_owned(), *mood)).collect()))
 }
 
-async fn open(policy: Policy, moods: &Moods, sent: &Sent) -> Place {
+pub(super) async fn open(policy: Policy, moods: &Moods, sent: &Sent) -> Place {
     let place = Place::open_with(policy).await;
     shard::spawn("sim driver", send(place.deliveries.clone(), moods.clone(), sent.clone()));
     place
