@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,6 +20,9 @@ use crate::wire::secret::Secret;
 /// Who may send where a login is asked for.
 pub(super) const USER: &str = "edge";
 pub(super) const PASSWORD: &str = "secret";
+/// Computed once.
+static VERIFIER: LazyLock<Verifier> =
+    LazyLock::new(|| Verifier::new(PASSWORD, b"salt", 4096).unwrap());
 
 /// What a client is at when something happens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,13 +312,12 @@ impl Session<'_> {
         let mut words = line.split(' ').skip(1);
         let mut exchange = Exchange::new(Mechanism::named(words.next().unwrap()).unwrap());
         let mut said = words.next().map(str::to_owned);
-        let verifier = Verifier::new(PASSWORD, b"salt", 4096).unwrap();
         loop {
             let octets = said.as_deref().map(|said| Secret::new(STANDARD.decode(said).unwrap()));
             let mut step = exchange.respond(octets.as_ref());
             if let Step::Verifier { name } = &step {
                 assert_eq!(name, USER);
-                step = exchange.verifier(Some(&verifier), &verifier, "nonce");
+                step = exchange.verifier(Some(&VERIFIER), &VERIFIER, "nonce");
             }
             match step {
                 Step::Challenge(octets) => {
