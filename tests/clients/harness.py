@@ -18,7 +18,7 @@ import unittest
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BINARY = None  # set by `run`
 STRICT = False  # set by `run`: a client that is not installed is a failure
-PEERS = None  # set by `run`: where Postfix is unpacked
+PEERS = None  # set by `run`: where other servers are unpacked
 
 USER = "mirror"
 PASSWORD = "correct horse"
@@ -67,6 +67,8 @@ def eventually(condition, what, seconds=10):
 class Server:
     """A running `sluicegate serve` over a fresh data directory."""
 
+    environment = None  # of the process, where it is not ours
+
     def __init__(self, ftp=""):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-clients-"))
         self.directory.chmod(0o755)
@@ -109,7 +111,8 @@ class Server:
         return self
 
     def launch(self):
-        """The process, until it says `ready`."""
+        """The process, until it says `ready`; what one before it said is forgotten."""
+        self._lines = []
         self.process = subprocess.Popen(
             [BINARY, "serve", "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
@@ -117,8 +120,9 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            env=self.environment,
         )
-        threading.Thread(target=self._collect, daemon=True).start()
+        threading.Thread(target=self._collect, args=(self.process, self._lines), daemon=True).start()
         with self._changed:
             ready = self._changed.wait_for(
                 lambda: "ready" in self._lines or self.process.poll() is not None, DEADLINE_SECONDS
@@ -126,12 +130,12 @@ class Server:
             if not ready or "ready" not in self._lines:
                 raise AssertionError("the server did not start:\n" + self.log())
 
-    def _collect(self):
-        for line in self.process.stderr:
+    def _collect(self, process, lines):
+        for line in process.stderr:
             with self._changed:
-                self._lines.append(line.rstrip("\n"))
+                lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
-        self.process.wait()
+        process.wait()
         with self._changed:
             self._changed.notify_all()
 
@@ -141,6 +145,11 @@ class Server:
 
     def stop(self):
         """SIGTERM; the exit status must be 0 and nothing may be left behind."""
+        self.end()
+        shutil.rmtree(self.directory)
+
+    def end(self):
+        """SIGTERM; the exit status must be 0. What it keeps stays."""
         if self.process is not None:
             self.process.terminate()
             try:
@@ -150,7 +159,6 @@ class Server:
                 raise AssertionError("the server did not stop on SIGTERM:\n" + self.log())
             if status != 0:
                 raise AssertionError(f"the server ended with {status}:\n" + self.log())
-        shutil.rmtree(self.directory)
 
 
 def fill(root, seed=20):

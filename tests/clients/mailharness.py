@@ -6,6 +6,7 @@ lines that delivery adds.
 """
 
 import collections
+import json
 import pathlib
 import re
 import shutil
@@ -28,21 +29,21 @@ Sent = collections.namedtuple("Sent", "sender recipients content")
 
 
 class MailServer(harness.Server):
-    """A running server with mailboxes for everybody at one domain."""
+    """A running server with mailboxes for everybody at its domains."""
 
-    def __init__(self, smtp=""):
+    def __init__(self, smtp="", domains=(DOMAIN,), hostname="edge.test", mail=""):
         super().__init__()
         self.mail = self.data / "mail"
         self.config.write_text(
             "[server]\n"
             f'data_dir = "{self.data}"\n'
-            'hostname = "edge.test"\n'
+            f'hostname = "{hostname}"\n'
             "shards = 2\n"
             'metrics_listen = ""\n'
             "[smtp]\n"
             'listen = ["127.0.0.1:0"]\n'
-            f'domains = ["{DOMAIN}"]\n' + smtp + "[mail]\n"
-            'unknown_local_part = "accept"\n'
+            f"domains = {json.dumps(domains)}\n" + smtp + "[mail]\n"
+            'unknown_local_part = "accept"\n' + mail
         )
 
     def start(self):

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 
+import harness
 from harness import DEADLINE_SECONDS, eventually
 
 CONFIGURATION = """\
@@ -73,12 +74,19 @@ def free_port():
                 continue
 
 
+def program():
+    """NSD, or the reason to skip (or to fail)."""
+    found = Program(harness.PEERS)
+    harness.lacking(found.missing())
+    return found
+
+
 class Nsd:
     """A running one. `zones` is {name: lines behind SOA and NS}; None is a zone whose file is missing."""
 
-    def __init__(self, program, folder, zones):
+    def __init__(self, program, folder, zones, port=None):
         here = pathlib.Path(folder)
-        self.port = free_port()
+        self.port = port or free_port()
         text = CONFIGURATION.format(here=here, port=self.port)
         for name, lines in zones.items():
             text += ZONE.format(name=name, file=f"{name}.zone")

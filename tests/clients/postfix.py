@@ -93,21 +93,22 @@ class Programs:
 
 
 class Users:
-    """The user and the group that Postfix insists on; removed again if they were made here."""
+    """A user and the groups that a server insists on; removed again if they were made here."""
 
-    def __init__(self):
+    def __init__(self, user="postfix", groups=("postdrop",)):
         self._made = []
         try:
-            pwd.getpwnam("postfix")
+            pwd.getpwnam(user)
         except KeyError:
             words = ["--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin"]
-            subprocess.run(["useradd", *words, "postfix"], check=True)
-            self._made.append(["userdel", "postfix"])
-        try:
-            grp.getgrnam("postdrop")
-        except KeyError:
-            subprocess.run(["groupadd", "--system", "postdrop"], check=True)
-            self._made.append(["groupdel", "postdrop"])
+            subprocess.run(["useradd", *words, user], check=True)
+            self._made.append(["userdel", user])
+        for group in groups:
+            try:
+                grp.getgrnam(group)
+            except KeyError:
+                subprocess.run(["groupadd", "--system", group], check=True)
+                self._made.append(["groupdel", group])
 
     def remove(self):
         """Those made here."""
@@ -116,9 +117,9 @@ class Users:
 
 
 class Postfix:
-    """A running one that relays everything to a port."""
+    """A running one that relays everything to a port. `more` are lines of main.cf, `services` of master.cf."""
 
-    def __init__(self, programs, folder, target, more=""):
+    def __init__(self, programs, folder, target, more="", services=""):
         self.programs = programs
         self.folder = pathlib.Path(folder)
         self._users = Users()
@@ -136,7 +137,7 @@ class Postfix:
         for name in ("etc", "queue", "data"):
             (self.folder / name).mkdir()
         (self.folder / "etc/main.cf").write_text(MAIN.format(**names) + more)
-        (self.folder / "etc/master.cf").write_text(MASTER.format(**names))
+        (self.folder / "etc/master.cf").write_text(MASTER.format(**names) + services)
         shutil.chown(self.folder / "data", "postfix")
         self._make_queue()
 
@@ -190,15 +191,21 @@ class Postfix:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(DEADLINE_SECONDS)
-            eventually(self._group_is_gone, "the processes of Postfix are gone", DEADLINE_SECONDS)
+            eventually(lambda: group_is_gone(self.process), "the processes of Postfix are gone", DEADLINE_SECONDS)
         self._users.remove()
 
-    def _group_is_gone(self):
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return True
-        return False
+
+def group_is_gone(process):
+    """Says whether nothing of its process group is left; what is gets SIGKILL. The dead that nobody has buried
+    yet do not count."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    words = ["ps", "-e", "-o", "pgid=,stat="]
+    rows = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    left = (row.split() for row in rows)
+    return not any(int(group) == process.pid and state[0] != "Z" for group, state in left)
 
 
 def programs():

@@ -60,8 +60,7 @@ xn--bcher-kva IN A 192.0.2.14
 class Names(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        program = nsd.Program(harness.PEERS)
-        harness.lacking(program.missing())
+        program = nsd.program()
         cls.folder = tempfile.TemporaryDirectory(prefix="sluicegate-")
         cls.addClassCleanup(cls.folder.cleanup)
         cls.nsd = nsd.Nsd(program, cls.folder.name, ZONES)

@@ -252,7 +252,12 @@ impl Talk {
         match self.event(due, true).await {
             Event::Posted(Ok(())) => {}
             Event::Posted(Err(error)) => {
-                self.session.lost(&error.to_string());
+                // What it said before it went is still to be heard, and may be its last word.
+                let soon = shard::now().after(GOODBYE);
+                match shard::within(soon, self.link.receive()).await {
+                    Some(Ok(octets)) if !octets.is_empty() => self.hear(Ok(octets)),
+                    _ => self.session.lost(&error.to_string()),
+                }
                 return false;
             }
             Event::Heard(octets) => {
