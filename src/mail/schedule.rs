@@ -227,22 +227,26 @@ impl Schedule {
     pub fn next_for(&mut self, place: Place, sent: u32, now: i64) -> Option<Job> {
         self.advance(now);
         self.refresh(place, now);
-        let scarce = self.open >= self.rules.connections_max && sent >= TURN_MESSAGES;
-        let destination = self.get(place)?;
-        let enough = destination.limits.per_connection;
-        let fewest = self.whose_turn(self.others_may() || !destination.proven);
-        let waits = |(open, _, other): &Turn| *other != place && *open < destination.open;
-        if enough > 0 && sent >= enough
-            || destination.open == 0
-            || destination.open > destination.connections_max()
-            || !destination.may_send(now)
-            || scarce && fewest.is_some_and(|turn| waits(&turn))
-        {
+        if self.is_spent(place, sent) || !self.get(place)?.may_send(now) {
             return None;
         }
         let (sender, id) = self.get_mut(place)?.take(now)?;
         self.refresh(place, now);
         Some(Job { place, id, sender, begun: now })
+    }
+
+    /// An open connection that carried `sent` so far gets no other message: it carried enough, or others
+    /// wait for it. There is no point in keeping it.
+    pub fn is_spent(&self, place: Place, sent: u32) -> bool {
+        let Some(destination) = self.get(place) else { return true };
+        let scarce = self.open >= self.rules.connections_max && sent >= TURN_MESSAGES;
+        let enough = destination.limits.per_connection;
+        let fewest = self.whose_turn(self.others_may() || !destination.proven);
+        let waits = |(open, _, other): &Turn| *other != place && *open < destination.open;
+        enough > 0 && sent >= enough
+            || destination.open == 0
+            || destination.open > destination.connections_max()
+            || scarce && fewest.is_some_and(|turn| waits(&turn))
     }
 
     /// A job is over. Once for each.

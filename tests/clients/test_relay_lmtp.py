@@ -40,7 +40,7 @@ class Dovecot(RelayCase):
         )
 
     def held(self, name, message):
-        """Waits for this message in a mailbox: once, and octet for octet below what Dovecot and the edge put in front."""
+        """Waits for this message in a mailbox: once, and octet for octet below what Dovecot and the edge put in front. That."""
 
         def heads():
             contents = [path.read_bytes() for path in self.boxes.mailbox(name)]
@@ -50,6 +50,7 @@ class Dovecot(RelayCase):
         [head] = heads()
         self.assertTrue(head.startswith(f"Return-Path: <{self.sender}>\r\n".encode()), head)
         self.assertEqual(head.count(b"\r\nReceived: "), 2, head)
+        return head
 
     def message(self, body=AWKWARD):
         """One that no other test sends."""
@@ -70,8 +71,7 @@ class Dovecot(RelayCase):
 
     def test_in_tls(self):
         self.send(self.own, self.message(), [f"ann@must.{FAR}"])
-        self.held("ann", self.message())
-        self.assertIn(b"(using TLSv1.3", self.boxes.mailbox("ann")[-1].read_bytes())
+        self.assertIn(b"(using TLSv1.3", self.held("ann", self.message()))
 
     def test_many_at_once(self):
         self.send(self.own, self.message(), [f"m{number}@{FAR}" for number in range(MANY)])

@@ -119,6 +119,13 @@ def refusal_amid_the_message(peer):
     peer.body()
 
 
+def refusal_amid_the_message_and_gone(peer):
+    """What is not read makes RST of the end: the client's sending fails while it has not read the refusal."""
+    peer.to_data()
+    peer.lines.read(PART_BYTES)
+    peer.say(b"552 5.3.4 that is enough")
+
+
 def closed_before_the_answer(peer):
     peer.to_data()
     peer.body()
@@ -164,6 +171,7 @@ ROGUES = {
     octet_by_octet: (DELIVERED, ""),
     reset_amid_the_message: (DEFERRED, "4.4.2"),
     refusal_amid_the_message: (BOUNCED, "552 5.3.4 that is enough"),
+    refusal_amid_the_message_and_gone: (BOUNCED, "552 5.3.4 that is enough"),
     closed_before_the_answer: (DEFERRED, "4.4.2"),
     half_an_answer: (DEFERRED, "4.4.2"),
     nonsense_for_an_answer: (DEFERRED, "no reply of SMTP"),

@@ -153,6 +153,11 @@ impl Deliveries {
         self.live(Some(job), sent, &self.policy())
     }
 
+    /// Whether a connection there that carried `sent` of them gets no other.
+    pub(in crate::server) fn is_spent(&self, place: Place, sent: u32) -> bool {
+        self.remote().schedule.borrow().is_spent(place, sent)
+    }
+
     /// Notes what became of an errand's targets. Those not named were not tried. `relay` is who was asked.
     pub(in crate::server) fn finish_errand(
         &self,

@@ -240,7 +240,7 @@ impl Trip {
         }
     }
 
-    /// Another message for this connection; waits a little for one.
+    /// Another message for this connection; waits a little for one, unless it carried enough.
     async fn another(&self, talk: &mut Talk, sent: u32) -> Option<Errand> {
         let deliveries = &self.ingress.deliveries;
         let seconds = self.ingress.local.shared.config.load().relay.idle_seconds;
@@ -250,7 +250,7 @@ impl Trip {
         }
         let mut disturbed = std::pin::pin!(talk.disturbed());
         let waiting = async {
-            while !deliveries.is_closed() {
+            while !deliveries.is_closed() && !deliveries.is_spent(self.place, sent) {
                 deliveries.errands_due().await;
                 if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
                     return Some(errand);

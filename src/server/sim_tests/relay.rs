@@ -146,6 +146,30 @@ fn a_connection_is_used_again_and_not_for_ever() {
     post::assert_clean(&sim, post);
 }
 
+/// What waits goes on a new connection at once, however long an idle one is kept.
+#[test]
+fn a_connection_that_carried_enough_is_not_kept() {
+    let sim = boot(4);
+    sim.weather(Weather::CALM);
+    let (post, remote) = sim.run(async {
+        let remote = Remote::begin(REMOTE);
+        let route = Onward { max_connections: 1, max_messages_per_connection: 2, ..relay() };
+        let mut config = config(route);
+        config.relay.idle_seconds = 600;
+        let post = Post::open_with(config).await;
+        for number in 0..7 {
+            send(&post, "<ann@sim.example>", &["<a@far.example>"], &text(number, 3)).await;
+        }
+        assert!(
+            post.settled(Duration::from_secs(60)).await,
+            "something waits for a lazy connection"
+        );
+        (post, remote)
+    });
+    assert_eq!((remote.taken().len(), remote.0.connections.get()), (7, 4));
+    post::assert_clean(&sim, post);
+}
+
 #[test]
 fn what_is_refused_for_good_comes_back_and_names_who_refused() {
     for (phase, reply) in [
