@@ -219,6 +219,59 @@ fn a_host_that_swallows_connections_delays_by_half_a_minute() {
     });
 }
 
+/// What a connection is lost with amid a message may be that message's doing: the server is not passed over, and
+/// others are not kept from it. What it is lost with before is the server's.
+#[test]
+fn what_breaks_amid_a_message_says_nothing_about_the_server() {
+    for (phase, others) in [(Phase::Body, 0), (Phase::Mail, 1)] {
+        let (_, remotes) = misfortune(3, Way::Mx, (phase, Fault::Reset));
+        assert_eq!(remotes[1].0.connections.get(), others, "{phase:?}");
+    }
+}
+
+/// RFC 5321 §4.5.3.1.10: 452 is no refusal of those who have no room in a transaction; they are in the next one.
+#[test]
+fn who_does_not_fit_into_a_transaction_follows_at_once() {
+    let sim = boot(8);
+    let (post, remote) = sim.run(async {
+        let remote = Remote::begin(REMOTE);
+        remote.0.recipients_max.set(2);
+        let post = Post::open_with(relay::config(relay::relay())).await;
+        let to: Vec<String> = (0..5).map(|number| format!("<r{number}@far.example>")).collect();
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        send(&post, "<ann@sim.example>", &to, &text(1, 4)).await;
+        assert!(post.settled(Duration::from_secs(60)).await, "somebody waits");
+        (post, remote)
+    });
+    let mut counts: Vec<usize> = remote.taken().iter().map(|one| one.recipients.len()).collect();
+    counts.sort_unstable();
+    assert_eq!((counts, remote.0.connections.get()), (vec![1, 2, 2], 1));
+    post::assert_clean(&sim, post);
+}
+
+/// A server that does not offer TLS gets nothing where it must be.
+#[test]
+fn where_tls_must_be_a_server_without_it_gets_nothing() {
+    let sim = boot(22);
+    let (post, remote) = sim.run(async {
+        let remote = Remote::begin(REMOTE);
+        let route = Onward { login: None, ..Way::Secure.route("") };
+        let mut config = relay::config(route);
+        config.relay.give_up_seconds = 600;
+        let post = Post::open_among(config, Way::names()).await;
+        send(&post, "<ann@sim.example>", &["<a@far.example>"], &text(1, 4)).await;
+        assert!(post.settled(IN_TIME).await);
+        (post, remote)
+    });
+    assert!(remote.taken().is_empty());
+    let lines = remote.0.lines.borrow().clone();
+    let few = |line: &String| line.starts_with("EHLO ") || line == "QUIT";
+    assert!(lines.iter().all(few), "{lines:?}");
+    let reports = reports(&sim.disk(), "ann");
+    assert!(reports.len() == 1 && reports[0].contains("Status: 5.4.7"), "{reports:?}");
+    post::assert_clean(&sim, post);
+}
+
 /// The certificate is not of the host of the route: no octet of mail, and no password, leaves.
 #[test]
 fn where_tls_must_be_nothing_is_said_to_somebody_else() {

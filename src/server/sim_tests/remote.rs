@@ -99,6 +99,8 @@ pub(super) struct State {
     pub(super) guarded: Cell<bool>,
     /// What happens, and how often yet.
     pub(super) fault: Cell<Option<(Phase, Fault, usize)>>,
+    /// Recipients of one transaction at most.
+    pub(super) recipients_max: Cell<usize>,
     /// Recipients that are refused, and how.
     pub(super) refusals: RefCell<Vec<(&'static str, &'static str)>>,
     pub(super) taken: RefCell<Vec<Taken>>,
@@ -126,6 +128,7 @@ impl Remote {
             lmtp: Cell::new(false),
             guarded: Cell::new(false),
             fault: Cell::new(None),
+            recipients_max: Cell::new(usize::MAX),
             refusals: RefCell::default(),
             taken: RefCell::default(),
             lines: RefCell::default(),
@@ -330,7 +333,10 @@ impl Session<'_> {
                     self.known = true;
                     return self.say("235 2.7.0 it is you").await;
                 }
-                other => panic!("{other:?}"),
+                Step::Password { .. }
+                | Step::Verifier { .. }
+                | Step::Malformed
+                | Step::Refused { .. } => panic!("{step:?}"),
             }
         }
     }
@@ -342,6 +348,9 @@ impl Session<'_> {
         };
         if let Some(reply) = refusal {
             return self.say(reply).await;
+        }
+        if self.recipients.len() >= self.state.recipients_max.get() {
+            return self.say("452 4.5.3 too many recipients").await;
         }
         if self.answer(Phase::Rcpt, "250 2.1.5 ok").await? {
             self.recipients.push(address.to_owned());
