@@ -183,8 +183,12 @@ fn commit(criterion: &mut Criterion, lab: &Lab, directory: &Path) {
     fs::create_dir(&path).unwrap();
     lab.run(move || async move {
         let root = Root::open(&path, Links::Deny).unwrap();
-        let settings =
-            Settings { segment_bytes: 64 << 20, memory_bytes: 64 << 20, reserve_bytes: 0 };
+        let settings = Settings {
+            segment_bytes: 64 << 20,
+            memory_bytes: 64 << 20,
+            reserve_bytes: 0,
+            replaces: |_, _| false,
+        };
         let (spool, found) = Spool::open(&root, 0, 1, settings).await.unwrap();
         assert!(found.is_empty());
         SPOOL.set(Some(spool));

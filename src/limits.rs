@@ -90,7 +90,7 @@ pub const ADMIN_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time one request of the admin socket may take on the wire, seconds.
 pub const ADMIN_REQUEST_SECONDS_MAX: u64 = 5;
 /// Messages in one answer about the queue; more come in pages.
-pub const QUEUE_PAGE_ENTRIES_MAX: usize = 500;
+pub const QUEUE_PAGE_ENTRIES_MAX: usize = 4000;
 /// Destinations in an answer about the queue.
 pub const QUEUE_DESTINATIONS_MAX: usize = 100_000;
 /// Recipients shown in one line of the queue.
@@ -129,6 +129,12 @@ pub const ALIAS_MEMBERS_MAX: usize = 10_000;
 pub const ALIAS_DEPTH_MAX: usize = 32;
 /// A larger message goes back to its sender with its header only, octets.
 pub const DSN_ORIGINAL_BYTES_MAX: u64 = 50 * 1024;
+/// Octets of a header that are looked through for `Delivered-To`.
+pub const LOOP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Addresses whose reports one shard counts in an hour.
+pub const REPORT_ADDRESSES_MAX: usize = 20_000;
+/// Octets of the file of secrets for rewritten senders.
+pub const SRS_SECRETS_BYTES_MAX: u64 = 64 * 1024;
 
 // ---------------------------------------------------------------- mail on its way to other servers
 

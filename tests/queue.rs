@@ -287,6 +287,101 @@ fn record_of(spool: &Path, octets: &[u8]) -> (PathBuf, u64) {
     panic!("the message is in no segment");
 }
 
+/// A port where nobody listens and nobody will.
+fn closed_port() -> (socket2::Socket, u16) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    (socket, port)
+}
+
+/// Mail for `one.test` and `two.test` goes to two servers that are not there.
+fn setup_onward(port: u16) -> Setup {
+    let route = |domain: &str, host: &str| {
+        format!("[[smtp.route]]\nrecipient = \"*@{domain}\"\nto = \"relay:{host}:{port}\"\n")
+    };
+    let relay = "[relay]\nretry_first_seconds = 3600\n";
+    let routes = [route("one.test", "127.0.0.1"), route("two.test", "127.0.0.2"), relay.to_owned()];
+    setup().smtp("relay_from = [\"127.0.0.0/8\"]").smtp(&routes.concat())
+}
+
+fn send_to(server: &Server, recipients: &[&str]) -> String {
+    let mut client = Client::connect(server.smtp());
+    client.expect("EHLO client.example.net", 250);
+    client.expect("MAIL FROM:<a@one.example>", 250);
+    for recipient in recipients {
+        client.expect(&format!("RCPT TO:<{recipient}>"), 250);
+    }
+    client.expect("DATA", 354);
+    client.send("Subject: test\r\n\r\ntext\r\n.\r\n");
+    let reply = client.reply();
+    assert_eq!(reply.code, 250, "{reply:?}");
+    reply.text.split_whitespace().next_back().unwrap().to_owned()
+}
+
+/// Names, and what waits there.
+fn destinations(config: &Path, command: &[&str]) -> Vec<(String, u64)> {
+    let list = json(config, command);
+    let one = |place: &Value| {
+        let count = |name: &str| place[name].as_u64().unwrap();
+        let all = count("ready") + count("deferred") + count("running");
+        (place["name"].as_str().unwrap().to_owned(), all)
+    };
+    list.as_array().unwrap().iter().map(one).collect()
+}
+
+/// The same with a server and without.
+fn steer_onward(config: &Path, port: u16, names: &[String]) {
+    let [one, two] = ["127.0.0.1", "127.0.0.2"].map(|host| format!("relay:{host}:{port}"));
+    let all = destinations(config, &["queue", "destinations"]);
+    assert_eq!(all, [(one.clone(), 3), (two.clone(), 2)]);
+    assert_eq!(destinations(config, &["queue", "top", "-n", "1"]), [(one.clone(), 3)]);
+    let text = good(config, &["queue", "top"]);
+    assert!(text.starts_with("DESTINATION ") && text.contains(&two), "{text}");
+    assert_eq!(ids(config, &["--destination", &one]), names[..3]);
+    assert_eq!(ids(config, &["--destination", "*127.0.0.2:*"]), names[2..]);
+    assert_eq!(ids(config, &["--destination", "*", "--recipient", "c@two.test"]), names[2..3]);
+    let held = good(config, &["queue", "hold", "--destination", &two]);
+    assert_eq!(held, "2 messages held\n");
+    let released = good(config, &["queue", "release", "--all"]);
+    assert_eq!(released, "2 messages released (2 needed no change)\n");
+}
+
+#[test]
+fn other_servers_are_listed_and_select_mail() {
+    let (_closed, port) = closed_port();
+    let server = setup_onward(port).start();
+    let config = server.outside().join("sluicegate.toml");
+    let to: [&[&str]; 4] =
+        [&["a@one.test"], &["b@one.test"], &["c@one.test", "c@two.test"], &["d@two.test"]];
+    let names: Vec<String> = to.iter().map(|to| send_to(&server, to)).collect();
+    let tried = |list: &Value| {
+        let failed = |place: &Value| place["failures"].as_u64() >= Some(1) && place["running"] == 0;
+        list.as_array().unwrap().iter().all(failed)
+    };
+    let tried = || tried(&json(&config, &["queue", "destinations"])).then_some(());
+    eventually("both were tried", tried);
+    steer_onward(&config, port, &names);
+    let setup = server.stopped();
+    steer_onward(&config, port, &names);
+    let server = setup.start();
+    let known = || (destinations(&config, &["queue", "destinations"]).len() == 2).then_some(());
+    eventually("what waits is known again", known);
+    // Only that delivery goes; the message stays for the other server.
+    let two = format!("relay:127.0.0.2:{port}");
+    let retried = good(&config, &["queue", "retry", "--destination", &two]);
+    assert!(retried.contains("to be tried now"), "{retried}");
+    assert_eq!(good(&config, &["queue", "delete", "--destination", &two]), "2 messages deleted\n");
+    assert_eq!(ids(&config, &[]), names[..3]);
+    let shown = json(&config, &["queue", "show", &names[2]]);
+    assert_eq!(shown["targets"][1]["state"], "removed");
+    assert_ne!(shown["targets"][0]["state"], "removed");
+    good(&config, &["queue", "delete", "--all"]);
+    eventually("nothing is left", || ids(&config, &[]).is_empty().then_some(()));
+    server.stop();
+}
+
 #[test]
 fn status_tells_how_the_server_is() {
     let server = setup().start();

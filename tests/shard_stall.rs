@@ -3,8 +3,9 @@
 //! glommio's executor may go to sleep although a task is runnable when the preempt timer fired before
 //! the first task queue was looked at. A preempt timer of 50 µs provokes it within a second. The
 //! shard's answer is a heartbeat, and a pacemaker for the case that the heartbeat's own task is among
-//! the sleepers. The first test shows that the stall is real; the second that a shard under the same
-//! provocation never stands still. The day the first one fails both can go.
+//! the sleepers; for the case that the executor sleeps before it ran anything, another one. The first test
+//! shows that the stall is real; the others that a shard under the same provocation always starts and never
+//! stands still. The day the first one fails all can go.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
@@ -68,6 +69,31 @@ fn glommio_alone_sleeps_with_runnable_tasks() {
         gap >= Duration::from_secs(2),
         "no stall within 60 s (longest {gap:?}): are heartbeat and pacemaker still needed?"
     );
+}
+
+/// Not all of them stall, and some would with every answer but the right one.
+const STARTS: u32 = 10;
+
+#[test]
+fn a_shard_always_starts() {
+    let cpu = shard::preflight::processors()[0];
+    for number in 0..STARTS {
+        let main = |_, ready: Ready| -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(async {
+                shard::yield_now().await;
+                ready.done();
+            })
+        };
+        let preempt = PREEMPT / (2 + number % 2);
+        let listeners = Listeners::bind(&[], 1).unwrap();
+        let shards =
+            Shards::start(Plan { cpus: vec![cpu], listeners, preempt }, Arc::new(main)).unwrap();
+        let begin = Instant::now();
+        while !shards.finished() {
+            std::thread::yield_now();
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not end");
+        }
+    }
 }
 
 #[test]

@@ -17,9 +17,14 @@ const SIZES: [usize; 8] = [0, 1, 4000, 4096, 70_000, 600_000, 1_100_000, 3_000_0
 
 async fn open(place: &Path) -> (Spool, Vec<Found>) {
     let root = Root::open(place, Links::Deny).unwrap();
-    let settings =
-        Settings { segment_bytes: 4 << 20, memory_bytes: 4 << 20, reserve_bytes: 1 << 20 };
-    Spool::open(&root, 0, 1, settings).await.unwrap()
+    let settings = Settings {
+        segment_bytes: 4 << 20,
+        memory_bytes: 4 << 20,
+        reserve_bytes: 1 << 20,
+        replaces: |_, _| false,
+    };
+    let (spool, found) = Spool::open(&root, 0, 1, settings).await.unwrap();
+    (spool, found.all().await.unwrap())
 }
 
 fn octets(number: usize) -> Vec<u8> {

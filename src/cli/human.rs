@@ -89,26 +89,67 @@ pub(super) fn plain(text: &str) -> String {
 
 /// Rows under their headings, each column as wide as it must be; numbers to the right.
 pub(super) fn table(headings: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(headings.get(column).map(|heading| heading.chars().count())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut line = String::new();
-        for (column, (cell, width)) in cells.zip(&widths).enumerate() {
-            let fill = " ".repeat(width.saturating_sub(cell.chars().count()));
-            let (before, behind) =
-                if right.contains(&column) { (fill.as_str(), "") } else { ("", fill.as_str()) };
-            line.push_str(&format!("{before}{cell}{behind}  "));
-        }
-        format!("{}\n", line.trim_end())
-    };
-    let mut text = line(&mut headings.iter().copied());
-    for row in rows {
-        text.push_str(&line(&mut row.iter().map(String::as_str)));
-    }
+    let mut table = Table::new(headings, right);
+    table.fit(rows);
+    let mut text = table.headings();
+    rows.iter().for_each(|row| table.row(row, &mut text));
     text
+}
+
+/// A table that is shown part by part. Columns grow when later rows need it, and never shrink.
+pub(super) struct Table<'a> {
+    headings: &'a [&'a str],
+    right: &'a [usize],
+    widths: Vec<usize>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(headings: &'a [&'a str], right: &'a [usize]) -> Self {
+        let widths = headings.iter().map(|heading| width(heading)).collect();
+        Self { headings, right, widths }
+    }
+
+    /// Makes room for these rows.
+    pub(super) fn fit(&mut self, rows: &[Vec<String>]) {
+        for row in rows {
+            for (most, cell) in self.widths.iter_mut().zip(row) {
+                *most = width(cell).max(*most);
+            }
+        }
+    }
+
+    /// The line above the rows.
+    pub(super) fn headings(&self) -> String {
+        let mut text = String::new();
+        self.line(self.headings.iter().copied(), &mut text);
+        text
+    }
+
+    /// Adds the line of a row.
+    pub(super) fn row(&self, row: &[String], text: &mut String) {
+        self.line(row.iter().map(String::as_str), text);
+    }
+
+    fn line<'b>(&self, cells: impl Iterator<Item = &'b str>, text: &mut String) {
+        for (column, (cell, most)) in cells.zip(&self.widths).enumerate() {
+            let fill = std::iter::repeat_n(' ', most.saturating_sub(width(cell)));
+            if self.right.contains(&column) {
+                text.extend(fill);
+                text.push_str(cell);
+            } else {
+                text.push_str(cell);
+                text.extend(fill);
+            }
+            text.push_str("  ");
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+}
+
+/// Columns that a cell takes.
+fn width(cell: &str) -> usize {
+    if cell.is_ascii() { cell.len() } else { cell.chars().count() }
 }
 
 #[cfg(test)]
@@ -142,5 +183,14 @@ mod tests {
     fn columns_are_as_wide_as_they_must_be() {
         let rows = [vec!["ü".to_owned(), "10".to_owned()], vec!["long".to_owned(), "7".to_owned()]];
         assert_eq!(table(&["A", "NO"], &[1], &rows), "A     NO\nü     10\nlong   7\n");
+        // In parts it is the same, as long as the first has the longest.
+        let (mut parts, mut text) = (Table::new(&["A", "NO"], &[1]), String::new());
+        parts.fit(&rows);
+        text.push_str(&parts.headings());
+        for row in &rows {
+            parts.fit(std::slice::from_ref(row));
+            parts.row(row, &mut text);
+        }
+        assert_eq!(text, table(&["A", "NO"], &[1], &rows));
     }
 }

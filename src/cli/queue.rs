@@ -6,6 +6,8 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 use clap::{Args, Subcommand};
 
@@ -19,6 +21,9 @@ use crate::server::admin::{self, Response};
 use crate::server::queue::destinations::Place;
 use crate::server::queue::{self, Action, Answer, Changed, Detail, Entry, Page, Pick, Request};
 use crate::store::spool::QueueId;
+
+/// Pages that a server gives while earlier ones are shown.
+const PAGES_AHEAD: usize = 1;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
@@ -190,12 +195,63 @@ impl Keeper {
         }
     }
 
+    /// Shows the messages picked to `each`, some at a time, until it says no. A server is asked for the next
+    /// while these are shown.
+    fn each_page(
+        &mut self,
+        pick: &Pick,
+        mut each: impl FnMut(Vec<Entry>) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let Self::Running(path) = self else {
+            return walk(pick, |request| self.ask(request), each);
+        };
+        thread::scope(|scope| {
+            let (send, pages) = mpsc::sync_channel(PAGES_AHEAD);
+            scope.spawn(move || {
+                let ask = |request| Self::Running(path.clone()).ask(request);
+                let done = walk(pick, ask, |entries| Ok(send.send(Ok(entries)).is_ok()));
+                if let Err(failure) = done {
+                    // Nobody takes it who does not read any more.
+                    drop(send.send(Err(failure)));
+                }
+            });
+            for page in pages {
+                if !each(page?)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// What was changed is durable afterwards.
     fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Running(_) => Ok(()),
             Self::Stopped(stopped) => stopped.write(),
         }
+    }
+}
+
+/// One page after the other.
+fn walk(
+    pick: &Pick,
+    mut ask: impl FnMut(Request) -> Result<Answer, Failure>,
+    mut each: impl FnMut(Vec<Entry>) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let Answer::Page(Page { entries, until }) =
+            ask(Request::List { pick: pick.clone(), after })?
+        else {
+            return Err(misunderstood());
+        };
+        // A server that does not come further would be asked for ever.
+        let over = until.is_none() || until <= after;
+        if !each(entries)? || over {
+            return Ok(());
+        }
+        after = until;
     }
 }
 
@@ -223,60 +279,95 @@ fn misunderstood() -> Failure {
 fn run_list(list: List) -> Result<(), Failure> {
     let mut keeper = Keeper::find(&list.place.config()?)?;
     let pick = list.selection.pick(false);
-    let mut entries: Vec<Entry> = Vec::new();
-    loop {
-        let after = entries.last().map(|entry| entry.id);
-        let Answer::Page(Page { entries: page, more }) =
-            keeper.ask(Request::List { pick: pick.clone(), after })?
-        else {
-            return Err(misunderstood());
-        };
-        let end = page.is_empty() || !more;
-        entries.extend(page);
-        if end {
-            break;
-        }
-    }
-    if list.json {
-        return say::json(&entries);
-    }
-    say::out(&listed(&entries, human::now()))
+    let mut listed = Listed::new(list.json);
+    let mut read = true;
+    keeper.each_page(&pick, |entries| {
+        read = say::out_while_read(&listed.page(&entries, human::now())?)?;
+        Ok(read)
+    })?;
+    if read { say::out(&listed.end()) } else { Ok(()) }
 }
 
-fn listed(entries: &[Entry], now: i64) -> String {
+/// A list as it is shown, page by page: there may be millions of messages.
+struct Listed {
+    json: bool,
+    table: human::Table<'static>,
+    messages: u64,
+    octets: u64,
+}
+
+impl Listed {
     const HEADINGS: [&str; 7] = ["ID", "AGE", "SIZE", "STATE", "NEXT", "SENDER", "RECIPIENTS"];
-    if entries.is_empty() {
-        return "nothing waits\n".to_owned();
+
+    fn new(json: bool) -> Self {
+        let table = human::Table::new(&Self::HEADINGS, &[1, 2]);
+        Self { json, table, messages: 0, octets: 0 }
     }
-    let row = |entry: &Entry| {
-        let shown = entry.recipients.first().map(|one| human::plain(one)).unwrap_or_default();
-        let others = entry.recipients_left.saturating_sub(1);
-        vec![
-            entry.id.to_string(),
-            human::age(now - entry.accepted),
-            human::size(entry.size),
-            human::plain(&entry.state),
-            match entry.next {
-                Some(next) if entry.state != "held" => human::until(next, now),
-                Some(_) | None => "-".to_owned(),
-            },
-            format!("<{}>", human::plain(&entry.sender)),
-            if others == 0 { shown } else { format!("{shown} and {others} more") },
-        ]
-    };
-    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
-    let table = human::table(&HEADINGS, &[1, 2], &rows);
-    let mut lines = table.lines();
-    let mut text = format!("{}\n", lines.next().unwrap_or_default());
-    for (line, entry) in lines.zip(entries) {
-        text.push_str(&format!("{line}\n"));
-        if let Some(reason) = &entry.reason {
-            text.push_str(&format!("               {}\n", human::plain(reason)));
+
+    fn page(&mut self, entries: &[Entry], now: i64) -> Result<String, Failure> {
+        let first = self.messages == 0;
+        self.messages += entries.len() as u64;
+        self.octets += entries.iter().map(|entry| entry.size).sum::<u64>();
+        if self.json {
+            return json_items(entries, first);
+        }
+        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, now)).collect();
+        self.table.fit(&rows);
+        let mut text = String::new();
+        if first && !entries.is_empty() {
+            text.push_str(&self.table.headings());
+        }
+        for (row, entry) in rows.iter().zip(entries) {
+            self.table.row(row, &mut text);
+            if let Some(reason) = &entry.reason {
+                text.push_str("               ");
+                text.push_str(&human::plain(reason));
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+
+    fn end(&self) -> String {
+        match (self.json, self.messages) {
+            (true, 0) => "[]\n".to_owned(),
+            (true, _) => "\n]\n".to_owned(),
+            (false, 0) => "nothing waits\n".to_owned(),
+            (false, messages) => format!("{}, {}\n", counted(messages), human::size(self.octets)),
         }
     }
-    let octets = entries.iter().map(|entry| entry.size).sum();
-    text.push_str(&format!("{}, {}\n", counted(entries.len() as u64), human::size(octets)));
-    text
+}
+
+fn row(entry: &Entry, now: i64) -> Vec<String> {
+    let shown = entry.recipients.first().map(|one| human::plain(one)).unwrap_or_default();
+    let others = entry.recipients_left.saturating_sub(1);
+    vec![
+        entry.id.to_string(),
+        human::age(now - entry.accepted),
+        human::size(entry.size),
+        human::plain(&entry.state),
+        match entry.next {
+            Some(next) if entry.state != "held" => human::until(next, now),
+            Some(_) | None => "-".to_owned(),
+        },
+        format!("<{}>", human::plain(&entry.sender)),
+        if others == 0 { shown } else { format!("{shown} and {others} more") },
+    ]
+}
+
+/// Some of an array, as [`say::json`] would show it as a whole.
+fn json_items(entries: &[Entry], first: bool) -> Result<String, Failure> {
+    let mut text = String::new();
+    for (at, entry) in entries.iter().enumerate() {
+        text.push_str(if first && at == 0 { "[" } else { "," });
+        let item = serde_json::to_string_pretty(entry);
+        let item = item.map_err(|error| Failure::Running(format!("JSON: {error}")))?;
+        for line in item.lines() {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+    }
+    Ok(text)
 }
 
 fn counted(messages: u64) -> String {

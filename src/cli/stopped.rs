@@ -15,7 +15,7 @@ use crate::mail::dsn;
 use crate::mail::stored::{Message, Note};
 use crate::problem::Problem;
 use crate::server::Failure;
-use crate::server::queue::{Ledger, Line};
+use crate::server::queue::{Ledger, Line, Places};
 use crate::store::lock::DataLock;
 use crate::store::spool::QueueId;
 use crate::store::spool::fold::Held;
@@ -107,6 +107,8 @@ fn decode(held: &Held) -> Result<Message, String> {
     }
     Ok(message)
 }
+
+impl Places for Stopped {}
 
 impl Ledger for Stopped {
     fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {

@@ -485,6 +485,30 @@ const MAIL: &[Key] = &[
         &["What begins an address extension, as in user+tag@example.org; \"\" = none."],
     ),
     key(
+        "srs_domain",
+        r#""""#,
+        &[
+            "A domain whose MX is this server, like \"srs.example.org\": mail of others that an alias sends on to another",
+            "server leaves under a sender there (SRS), and bounces to it go back to the sender. \"\" = senders stay.",
+        ],
+    ),
+    key(
+        "srs_secret",
+        r#""srs.secret""#,
+        &[
+            "File of secrets for that, one a line: the first is used, all are believed. Made when it is missing and",
+            "below data_dir. Who knows one can send mail through this server to anybody.",
+        ],
+    ),
+    key(
+        "verp_lists",
+        "[]",
+        &[
+            "Lists with an owner- that write to each member under a sender of its own (VERP), like [\"staff\"], or",
+            "[\"*\"]: a bounce to owner-staff+ann=example.org@… is for owner-staff, and says that it is about ann.",
+        ],
+    ),
+    key(
         "mailbox_bytes_max",
         "0",
         &["Bytes of one mailbox; mail waits when it is full. 0 = no limit."],
@@ -500,6 +524,20 @@ const MAIL: &[Key] = &[
         "432000",
         &["After this time a delivery is given up, and the sender is told."],
     ),
+    key(
+        "postmaster_copies",
+        "[]",
+        &["What postmaster hears of too, headers only: \"bounce\", \"delay\"."],
+    ),
+    key(
+        "max_reports_per_hour",
+        "1000",
+        &[
+            "Reports to senders elsewhere about mail from strangers: their addresses may be forged. What is more is",
+            "logged and not sent; 0 = no limit. Users and relay_from get all.",
+        ],
+    ),
+    key("max_reports_per_hour_per_address", "20", &["The same, to one address; 0 = no limit."]),
 ];
 
 const TLS: &[Key] = &[

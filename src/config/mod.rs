@@ -405,6 +405,12 @@ pub struct Mail {
     pub catch_all_at: At,
     /// What begins an address extension, like `+`; empty = none.
     pub extension_separator: String,
+    /// The domain of rewritten senders.
+    pub srs_domain: Option<String>,
+    /// The file of the secrets that they are made with.
+    pub srs_secret: PathBuf,
+    /// Lists whose members have senders of their own; `*` is all.
+    pub verp_lists: Vec<String>,
     /// Octets of one mailbox; 0 = no limit.
     pub mailbox_bytes_max: u64,
     /// Seconds until a deferred delivery is tried again the first time; doubles up to `retry_seconds_max`.
@@ -413,6 +419,21 @@ pub struct Mail {
     pub retry_seconds_max: u32,
     /// Seconds after which delivery is given up.
     pub give_up_seconds: u32,
+    /// Of which reports postmaster gets a copy.
+    pub postmaster_copies: Vec<Copies>,
+    /// Reports in an hour to senders elsewhere about mail from strangers; 0 = no limit.
+    pub max_reports_per_hour: u32,
+    /// The same, to one address.
+    pub max_reports_per_hour_per_address: u32,
+}
+
+/// Kinds of reports that can be copied to postmaster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// Of failures.
+    Bounce,
+    /// Of delays.
+    Delay,
 }
 
 /// Where the configuration comes from: the two flags every command shares.
@@ -494,6 +515,12 @@ impl Config {
     /// `owner`, or to the owner of `data_dir`.
     pub fn prepare(&self, owner: Option<Owner>) -> Result<(), Problem> {
         prepare::prepare(self, owner)
+    }
+
+    /// Makes the file of secrets for rewritten senders, where it is missing and relative to `data_dir`; also part
+    /// of [`Config::prepare`].
+    pub fn make_srs_secret(&self, owner: Option<Owner>) -> Result<(), Problem> {
+        prepare::srs_secret(self, owner)
     }
 
     /// Does anything that is configured speak TLS?

@@ -9,6 +9,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use zeroize::Zeroizing;
+
 use super::{Anonymous, Config, Ftp};
 use crate::owner::Owner;
 use crate::problem::Problem;
@@ -60,8 +64,38 @@ pub(super) fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), Probl
         if config.embedded {
             make_file(&config.mail.aliases, ALIASES, owner)?;
         }
+        srs_secret(config, owner)?;
     }
     Ok(())
+}
+
+/// A secret that nobody else knows, for its owner's eyes only.
+pub(super) fn srs_secret(config: &Config, owner: Option<Owner>) -> Result<(), Problem> {
+    const COMMENT: &str =
+        "# Secrets of rewritten senders (SRS), one a line: the first is used, all are believed.";
+    let path = &config.mail.srs_secret;
+    let wanted = config.smtp.is_some() && config.mail.srs_domain.is_some();
+    if !wanted || !path.starts_with(&config.server.data_dir) {
+        return Ok(());
+    }
+    let owner = owner.or_else(|| Owner::of(&config.server.data_dir).ok());
+    let made = || -> io::Result<()> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let mut file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            opened => opened?,
+        };
+        let mut random = Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut *random).map_err(|error| io::Error::other(error.to_string()))?;
+        let text =
+            Zeroizing::new(format!("{COMMENT}\n{}\n", STANDARD_NO_PAD.encode(random.as_slice())));
+        file.write_all(text.as_bytes())?;
+        give(path, owner)?;
+        file.sync_all()
+    };
+    made().map_err(|error| {
+        Problem::path(path, error, "make the directory writable, or name another [mail] srs_secret")
+    })
 }
 
 /// Makes a directory that holds mail, for nobody but its owner.

@@ -26,7 +26,7 @@ mod route;
 mod tls;
 
 use mail::Tree;
-pub(super) use mail::{BARE_NEWLINES, SENDERS, UNKNOWN_LOCAL_PART};
+pub(super) use mail::{BARE_NEWLINES, COPIES, SENDERS, UNKNOWN_LOCAL_PART};
 pub(super) use route::ROUTE_TO;
 
 const DAY_SECONDS: u64 = 86_400;

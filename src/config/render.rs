@@ -7,8 +7,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use super::read::{
-    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS, SYMLINKS,
-    UNKNOWN_LOCAL_PART,
+    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, COPIES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS,
+    SYMLINKS, UNKNOWN_LOCAL_PART,
 };
 use super::{
     Config, Endpoint, Ftp, Log, Mail, Network, Relay, Route, RouteTo, Server, Smtp, Sni, Tls,
@@ -191,10 +191,16 @@ pub(super) fn mail(mail: &Mail) -> Vec<Line> {
         ("aliases", path(&mail.aliases)),
         ("catch_all", or_empty(mail.catch_all.as_ref())),
         ("extension_separator", quoted(&mail.extension_separator)),
+        ("srs_domain", or_empty(mail.srs_domain.as_ref())),
+        ("srs_secret", path(&mail.srs_secret)),
+        ("verp_lists", array(&mail.verp_lists)),
         ("mailbox_bytes_max", mail.mailbox_bytes_max.to_string()),
         ("retry_seconds", mail.retry_seconds.to_string()),
         ("retry_seconds_max", mail.retry_seconds_max.to_string()),
         ("give_up_seconds", mail.give_up_seconds.to_string()),
+        ("postmaster_copies", names_of(&COPIES, &mail.postmaster_copies)),
+        ("max_reports_per_hour", mail.max_reports_per_hour.to_string()),
+        ("max_reports_per_hour_per_address", mail.max_reports_per_hour_per_address.to_string()),
     ]
 }
 
@@ -231,6 +237,11 @@ fn or_empty(value: Option<&impl Display>) -> String {
 
 fn array(values: &[impl Display]) -> String {
     let values: Vec<String> = values.iter().map(|value| quoted(&value.to_string())).collect();
+    format!("[{}]", values.join(", "))
+}
+
+fn names_of<T: PartialEq + Copy>(names: &[(&str, T)], values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(|value| name_of(names, *value)).collect();
     format!("[{}]", values.join(", "))
 }
 

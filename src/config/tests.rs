@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod rewriting;
 mod routes;
 
 fn machine() -> Machine {
@@ -133,10 +134,16 @@ fn the_default_text_is_the_defaults_of_mail() {
         catch_all: None,
         catch_all_at: At::default(),
         extension_separator: "+".into(),
+        srs_domain: None,
+        srs_secret: "/home/op/sluicegate-data/srs.secret".into(),
+        verp_lists: vec![],
         mailbox_bytes_max: 0,
         retry_seconds: 60,
         retry_seconds_max: 3600,
         give_up_seconds: 432_000,
+        postmaster_copies: vec![],
+        max_reports_per_hour: 1000,
+        max_reports_per_hour_per_address: 20,
     };
     assert_eq!(config.mail, mail);
     assert_eq!(good("").mail, mail, "without the section too");
@@ -334,11 +341,17 @@ root = "/boxes"
 unknown_local_part = "accept"
 aliases = "/etc/aliases"
 catch_all = "bob@example.org"
-extension_separator = ""
+extension_separator = "="
+srs_domain = "srs.example.org"
+srs_secret = "/etc/srs"
+verp_lists = ["staff", "*"]
 mailbox_bytes_max = 1
 retry_seconds = 2
 retry_seconds_max = 3
 give_up_seconds = 4
+postmaster_copies = ["delay", "bounce"]
+max_reports_per_hour = 0
+max_reports_per_hour_per_address = 3
 [relay]
 retry_first_seconds = 5
 retry_seconds = 6

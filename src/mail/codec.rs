@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  message: version 'M' flags accepted trace envelope targets      note: version 'N' kind …
-//!  version 1: mailboxes only; 2: targets at other servers, and notices of delay
+//!  version 1: mailboxes only; 2: targets at other servers, and notices of delay; 3: through aliases
 //!  text: length (4 octets), octets     list: count (4 octets), items     numbers: little-endian
 //! ```
 //! Promises: decode ∘ encode = identity; any octets decode to a value or an error, never a panic,
-//! and never to more memory than a small multiple of the octets. What version 1 can say is written as
-//! version 1, so that an older server understands a spool in which nothing is new.
+//! and never to more memory than a small multiple of the octets. What an older version can say is written
+//! so, so that an older server understands a spool in which nothing is new.
 //! Not here: checksums, which the spool has.
 
 use std::fmt;
@@ -19,9 +19,10 @@ use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, Return, To};
 
 /// Of this format. Another one is refused, not guessed at.
-const VERSION: u8 = 2;
-/// The one before: without LMTP, and without other servers to go on to. It is read, and written where nothing
-/// needs more.
+const VERSION: u8 = 3;
+/// Those before: without aliases on the way to other servers; without LMTP, and without other servers to go on
+/// to. They are read, and written where nothing needs more.
+const SECOND_VERSION: u8 = 2;
 const FIRST_VERSION: u8 = 1;
 const MESSAGE: u8 = b'M';
 const NOTE: u8 = b'N';
@@ -77,7 +78,11 @@ impl Message {
         let first =
             |target: &Target| !target.delayed && !matches!(target.to, Destination::Remote(_));
         let old = !self.envelope.protocol.lmtp && self.targets.iter().all(first);
-        if old { FIRST_VERSION } else { VERSION }
+        match self.targets.iter().any(|target| target.via.is_some()) {
+            true => VERSION,
+            false if old => FIRST_VERSION,
+            false => SECOND_VERSION,
+        }
     }
 
     /// From octets of the spool.
@@ -137,11 +142,26 @@ impl Note {
         input.end_of(version, note)
     }
 
+    /// Does the later of two notes of one message, as octets, say all that the earlier said?
+    #[must_use]
+    pub fn replaces(earlier: &[u8], later: &[u8]) -> bool {
+        /// Version, `N`, kind, and the number of a target.
+        const KIND_AT: usize = 2;
+        const NUMBER_BYTES: usize = 4;
+        fn what(octets: &[u8]) -> Option<(u8, &[u8])> {
+            let kind = octets.get(KIND_AT).copied()?;
+            // Held or not is said of the message.
+            let number = if kind == 1 { 0..0 } else { KIND_AT + 1..KIND_AT + 1 + NUMBER_BYTES };
+            Some((kind, octets.get(number)?))
+        }
+        what(earlier).is_some() && what(earlier) == what(later) && Self::decode(later).is_ok()
+    }
+
     /// As [`Message::version`].
     fn version(&self) -> u8 {
         match self {
             Self::Target(..) | Self::Held(_) | Self::Told(_) => FIRST_VERSION,
-            Self::Delayed(_) => VERSION,
+            Self::Delayed(_) => SECOND_VERSION,
         }
     }
 }
@@ -274,6 +294,9 @@ fn put_target(out: &mut Vec<u8>, target: &Target, version: u8) {
     out.push(u8::from(target.told));
     if version > FIRST_VERSION {
         out.push(u8::from(target.delayed));
+    }
+    if version > SECOND_VERSION {
+        put_maybe(out, target.via.as_deref());
     }
 }
 
@@ -463,7 +486,8 @@ impl<'a> Input<'a> {
         let state = self.state()?;
         let told = self.flag()?;
         let delayed = self.version > FIRST_VERSION && self.flag()?;
-        Ok(Target { recipient, address, tag, to, sender, state, told, delayed })
+        let via = if self.version > SECOND_VERSION { self.maybe(Self::text)? } else { None };
+        Ok(Target { recipient, address, tag, to, sender, via, state, told, delayed })
     }
 
     fn hop(&mut self) -> Read<Hop> {

@@ -79,13 +79,14 @@ fn target() -> impl Strategy<Value = Target> {
         hop.prop_map(Destination::Remote),
     ];
     let maybe = || proptest::option::of(text());
-    (any::<u32>(), text(), maybe(), to, maybe(), (state(), any::<[bool; 2]>())).prop_map(
-        |(recipient, address, tag, to, sender, (state, [told, delayed]))| Target {
+    (any::<u32>(), text(), maybe(), to, [maybe(), maybe()], (state(), any::<[bool; 2]>())).prop_map(
+        |(recipient, address, tag, to, [sender, via], (state, [told, delayed]))| Target {
             recipient,
             address,
             tag,
             to,
             sender,
+            via,
             state,
             told,
             delayed,
@@ -134,6 +135,7 @@ fn sample() -> Message {
         to: if number == 2 { Destination::Discard } else { Destination::Mailbox("ann".to_owned()) },
         sender: (number == 3).then(|| "owner-list@a.example".to_owned()),
         state: state(number),
+        via: None,
         told: number == 3,
         delayed: false,
     };
@@ -172,9 +174,16 @@ fn sample_onward() -> Message {
     message
 }
 
+/// The same through an alias: the third.
+fn sample_forwarded() -> Message {
+    let mut message = sample_onward();
+    message.targets[1].via = Some("list@a.example".to_owned());
+    message
+}
+
 #[test]
 fn every_truncation_is_noticed() {
-    for message in [sample(), sample_onward()] {
+    for message in [sample(), sample_onward(), sample_forwarded()] {
         let octets = message.encode();
         assert_eq!(Message::decode(&octets), Ok(message));
         for end in 0..octets.len() {
@@ -187,7 +196,7 @@ fn every_truncation_is_noticed() {
 
 #[test]
 fn one_changed_octet_is_an_error_or_another_message() {
-    for octets in [sample().encode(), sample_onward().encode()] {
+    for octets in [sample().encode(), sample_onward().encode(), sample_forwarded().encode()] {
         for at in 0..octets.len() {
             for value in 0..=255 {
                 let mut changed = octets.clone();
@@ -207,20 +216,23 @@ fn the_second_version_is_for_lmtp() {
     assert_eq!(message.encode()[0], FIRST_VERSION);
     message.envelope.protocol.lmtp = true;
     let mut octets = message.encode();
-    assert_eq!(octets[0], VERSION);
+    assert_eq!(octets[0], SECOND_VERSION);
     assert_eq!(Message::decode(&octets), Ok(message));
     octets[0] = FIRST_VERSION;
     // The second has an octet more for each target, and bits that the first does not know.
     assert!(Message::decode(&octets).is_err());
-    let mut octets = sample().encode();
-    octets[0] = VERSION;
-    assert!(Message::decode(&octets).is_err());
+    for version in [SECOND_VERSION, VERSION] {
+        let mut octets = sample().encode();
+        octets[0] = version;
+        assert!(Message::decode(&octets).is_err());
+    }
 }
 
 #[test]
 fn what_is_not_new_is_written_as_before() {
     assert_eq!(sample().encode()[0], 1);
     assert_eq!(sample_onward().encode()[0], 2);
+    assert_eq!(sample_forwarded().encode()[0], 3);
     assert_eq!(Note::Told(7).encode(), [1, b'N', 2, 7, 0, 0, 0]);
     assert_eq!(Note::Delayed(7).encode(), [2, b'N', 3, 7, 0, 0, 0]);
     assert_eq!(Note::decode(&[1, b'N', 3, 7, 0, 0, 0]), Err(Malformed::Value));
@@ -253,6 +265,7 @@ fn the_shortest_items_are_as_short_as_said() {
         to: Destination::Discard,
         sender: None,
         state: TargetState::Waiting,
+        via: None,
         told: false,
         delayed: false,
     };
@@ -288,6 +301,33 @@ proptest! {
         if let Ok(note) = Note::decode(&octets) {
             prop_assert_eq!(note.encode(), octets);
         }
+    }
+
+    /// A log that leaves out replaced notes says the same as all of it.
+    #[test]
+    fn what_is_replaced_is_not_missed(
+        message in message(),
+        notes in proptest::collection::vec((note(), 0_u32..3), 0..10),
+    ) {
+        let near = |(note, number)| match note {
+            Note::Target(_, state) => Note::Target(number, state),
+            Note::Held(held) => Note::Held(held),
+            Note::Told(_) => Note::Told(number),
+            Note::Delayed(_) => Note::Delayed(number),
+        };
+        let (mut all, mut kept) = (message.clone(), Vec::<Vec<u8>>::new());
+        for note in notes.into_iter().map(near) {
+            let octets = note.encode();
+            all.apply(note);
+            kept.retain(|earlier| !Note::replaces(earlier, &octets));
+            prop_assert!(kept.iter().all(|earlier| *earlier != octets), "a repeated note");
+            kept.push(octets.clone());
+            // What is not understood is left out at a start, and replaces nothing.
+            prop_assert!(!Note::replaces(&octets, &octets[..octets.len() - 1]));
+        }
+        let mut fewer = message;
+        kept.iter().for_each(|note| fewer.apply(Note::decode(note).unwrap()));
+        prop_assert_eq!(fewer, all);
     }
 
     #[test]

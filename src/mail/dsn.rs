@@ -13,19 +13,18 @@
 
 use std::fmt::Write;
 
-use memchr::memmem;
-
 use super::hop::Hop;
 use super::stored::{Destination, Message, Target, TargetState};
-use crate::limits::DSN_ORIGINAL_BYTES_MAX;
 use crate::smtp::address::{Mailbox, Recipient};
-use crate::smtp::envelope::{Return, To};
+use crate::smtp::envelope::To;
 
+mod compose;
 mod parts;
 mod remote;
 
+pub use compose::compose;
+use parts::clean;
 pub use parts::date;
-use parts::{clean, is_plain, quoted_printable};
 pub use remote::{Said, said};
 
 /// What became of a recipient.
@@ -55,7 +54,7 @@ pub struct Notice {
 /// The message a report is about, as far as it is at hand.
 #[derive(Debug, Clone, Copy)]
 pub struct Original<'a> {
-    /// Its beginning: at least the first [`DSN_ORIGINAL_BYTES_MAX`] octets, or all.
+    /// Its beginning: at least the first `limits::DSN_ORIGINAL_BYTES_MAX` octets, or all.
     pub octets: &'a [u8],
     /// All its octets.
     pub size: u64,
@@ -72,6 +71,8 @@ pub struct Frame<'a> {
     pub now: i64,
     /// Until when targets that wait are tried, seconds since 1970; 0: not known.
     pub until: i64,
+    /// It is a copy for the postmaster, headers only: to whom the report itself goes.
+    pub copy_of: Option<&'a str>,
 }
 
 /// Reports that are due and have not been made, by whom they go to. A target whose report nobody is
@@ -155,51 +156,8 @@ fn recipient_of<'m>(message: &'m Message, target: &Target) -> Option<&'m To> {
     message.envelope.recipients.get(usize::try_from(target.recipient).ok()?)
 }
 
-/// The octets of a report, header and all, with CRLF.
-pub fn compose(
-    message: &Message,
-    notice: &Notice,
-    original: Original<'_>,
-    frame: Frame<'_>,
-) -> Vec<u8> {
-    let returned = Returned::choose(message, original);
-    let human = human(message, notice, &returned, frame);
-    let status = status(message, notice, frame);
-    let utf8 = !status.is_ascii();
-    let eight_bit = !human.is_ascii() || utf8 || !returned.octets.is_ascii();
-    let boundary = boundary(frame.id, &[human.as_bytes(), status.as_bytes(), &returned.octets]);
-
-    let mut head = String::new();
-    let encoding = |eight_bit| if eight_bit { "8bit" } else { "7bit" };
-    line(&mut head, format_args!("From: Mail delivery <MAILER-DAEMON@{}>", frame.hostname));
-    line(&mut head, format_args!("To: <{}>", clean(&notice.to)));
-    line(&mut head, format_args!("Subject: {}", subject(notice)));
-    line(&mut head, format_args!("Date: {}", date(frame.now)));
-    line(&mut head, format_args!("Message-ID: <{}.{}@{}>", boundary, frame.now, frame.hostname));
-    line(&mut head, "Auto-Submitted: auto-replied");
-    line(&mut head, "MIME-Version: 1.0");
-    line(&mut head, "Content-Type: multipart/report; report-type=delivery-status;");
-    line(&mut head, format_args!("\tboundary=\"{boundary}\""));
-    line(&mut head, format_args!("Content-Transfer-Encoding: {}", encoding(eight_bit)));
-    line(&mut head, format_args!("\r\n--{boundary}"));
-    line(&mut head, "Content-Type: text/plain; charset=utf-8");
-    let human_encoding = encoding(!human.is_ascii());
-    line(&mut head, format_args!("Content-Transfer-Encoding: {human_encoding}\r\n"));
-    head.push_str(&human);
-    line(&mut head, format_args!("\r\n--{boundary}"));
-    // RFC 6533 §3: addresses beyond ASCII need the other type.
-    let kind = if utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
-    line(&mut head, format_args!("Content-Type: {kind}"));
-    line(&mut head, format_args!("Content-Transfer-Encoding: {}\r\n", encoding(utf8)));
-    head.push_str(&status);
-    line(&mut head, format_args!("\r\n--{boundary}"));
-    line(&mut head, format_args!("Content-Type: {}", returned.kind));
-    line(&mut head, format_args!("Content-Transfer-Encoding: {}\r\n", returned.encoding));
-
-    let mut octets = head.into_bytes();
-    octets.extend_from_slice(&returned.octets);
-    octets.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    octets
+fn target_of(message: &Message, number: u32) -> Option<&Target> {
+    message.targets.get(usize::try_from(number).ok()?)
 }
 
 fn line(out: &mut String, text: impl std::fmt::Display) {
@@ -207,118 +165,6 @@ fn line(out: &mut String, text: impl std::fmt::Display) {
     if write!(out, "{text}\r\n").is_err() {
         out.push_str("\r\n");
     }
-}
-
-fn subject(notice: &Notice) -> &'static str {
-    let any = |wanted: Action| notice.targets.iter().any(|(_, action)| *action == wanted);
-    if any(Action::Failed) {
-        "Your message could not be delivered"
-    } else if any(Action::Delayed) {
-        "Your message is delayed; nothing is lost yet"
-    } else if any(Action::Delivered) || any(Action::Expanded) {
-        "Your message was delivered"
-    } else {
-        "Your message was sent on"
-    }
-}
-
-/// What of the message goes back with the report.
-struct Returned {
-    kind: &'static str,
-    encoding: &'static str,
-    octets: Vec<u8>,
-    /// Why it is less than the sender might expect.
-    note: Option<&'static str>,
-}
-
-impl Returned {
-    fn choose(message: &Message, original: Original<'_>) -> Self {
-        let utf8 = message.envelope.protocol.utf8;
-        let whole = || [&message.trace, original.octets].concat();
-        let fits = original.size <= DSN_ORIGINAL_BYTES_MAX
-            && u64::try_from(original.octets.len()) == Ok(original.size);
-        let wanted = message.envelope.ret.unwrap_or(Return::Full) == Return::Full;
-        // RFC 2046 §5.2.1: message/rfc822 knows no encoding, so what lines cannot carry stays here.
-        if wanted && fits && is_plain(&whole()) {
-            let octets = whole();
-            let encoding = if octets.is_ascii() { "7bit" } else { "8bit" };
-            let kind = if utf8 { "message/global" } else { "message/rfc822" };
-            return Self { kind, encoding, octets, note: None };
-        }
-        let note = match (wanted, fits) {
-            (false, _) => None,
-            (true, false) => Some("Only its header is returned: it is large."),
-            (true, true) => Some("Only its header is returned: it is no text."),
-        };
-        let header = header(whole());
-        let kind = if utf8 { "message/global-headers" } else { "text/rfc822-headers" };
-        if header.is_ascii() && is_plain(&header) {
-            return Self { kind, encoding: "7bit", octets: header, note };
-        }
-        Self { kind, encoding: "quoted-printable", octets: quoted_printable(&header), note }
-    }
-}
-
-/// Up to the first empty line, or to the last whole line of as much as is returned at most.
-fn header(mut octets: Vec<u8>) -> Vec<u8> {
-    if octets.starts_with(b"\r\n") {
-        return Vec::new();
-    }
-    if let Some(end) = memmem::find(&octets, b"\r\n\r\n") {
-        octets.truncate(end + 2);
-    }
-    let most = usize::try_from(DSN_ORIGINAL_BYTES_MAX).unwrap_or(usize::MAX);
-    if octets.len() > most {
-        octets.truncate(most);
-        let end = memmem::rfind(&octets, b"\r\n").map_or(most, |end| end + 2);
-        octets.truncate(end);
-    }
-    octets
-}
-
-fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'_>) -> String {
-    let mut text = String::new();
-    line(&mut text, format_args!("This is the mail server {}.", frame.hostname));
-    let accepted = date(message.accepted);
-    line(&mut text, format_args!("It is about the message you sent, accepted on {accepted}"));
-    line(&mut text, format_args!("as {}.", frame.id));
-    let parts = [
-        (Action::Failed, "It could not be delivered to:"),
-        (Action::Delayed, "It has not been delivered yet, and is tried again, to:"),
-        (Action::Delivered, "It was delivered to:"),
-        (Action::Expanded, "It was given to the members of a list:"),
-        (Action::Relayed, "It was given to a server that will not tell you more, for:"),
-    ];
-    for (action, title) in parts {
-        let mut titled = false;
-        for (number, _) in notice.targets.iter().filter(|(_, one)| *one == action) {
-            let Some(target) = target_of(message, *number) else { continue };
-            if !titled {
-                line(&mut text, format_args!("\r\n{title}\r\n"));
-                titled = true;
-            }
-            line(&mut text, format_args!("  <{}>", clean(&address(message, target, action))));
-            if let TargetState::Failed { reason } | TargetState::Deferred { reason, .. } =
-                &target.state
-            {
-                line(&mut text, format_args!("    {}", clean(reason)));
-            }
-        }
-    }
-    if notice.targets.iter().any(|(_, action)| *action == Action::Delayed) {
-        line(&mut text, "\r\nYou need not send it again.");
-        if frame.until > 0 {
-            line(&mut text, format_args!("It is tried until {}.", date(frame.until)));
-        }
-    }
-    if let Some(note) = returned.note {
-        line(&mut text, format_args!("\r\n{note}"));
-    }
-    text
-}
-
-fn target_of(message: &Message, number: u32) -> Option<&Target> {
-    message.targets.get(usize::try_from(number).ok()?)
 }
 
 /// The address a report names: whom it was given to, but never who is on a list.
@@ -336,12 +182,17 @@ fn address(message: &Message, target: &Target, action: Action) -> String {
     }
 }
 
+/// Does it go to the sender, and not to the owner of a list or the postmaster?
+fn is_own(message: &Message, notice: &Notice) -> bool {
+    message.envelope.sender.as_ref().is_some_and(|sender| sender.to_string() == notice.to)
+}
+
 /// The part for machines: RFC 3464 §2.
 fn status(message: &Message, notice: &Notice, frame: Frame<'_>) -> String {
     let mut text = String::new();
     let envelope = &message.envelope;
     // An owner of a list does not know the sender's name for the message.
-    let own = envelope.sender.as_ref().is_some_and(|sender| sender.to_string() == notice.to);
+    let own = is_own(message, notice);
     if let Some(id) = envelope.envelope_id.as_deref().filter(|_| own) {
         line(&mut text, format_args!("Original-Envelope-Id: {}", clean(id)));
     }
@@ -370,7 +221,13 @@ fn status(message: &Message, notice: &Notice, frame: Frame<'_>) -> String {
         let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
         line(&mut text, format_args!("Final-Recipient: {kind};{}", clean(&address)));
         fate(&mut text, target, action);
-        line(&mut text, format_args!("Last-Attempt-Date: {}", date(frame.now)));
+        let untried = matches!(
+            target.state,
+            TargetState::Waiting | TargetState::Deferred { attempts: 0, .. }
+        );
+        if !untried {
+            line(&mut text, format_args!("Last-Attempt-Date: {}", date(frame.now)));
+        }
         if action == Action::Delayed && frame.until > 0 {
             line(&mut text, format_args!("Will-Retry-Until: {}", date(frame.until)));
         }
@@ -415,18 +272,6 @@ fn enhanced<'r>(reason: &'r str, otherwise: &'r str) -> &'r str {
 
 fn is_number(text: &str) -> bool {
     (1..=3).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit())
-}
-
-/// A boundary that is in none of the parts.
-fn boundary(id: &str, parts: &[&[u8]]) -> String {
-    let mut number = 0_u64;
-    loop {
-        let boundary = format!("report-{}-{number}", clean(id));
-        if parts.iter().all(|part| memmem::find(part, boundary.as_bytes()).is_none()) {
-            return boundary;
-        }
-        number += 1;
-    }
 }
 
 /// Whom a report can be sent to: a report is never about a message that has no sender, and `MAILER-DAEMON`

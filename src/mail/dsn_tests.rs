@@ -4,13 +4,14 @@
 use mail_parser::{Message as Parsed, MessageParser, MimeHeaders, PartType};
 use proptest::prelude::*;
 
+use super::parts::is_plain;
 use super::*;
 use crate::mail::stored::Destination;
 use crate::smtp::address::Domain;
-use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol};
+use crate::smtp::envelope::{BodyType, Envelope, Notify, Protocol, Return};
 
 const FRAME: Frame<'_> =
-    Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0 };
+    Frame { hostname: "mx.a.example", id: "0ABC", now: 1_700_000_060, until: 0, copy_of: None };
 
 fn mailbox(local: &str) -> Mailbox {
     Mailbox { local: local.to_owned(), domain: Domain::Name("a.example".to_owned()) }
@@ -36,6 +37,7 @@ fn target(recipient: u32, local: &str, state: TargetState) -> Target {
         to: Destination::Mailbox(local.to_owned()),
         sender: None,
         state,
+        via: None,
         told: false,
         delayed: false,
     }
@@ -110,7 +112,7 @@ fn a_failure_is_told_in_three_parts() {
     assert_eq!(from.address(), Some("MAILER-DAEMON@mx.a.example"));
     assert_eq!(parsed.header_raw("To").unwrap().trim(), "<sender@a.example>");
     assert_eq!(parsed.header_raw("Auto-Submitted").unwrap().trim(), "auto-replied");
-    assert_eq!(parsed.message_id(), Some("report-0ABC-1.1700000060@mx.a.example"));
+    assert_eq!(parsed.message_id(), Some("report-0ABC-1.1700000060.0@mx.a.example"));
     assert_eq!(parsed.date().unwrap().to_timestamp(), FRAME.now);
     let [human, status, returned] = parts(&parsed);
     fields(&human, &["It could not be delivered to:", "  <ann@a.example>"]);
@@ -370,3 +372,131 @@ proptest! {
         prop_assert_eq!(status.matches("\nAction:").count(), 1);
     }
 }
+
+/// One report of each kind, whole and octet by octet.
+#[test]
+fn reports_whole() {
+    let reason =
+        "550 5.1.1 there is nobody of that name here, and there never was, so do not try again";
+    let reason = said("5.1.1", "mx.b.example[192.0.2.1]", reason);
+    let mut message = message(vec![to("ann", None)], vec![remote(relay(), failed(&reason))]);
+    let original = ("rfc822".to_owned(), "ann@old.example".to_owned());
+    message.envelope.recipients[0].original = Some(original);
+    let text = b"Subject: hello\r\n\r\n--report-0ABC-0\r\n";
+    let octets = compose(&message, &due(&message)[0], whole(text), FRAME);
+    assert_eq!(String::from_utf8(octets).unwrap(), FAILURE.replace('\n', "\r\n"));
+
+    let reason = "4.4.1 mx.b.example: no answer".to_owned();
+    message.targets[0].state = TargetState::Deferred { attempts: 0, next: 0, reason };
+    let frame = Frame { until: 1_700_432_000, copy_of: Some("sender@a.example"), ..FRAME };
+    let notice = Notice { to: "postmaster@a.example".to_owned(), ..late(&message).remove(0) };
+    let text = "Subject: grün\r\n\r\ntext\r\n";
+    let octets = compose(&message, &notice, whole(text.as_bytes()), frame);
+    assert_eq!(String::from_utf8(octets).unwrap(), DELAY_COPY.replace('\n', "\r\n"));
+}
+
+const FAILURE: &str = r#"From: "Mail delivery" <MAILER-DAEMON@mx.a.example>
+To: <sender@a.example>
+Subject: Your message could not be delivered
+Date: Tue, 14 Nov 2023 22:14:20 +0000
+Message-ID: <report-0ABC-1.1700000060.0@mx.a.example>
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type="delivery-status";
+ boundary="report-0ABC-1"
+Content-Transfer-Encoding: 7bit
+
+--report-0ABC-1
+Content-Type: text/plain; charset="utf-8"
+Content-Transfer-Encoding: 7bit
+
+This is the mail server mx.a.example.
+It is about the message you sent,
+accepted on Tue, 14 Nov 2023 22:13:20 +0000 as 0ABC.
+
+It could not be delivered to:
+
+  <ann@a.example>
+    5.1.1 mx.b.example[192.0.2.1] said: 550 5.1.1 there is nobody of
+    that name here, and there never was, so do not try again
+
+--report-0ABC-1
+Content-Type: message/delivery-status
+Content-Transfer-Encoding: 7bit
+
+Original-Envelope-Id: my id
+Reporting-MTA: dns; mx.a.example
+Received-From-MTA: dns; client.example
+Arrival-Date: Tue, 14 Nov 2023 22:13:20 +0000
+
+Original-Recipient: rfc822;ann@old.example
+Final-Recipient: rfc822;ann@a.example
+Action: failed
+Status: 5.1.1
+Remote-MTA: dns; mx.b.example
+Diagnostic-Code: smtp; 550 5.1.1 there is nobody of that name here, and there never was, so do not try again
+Last-Attempt-Date: Tue, 14 Nov 2023 22:14:20 +0000
+
+--report-0ABC-1
+Content-Type: message/rfc822
+Content-Transfer-Encoding: 7bit
+
+Received: from client.example
+Subject: hello
+
+--report-0ABC-0
+
+--report-0ABC-1--
+"#;
+
+const DELAY_COPY: &str = r#"From: "Mail delivery" <MAILER-DAEMON@mx.a.example>
+To: <postmaster@a.example>
+Subject: Copy: a message is delayed
+Date: Tue, 14 Nov 2023 22:14:20 +0000
+Message-ID: <report-0ABC-0.1700000060.0.copy@mx.a.example>
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type="delivery-status";
+ boundary="report-0ABC-0"
+Content-Transfer-Encoding: 7bit
+
+--report-0ABC-0
+Content-Type: text/plain; charset="utf-8"
+Content-Transfer-Encoding: 7bit
+
+This is the mail server mx.a.example.
+It is about a message from <sender@a.example>,
+accepted on Tue, 14 Nov 2023 22:13:20 +0000 as 0ABC.
+This is a copy, for the postmaster, of a report to
+<sender@a.example>.
+
+It has not been delivered yet, and is tried again, to:
+
+  <ann@a.example>
+    4.4.1 mx.b.example: no answer
+
+It is tried until Sun, 19 Nov 2023 22:13:20 +0000.
+
+--report-0ABC-0
+Content-Type: message/delivery-status
+Content-Transfer-Encoding: 7bit
+
+Reporting-MTA: dns; mx.a.example
+Received-From-MTA: dns; client.example
+Arrival-Date: Tue, 14 Nov 2023 22:13:20 +0000
+
+Final-Recipient: rfc822;ann@a.example
+Action: delayed
+Status: 4.4.1
+Diagnostic-Code: x-sluicegate; 4.4.1 mx.b.example: no answer
+Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000
+
+--report-0ABC-0
+Content-Type: text/rfc822-headers
+Content-Transfer-Encoding: quoted-printable
+
+Received: from client.example
+Subject: gr=C3=BCn
+
+--report-0ABC-0--
+"#;

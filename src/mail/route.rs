@@ -20,11 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::aliases::{Aliases, Member};
-use super::hop::Onward;
+use super::aliases::{Alias, Aliases, Member};
+use super::hop::{Hop, Onward};
 use super::name;
-use super::stored::{Destination, Target};
-use crate::smtp::address::{Domain, Mailbox, Recipient};
+use super::rewrite::Verp;
+use super::srs::Srs;
+use super::stored::{Destination, Message, Target};
+use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::Envelope;
 
 mod choose;
@@ -33,6 +35,9 @@ mod walk;
 use choose::{Origin, Pattern};
 pub use choose::{Route, RouteTo};
 use walk::{Step, Walk};
+
+/// Members looked at while aliases are searched for circles: a file that has more is searched in part.
+const LOOPS_MEMBERS_MAX: usize = 1_000_000;
 
 /// Whether mail for a recipient is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,10 @@ pub enum Verdict {
     RelayDenied,
     /// An alias that leads to itself, or to too many.
     Loop,
+    /// A sender that was rewritten, but not here.
+    ForgedReturn,
+    /// A sender that was rewritten here too long ago.
+    ExpiredReturn,
 }
 
 /// What the operator chose.
@@ -64,6 +73,10 @@ pub struct Rules {
     pub catch_all: Option<String>,
     /// What begins an address extension; empty: nothing does.
     pub separator: String,
+    /// How senders of what is forwarded are rewritten, if they are.
+    pub srs: Option<Srs>,
+    /// Lists whose members have senders of their own.
+    pub verp: Verp,
 }
 
 /// Who gets mail for local parts that are neither user nor alias.
@@ -74,6 +87,15 @@ pub enum Unknown {
     Reject,
     /// A mailbox of that name.
     Accept,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Its address.
+    pub peer: IpAddr,
+    /// It said who it is, and proved it.
+    pub authenticated: bool,
 }
 
 /// A network.
@@ -132,6 +154,8 @@ pub struct Router {
     /// Leads somewhere, or is not kept.
     catch_all: Option<(String, String)>,
     separator: String,
+    srs: Option<Srs>,
+    verp: Verp,
     /// Names in lower case → mailbox.
     users: BTreeMap<String, String>,
     /// Local part in lower case and domain → mailbox.
@@ -155,6 +179,8 @@ impl Router {
             unknown: rules.unknown,
             catch_all: None,
             separator: rules.separator,
+            srs: rules.srs,
+            verp: rules.verp,
             users: BTreeMap::new(),
             addresses: BTreeMap::new(),
             aliases,
@@ -176,17 +202,19 @@ impl Router {
         &self.warnings
     }
 
-    /// Is mail of this sender for this recipient taken from this client? Who is authenticated may send
+    /// Is mail of this sender for this recipient taken from this client now? Who is authenticated may send
     /// anywhere a route leads.
     pub fn verdict(
         &self,
         sender: Option<&Mailbox>,
         recipient: &Recipient,
-        peer: IpAddr,
-        authenticated: bool,
+        client: Client,
+        now: i64,
     ) -> Verdict {
+        let Client { peer, authenticated } = client;
         let relays = authenticated || self.may_relay(peer);
-        Walk::new(self, true, Origin::new(sender, authenticated)).verdict(recipient, relays)
+        let origin = Origin::new(sender, authenticated);
+        Walk::new(self, true, origin).at(now).verdict(recipient, relays)
     }
 
     /// Is it an address of that user: the name in a domain of ours, or an address of the account, with an
@@ -202,19 +230,63 @@ impl Router {
         is(&folded) || self.without_extension(&folded).is_some_and(|(base, _)| is(base))
     }
 
-    /// Everybody the message goes to. Recipients whose users vanished since RCPT become failed targets.
-    pub fn targets(&self, envelope: &Envelope) -> Vec<Target> {
-        let relays = envelope.protocol.authenticated || self.may_relay(envelope.peer.ip());
-        self.expanded(envelope, Origin::of(envelope), relays)
+    /// Everybody the message goes to that has been to these addresses (`rewrite::been_to`). Recipients whose
+    /// users vanished since RCPT, and loops, become failed targets.
+    pub fn targets(&self, envelope: &Envelope, been: &[String]) -> Vec<Target> {
+        let relays = self.is_trusted(envelope);
+        self.expanded(Walk::new(self, false, Origin::of(envelope)).been_to(been), envelope, relays)
     }
 
     /// The same for what this server sends itself: it goes where mail of users goes.
     pub fn targets_from_here(&self, envelope: &Envelope) -> Vec<Target> {
-        self.expanded(envelope, Origin::new(envelope.sender.as_ref(), true), true)
+        let origin = Origin::new(envelope.sender.as_ref(), true);
+        self.expanded(Walk::new(self, false, origin), envelope, true)
     }
 
-    fn expanded(&self, envelope: &Envelope, origin: Origin, relays: bool) -> Vec<Target> {
-        let mut walk = Walk::new(self, false, origin);
+    /// Who looks after this server.
+    pub fn postmaster(&self) -> Mailbox {
+        let domain = Domain::Name(self.home.clone());
+        Mailbox { local: walk::POSTMASTER.to_owned(), domain }
+    }
+
+    /// Does it matter to [`Router::targets`] where a message has been?
+    pub fn forwards(&self) -> bool {
+        !self.aliases.is_empty() || self.catch_all.is_some() || self.srs.is_some()
+    }
+
+    /// Is it of a user, or of a client that may send anywhere?
+    pub fn is_trusted(&self, envelope: &Envelope) -> bool {
+        envelope.protocol.authenticated || self.may_relay(envelope.peer.ip())
+    }
+
+    /// The envelope sender under which it goes to this target at another server; the outer `None`: the address
+    /// cannot be said. Who keeps mailboxes (LMTP) hears the one that the mailbox is to show.
+    pub fn sends_as(&self, message: &Message, target: &Target) -> Option<Sender> {
+        // Nobody is told about a message that has no sender, by whatever way it goes (RFC 5321 §4.5.5).
+        let Some(sender) = &message.envelope.sender else { return Some(None) };
+        let address = |text: &str| {
+            let (local, domain) = name::split(text)?;
+            Some(Mailbox { local, domain: Domain::Name(domain?) })
+        };
+        let onward = matches!(&target.to, Destination::Remote(Hop::Mx | Hop::Relay { .. }));
+        match (&target.sender, &target.via) {
+            (Some(owner), _) => {
+                let owner = address(owner)?;
+                let member = address(&target.address).filter(|_| onward);
+                let own = member.and_then(|it| self.verp.sender(&owner, &self.separator, &it));
+                Some(Some(own.unwrap_or(owner)))
+            }
+            (None, Some(_)) if onward => {
+                let ours = self.is_ours(&sender.local, &sender.domain.key());
+                let srs = self.srs.as_ref().filter(|srs| !ours && !srs.is_of(&sender.domain));
+                let rewritten = |srs: &Srs| srs.forward(sender, message.accepted);
+                Some(Some(srs.and_then(rewritten).unwrap_or_else(|| sender.clone())))
+            }
+            (None, _) => Some(Some(sender.clone())),
+        }
+    }
+
+    fn expanded(&self, mut walk: Walk<'_>, envelope: &Envelope, relays: bool) -> Vec<Target> {
         for (number, to) in (0..).zip(&envelope.recipients) {
             walk.recipient(number, &to.recipient, relays);
         }
@@ -397,10 +469,19 @@ impl Router {
 
     fn look_at_aliases(&mut self) {
         let mut found = Vec::new();
+        let mut looked_at = 0;
         for (_, alias) in self.aliases.iter() {
             if alias.endless {
                 let what = format!("{}: leads to too many, or too deep", alias.name);
                 found.push((alias.line, what, "split the list"));
+            } else if looked_at < LOOPS_MEMBERS_MAX && self.is_nested(alias) {
+                let (circle, members) =
+                    Walk::new(self, false, Origin::nobody()).circle(&alias.name, &self.home);
+                looked_at += members;
+                if let Some(address) = circle {
+                    let what = format!("{}: leads in a circle, {address} is no user", alias.name);
+                    found.push((alias.line, what, "take it out of one of them, or make the user"));
+                }
             }
             let outside = alias.members.iter().find_map(|member| match member {
                 Member::Address(local, domain) if self.leads_nowhere(local, domain) => {
@@ -415,6 +496,23 @@ impl Router {
         for (line, what, remedy) in found {
             self.warn(About::Alias(line), what, remedy);
         }
+    }
+
+    /// Is one of its members an alias?
+    fn is_nested(&self, alias: &Alias) -> bool {
+        alias.members.iter().any(|member| {
+            let local = match member {
+                Member::Local(local) => local,
+                Member::Address(local, domain) if self.is_ours(local, domain) => local,
+                Member::Address(..) | Member::User(_) => return false,
+            };
+            let folded = name::folded(local);
+            let base = self.without_extension(&folded).map(|(base, _)| base);
+            [Some(folded.as_str()), base]
+                .into_iter()
+                .flatten()
+                .any(|it| self.aliases.find(it).is_some())
+        })
     }
 
     /// Does no route lead there, whoever sends?
@@ -465,6 +563,8 @@ impl Default for Router {
             unknown: Unknown::Reject,
             catch_all: None,
             separator: String::new(),
+            srs: None,
+            verp: Verp::Off,
         };
         Self::new(rules, [], Aliases::default())
     }

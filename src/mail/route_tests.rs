@@ -9,6 +9,7 @@ use crate::mail::hop::Hop;
 use crate::mail::recipients::Known;
 use crate::mail::stored::{Destination, TargetState};
 use crate::smtp::envelope::{BodyType, Protocol, To};
+use crate::wire::secret::Secret;
 
 const STRANGER: &str = "203.0.113.9:1000";
 const FRIEND: &str = "192.0.2.77:1000";
@@ -22,6 +23,8 @@ fn rules() -> Rules {
         unknown: Unknown::Reject,
         catch_all: None,
         separator: "+".to_owned(),
+        srs: None,
+        verp: Verp::Off,
     }
 }
 
@@ -102,12 +105,16 @@ fn targets(router: &Router, peer: &str, recipients: &[&str]) -> Vec<String> {
         }
         line
     };
-    router.targets(&envelope(peer, recipients)).into_iter().map(say).collect()
+    router.targets(&envelope(peer, recipients), &[]).into_iter().map(say).collect()
+}
+
+fn client(peer: SocketAddr, authenticated: bool) -> Client {
+    Client { peer: peer.ip(), authenticated }
 }
 
 fn verdict(router: &Router, peer: &str, to: &str) -> Verdict {
     let peer: SocketAddr = peer.parse().unwrap();
-    router.verdict(None, &recipient(to), peer.ip(), false)
+    router.verdict(None, &recipient(to), client(peer, false), 0)
 }
 
 #[test]
@@ -221,8 +228,11 @@ fn aliases_and_lists() {
         warned,
         [
             "user Bob: bob@c.example is in none of our domains",
+            "gnir: leads in a circle, gnir@a.example is no user",
             "inner: no route leads to x@elsewhere.example",
             "out: no route leads to x@elsewhere.example",
+            "ring: leads in a circle, ring@a.example is no user",
+            "self: leads in a circle, self@a.example is no user",
         ]
     );
 }
@@ -376,7 +386,7 @@ proptest! {
         let catch_all = catch_all.map(|n| member(n).trim_start_matches('\\').to_owned());
         let router = router_of(Rules { unknown, catch_all, ..rules() }, &text);
         let to = format!("{}@a.example", member(ask).trim_start_matches('\\').split('@').next().unwrap());
-        let targets = router.targets(&envelope(STRANGER, &[&to]));
+        let targets = router.targets(&envelope(STRANGER, &[&to]), &[]);
         let placed = |target: &&Target| target.state == TargetState::Waiting;
         let places: Vec<_> = targets.iter().filter(placed).map(|target| format!("{:?}", target.to)).collect();
         let distinct: BTreeSet<_> = places.iter().collect();
@@ -392,20 +402,23 @@ fn who_is_authenticated_may_send_where_a_route_leads() {
     let discarded = routes(&[("*@elsewhere.example", RouteTo::Discard)]);
     let router = router_of(Rules { routes: discarded, ..rules() }, ALIASES);
     let peer: SocketAddr = STRANGER.parse().unwrap();
-    let said = |to: &str| router.verdict(None, &recipient(to), peer.ip(), true);
+    let said = |to: &str| router.verdict(None, &recipient(to), client(peer, true), 0);
     assert_eq!(said("x@elsewhere.example"), Verdict::Taken);
     assert_eq!(said("x@nowhere.example"), Verdict::RelayDenied);
     assert_eq!(said("nobody@a.example"), Verdict::NoUser);
     let routed =
         router_of(Rules { routes: routes(&[("*", RouteTo::Discard)]), ..rules() }, ALIASES);
     assert_eq!(
-        routed.verdict(None, &recipient("x@y.example"), peer.ip(), false),
+        routed.verdict(None, &recipient("x@y.example"), client(peer, false), 0),
         Verdict::RelayDenied
     );
-    assert_eq!(routed.verdict(None, &recipient("x@y.example"), peer.ip(), true), Verdict::Taken);
+    assert_eq!(
+        routed.verdict(None, &recipient("x@y.example"), client(peer, true), 0),
+        Verdict::Taken
+    );
     let mut letter = envelope(STRANGER, &["x@y.example"]);
     let failed = |letter: &Envelope| {
-        let targets = routed.targets(letter);
+        let targets = routed.targets(letter, &[]);
         targets.iter().any(|target| matches!(target.state, TargetState::Failed { .. }))
     };
     assert!(failed(&letter));
@@ -499,7 +512,7 @@ fn nobody_sends_elsewhere_who_may_not() {
         });
         let ask = |peer: &str, authenticated| {
             let peer: SocketAddr = peer.parse().unwrap();
-            router.verdict(sender.as_ref(), &recipient(to), peer.ip(), authenticated)
+            router.verdict(sender.as_ref(), &recipient(to), client(peer, authenticated), 0)
         };
         [ask(STRANGER, false), ask(FRIEND, false), ask(STRANGER, true)]
     };
@@ -523,7 +536,7 @@ fn every_target_has_its_route() {
     let mut letter =
         envelope(FRIEND, &["X@Y.example", "x@y.example", "Ann@in.example", "both@a.example"]);
     let to = |letter: &Envelope| {
-        let targets = router.targets(letter);
+        let targets = router.targets(letter, &[]);
         let show = |target: &Target| {
             let hop = match &target.to {
                 Destination::Remote(hop) => hop.to_string(),
@@ -549,8 +562,8 @@ fn every_target_has_its_route() {
     );
     letter.sender = Some(Mailbox { local: "z".into(), domain: Domain::Name("B.example".into()) });
     assert_eq!(to(&letter)[0], "X@y.example relay:smart.example:587 relay:smart.example:587");
-    assert_eq!(router.targets(&envelope(STRANGER, &["x@y.example"])).len(), 1);
-    let stranger = &router.targets(&envelope(STRANGER, &["x@y.example"]))[0];
+    assert_eq!(router.targets(&envelope(STRANGER, &["x@y.example"]), &[]).len(), 1);
+    let stranger = &router.targets(&envelope(STRANGER, &["x@y.example"]), &[])[0];
     assert!(matches!(stranger.state, TargetState::Failed { .. }));
     // What this server sends itself goes where users' mail goes.
     let own = router.targets_from_here(&envelope("0.0.0.0:0", &["x@y.example", "u@users.example"]));
@@ -567,7 +580,7 @@ fn every_target_has_its_route() {
 #[test]
 fn a_route_that_is_gone_is_missed() {
     let letter = envelope(FRIEND, &["x@y.example"]);
-    let target = onward_router().targets(&letter).remove(0);
+    let target = onward_router().targets(&letter, &[]).remove(0);
     assert!(router_of(rules(), ALIASES).onward(&letter, &target).is_none());
     // Another rule to the same server will do; one to another server takes its place.
     let other = |recipient: &str, hop: &str| {
@@ -578,4 +591,115 @@ fn a_route_that_is_gone_is_missed() {
     assert_eq!(other("*@else.example", "mx").as_deref(), Some("mx"));
     assert_eq!(other("*@else.example", "relay:s:25"), None);
     assert_eq!(other("*@y.example", "relay:s:25").as_deref(), Some("relay:s:25"));
+}
+
+fn srs() -> Srs {
+    Srs::new("srs.example", vec![Secret::new(b"a secret for tests".to_vec())])
+}
+
+#[test]
+fn what_an_alias_leads_elsewhere_says_so() {
+    let list = vec![Route::new("*", onward("mx"))];
+    let rules = Rules { routes: list, catch_all: Some("x@caught.example".to_owned()), ..rules() };
+    let router = router_of(rules, ALIASES);
+    let via = |to: &[&str], been: &[&str]| {
+        let been: Vec<String> = been.iter().map(|text| (*text).to_owned()).collect();
+        let targets = router.targets(&envelope(STRANGER, to), &been);
+        let show = |target: &Target| {
+            let why = match &target.state {
+                TargetState::Failed { reason } => reason.chars().take(5).collect(),
+                TargetState::Waiting
+                | TargetState::Deferred { .. }
+                | TargetState::Delivered
+                | TargetState::Removed => target.via.clone().unwrap_or_default(),
+            };
+            format!("{} {why}", target.address)
+        };
+        targets.iter().map(show).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        via(&["both@a.example"], &[]),
+        ["x@elsewhere.example both@a.example", "carl@a.example "]
+    );
+    // The same place once, by the first way.
+    let two = via(&["Out+tag@B.example", "both@a.example"], &["z@a.example"]);
+    assert_eq!(two, ["x@elsewhere.example out@b.example", "carl@a.example "]);
+    assert_eq!(via(&["nobody@a.example"], &[]), ["x@caught.example nobody@a.example"]);
+    // Where it has been before it goes no further, not even to mailboxes here.
+    assert_eq!(via(&["both@a.example"], &["both@a.example"]), ["both@a.example 5.4.6"]);
+    assert_eq!(via(&["Nobody@a.example"], &["nobody@a.example"]), ["Nobody@a.example 5.4.6"]);
+    assert_eq!(
+        via(&["ann@a.example"], &["ann@a.example"]),
+        ["ann@a.example 5.4.6"],
+        "an alias of hers"
+    );
+    assert_eq!(via(&["carl@a.example"], &["carl@a.example"]), ["carl@a.example "], "no alias");
+    // An alias on the way does not count: only what was asked for is said at the next server.
+    assert_eq!(via(&["both@a.example"], &["out@a.example"]).len(), 2);
+    assert!(router.forwards());
+}
+
+#[test]
+fn a_rewritten_sender_leads_back() {
+    const DAY: i64 = 86_400;
+    let list = vec![Route::new("*", onward("mx"))];
+    let router = router_of(Rules { routes: list, srs: Some(srs()), ..rules() }, "");
+    let far = Mailbox { local: "Me".into(), domain: Domain::Name("far.example".into()) };
+    let made = srs().forward(&far, 0).unwrap().to_string();
+    let peer: SocketAddr = STRANGER.parse().unwrap();
+    let said =
+        |to: &str, days| router.verdict(None, &recipient(to), client(peer, false), days * DAY);
+    assert_eq!(said(&made, 21), Verdict::Taken);
+    assert_eq!(said(&made.to_uppercase(), 0), Verdict::Taken);
+    assert_eq!(said(&made, 22), Verdict::ExpiredReturn);
+    assert_eq!(said(&made.replace("=Me@", "=You@"), 0), Verdict::ForgedReturn);
+    assert_eq!(said(&made.replace("srs.example", "b.example"), 0), Verdict::NoUser);
+    assert_eq!(said("ann@srs.example", 0), Verdict::RelayDenied);
+    let targets = router.targets(&envelope(STRANGER, &[&made]), &[]);
+    assert_eq!((targets.len(), targets[0].address.as_str()), (1, "Me@far.example"));
+    assert_eq!(targets[0].via.as_deref(), Some(made.as_str()));
+    let again = router.targets(&envelope(STRANGER, &[&made]), &[crate::mail::rewrite::key(&made)]);
+    assert!(
+        matches!(&again[0].state, TargetState::Failed { reason } if reason.starts_with("5.4.6"))
+    );
+    // A user of ours whose mail somebody forwarded to somebody else by us.
+    let ann = Mailbox { local: "ann".into(), domain: Domain::Name("a.example".into()) };
+    let made = srs().forward(&ann, 0).unwrap().to_string();
+    assert_eq!(targets_of(&router, &made), ["0: ann@a.example → ann"]);
+    // Without a route to the sender there is nobody.
+    assert!(!router_of(rules(), "").forwards());
+    let closed = router_of(Rules { srs: Some(srs()), ..rules() }, "");
+    let made = srs().forward(&far, 0).unwrap().to_string();
+    let verdict = closed.verdict(None, &recipient(&made), client(peer, false), 0);
+    assert_eq!(verdict, Verdict::NoUser);
+}
+
+fn targets_of(router: &Router, to: &str) -> Vec<String> {
+    targets(router, STRANGER, &[to])
+}
+
+#[test]
+fn circles_of_aliases_are_told() {
+    let circles = |text: &str| {
+        let router = router_of(rules(), text);
+        let told = router.warnings().iter().filter(|one| one.what.contains("in a circle"));
+        told.map(|one| (one.about, one.what.clone())).collect::<Vec<_>>()
+    };
+    let what = |line, name: &str, back: &str| {
+        (About::Alias(line), format!("{name}: leads in a circle, {back}@a.example is no user"))
+    };
+    assert_eq!(
+        circles("ring: gnir, carl\ngnir: ring\n\nout: Ring+x\n"),
+        [what(2, "gnir", "gnir"), what(4, "out", "ring"), what(1, "ring", "ring")]
+    );
+    assert_eq!(
+        circles("lost: lost@B.example\n"),
+        [(About::Alias(1), "lost: leads in a circle, lost@b.example is no user".to_owned())]
+    );
+    // A user's own name, another server's user of that name, `\user`, and an alias met twice are none.
+    for fine in
+        ["ann: ann, bob", "lost: lost@elsewhere.example", "carl: \\carl", "a: b, c\nb: c\nc: carl"]
+    {
+        assert_eq!(circles(fine), [], "{fine}");
+    }
 }

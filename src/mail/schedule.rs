@@ -298,6 +298,13 @@ impl Schedule {
         self.refresh(place, now);
     }
 
+    /// What was wrong there last.
+    #[must_use]
+    pub fn error(&self, name: &str) -> Option<&str> {
+        let place = self.names.get(name).copied()?;
+        self.get(place)?.error.as_deref()
+    }
+
     /// What was wrong with a message there, for those who ask.
     pub fn remember(&mut self, place: Place, reason: &str) {
         if let Some(destination) = self.get_mut(place) {
@@ -308,6 +315,12 @@ impl Schedule {
     /// A message that waited too long for a destination that cannot be reached: it is no longer in here.
     pub fn lapsed(&mut self) -> Option<Lapsed> {
         self.lapsed.pop_front()
+    }
+
+    /// Are there any?
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        !self.lapsed.is_empty()
     }
 
     /// When to ask [`Schedule::next`] again if nothing happens before; `None` when that is of no use.

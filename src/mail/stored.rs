@@ -38,6 +38,8 @@ pub struct Target {
     pub to: Destination,
     /// The envelope sender of a list (`owner-…`), where it differs.
     pub sender: Option<String>,
+    /// The alias, list or rewritten sender that led to another server: an address of ours.
+    pub via: Option<String>,
     /// How far it is.
     pub state: TargetState,
     /// The report about it that somebody is owed (`mail::dsn`) is safe, as a message of its own.

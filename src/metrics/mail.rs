@@ -69,6 +69,7 @@ pub(super) const REASONS: [&str; 12] = [
     "sender", "proxy",
 ];
 pub(super) const LOGINS: [&str; 4] = ["ok", "failed", "malformed", "unavailable"];
+pub(super) const REPORTS: [&str; 2] = ["sent", "limited"];
 pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
 
 /// Upper bounds of the commit latency, microseconds.
@@ -136,6 +137,7 @@ pub struct Mail {
     refusals: [Count; REASONS.len()],
     deliveries: [Count; 4],
     logins: [Count; 4],
+    reports: [Count; 2],
 }
 
 impl Default for Mail {
@@ -154,6 +156,7 @@ impl Default for Mail {
             refusals: Default::default(),
             deliveries: Default::default(),
             logins: Default::default(),
+            reports: Default::default(),
         }
     }
 }
@@ -190,6 +193,17 @@ impl Mail {
         for (count, total) in self.deliveries.iter().zip(totals) {
             count.show(total);
         }
+    }
+
+    /// Reports in the order of the labels: sent, limited.
+    pub fn show_reports(&self, totals: [u64; 2]) {
+        for (count, total) in self.reports.iter().zip(totals) {
+            count.show(total);
+        }
+    }
+
+    pub(super) fn report(&self, row: usize) -> u64 {
+        self.reports.get(row).map_or(0, Count::value)
     }
 
     pub(super) fn message(&self, row: usize) -> u64 {

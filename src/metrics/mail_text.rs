@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::mail::{
-    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, Mail, REASONS, RECEIVED,
+    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, Mail, REASONS, RECEIVED, REPORTS,
 };
 use super::text::{Page, counter};
 use super::{Count, Metrics};
@@ -43,6 +43,13 @@ fn totals(page: &mut Page<'_, '_>) -> Result<(), Error> {
         "Attempts to deliver by how they ended",
         ("result", &DELIVERIES),
         Mail::delivery,
+    )?;
+    table(
+        page,
+        "smtp_reports",
+        "Reports to senders, and those that were not sent because there were too many",
+        ("result", &REPORTS),
+        Mail::report,
     )?;
     let bytes = sum(page.metrics, |mail| &mail.bytes);
     let metric = page.encoder.encode_descriptor(
@@ -164,6 +171,7 @@ mod tests {
         two.received(Received::Aborted);
         one.refused(Reason::NoUser);
         one.show_deliveries([0, 0, 1, 0]);
+        two.show_reports([3, 1]);
         one.batches.observe(1);
         two.batches.observe(3);
         two.queue_messages.show(7);
@@ -183,6 +191,8 @@ mod tests {
             "sluicegate_smtp_commit_seconds_count 3\n",
             "sluicegate_smtp_commit_seconds_sum 60.0031\n",
             "sluicegate_spool_batch_messages_bucket{le=\"4.0\"} 2\n",
+            "sluicegate_smtp_reports_total{result=\"sent\"} 3\n",
+            "sluicegate_smtp_reports_total{result=\"limited\"} 1\n",
             "sluicegate_deliveries_total{result=\"deferred\"} 1\n",
             "sluicegate_queue_messages 9\n",
         ] {

@@ -9,8 +9,10 @@ use std::rc::Rc;
 
 use super::ingress::Ingress;
 use crate::config::Senders;
+use crate::limits::LOOP_HEADER_BYTES_MAX;
 use crate::log::Printable;
-use crate::mail::route::Verdict;
+use crate::mail::rewrite;
+use crate::mail::route::{Client, Verdict};
 use crate::mail::stored::Message;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::shard;
@@ -66,12 +68,17 @@ pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: Ask) -> Answer {
             Ok(()) => Answer::Done,
             Err(trouble) => Answer::Refused(fault(trouble)),
         },
-        Ask::Rcpt(to) => match rules.router.verdict(from, &to, peer, user.is_some()) {
-            Verdict::Taken => Answer::Done,
-            Verdict::NoUser => Answer::Refused(Fault::NoUser),
-            Verdict::RelayDenied => Answer::Refused(Fault::RelayDenied),
-            Verdict::Loop => Answer::Refused(Fault::Loop),
-        },
+        Ask::Rcpt(to) => {
+            let client = Client { peer, authenticated: user.is_some() };
+            match rules.router.verdict(from, &to, client, shard::wall().0) {
+                Verdict::Taken => Answer::Done,
+                Verdict::NoUser => Answer::Refused(Fault::NoUser),
+                Verdict::RelayDenied => Answer::Refused(Fault::RelayDenied),
+                Verdict::Loop => Answer::Refused(Fault::Loop),
+                Verdict::ForgedReturn => Answer::Refused(Fault::ForgedReturn),
+                Verdict::ExpiredReturn => Answer::Refused(Fault::ExpiredReturn),
+            }
+        }
         Ask::Verify(text) => match rules.router.verify(&text) {
             Some((name, mailbox)) => Answer::Verified(name, mailbox),
             None => Answer::Refused(Fault::NoUser),
@@ -105,7 +112,8 @@ pub(super) async fn commit(
     };
     let begun = shard::now();
     let (size, rules) = (draft.len(), ingress.rules());
-    let targets = rules.router.targets(&envelope);
+    let been = if rules.router.forwards() { been_to(&draft).await } else { Vec::new() };
+    let targets = rules.router.targets(&envelope, &been);
     let mut whole = None;
     let committed = draft.commit(|id| {
         let (accepted, _) = shard::wall();
@@ -141,6 +149,18 @@ pub(super) async fn commit(
     Answer::Committed(name)
 }
 
+/// The addresses of ours that the message went on from before. Of a header that cannot be read nothing is known:
+/// then the count of `Received` lines ends a loop.
+async fn been_to(draft: &Draft) -> Vec<String> {
+    match draft.head(LOOP_HEADER_BYTES_MAX).await {
+        Ok(head) => rewrite::been_to(&head),
+        Err(error) => {
+            tracing::warn!(%error, "the header of a message could not be looked at for loops");
+            Vec::new()
+        }
+    }
+}
+
 fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
     let printable = |text: &str| Printable(text.as_bytes()).to_string();
     let Arrived { user, name, forwarded, .. } = arrived;
@@ -170,7 +190,9 @@ fn fault(trouble: Trouble) -> Fault {
 
 fn reason(fault: Fault) -> Reason {
     match fault {
-        Fault::NoUser | Fault::Ambiguous => Reason::NoUser,
+        Fault::NoUser | Fault::Ambiguous | Fault::ForgedReturn | Fault::ExpiredReturn => {
+            Reason::NoUser
+        }
         Fault::RelayDenied => Reason::Relay,
         Fault::MailboxBusy | Fault::MailboxFull => Reason::Mailbox,
         Fault::NoSpace => Reason::NoSpace,

@@ -32,8 +32,9 @@ use crate::limits::{ADMIN_REQUEST_BYTES_MAX, ADMIN_REQUEST_SECONDS_MAX, ADMIN_RE
 
 /// After a failed accept (no descriptor left, say), so that the thread does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the shards have for an answer about waiting mail.
+/// How long the shards have for an answer about waiting mail, and for a change of it, which may be of all.
 const SHARDS: Duration = Duration::from_secs(5);
+const CHANGES: Duration = Duration::from_secs(600);
 /// Connections that may wait for the thread.
 const BACKLOG: i32 = 16;
 
@@ -66,6 +67,8 @@ pub enum Response {
 pub(super) struct Ticket {
     /// What is asked.
     pub(super) request: queue::Request,
+    /// How many shards are asked.
+    pub(super) shards: usize,
     reply: SyncSender<Result<Answer, String>>,
 }
 
@@ -83,10 +86,10 @@ pub(super) struct Desk(Mutex<VecDeque<Ticket>>);
 
 impl Desk {
     /// Leaves a request; the shard must be notified then. The answer comes at most once.
-    fn leave(&self, request: queue::Request) -> Receiver<Result<Answer, String>> {
+    fn leave(&self, request: queue::Request, shards: usize) -> Receiver<Result<Answer, String>> {
         let (reply, answer) = mpsc::sync_channel(1);
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tickets.push_back(Ticket { request, reply });
+        tickets.push_back(Ticket { request, shards, reply });
         answer
     }
 
@@ -102,8 +105,9 @@ pub(super) fn ask(
     request: &queue::Request,
     notify: impl Fn(),
 ) -> Result<Answer, String> {
-    let deadline = Instant::now() + SHARDS;
-    let answers: Vec<_> = desks.iter().map(|desk| desk.leave(request.clone())).collect();
+    let deadline = Instant::now() + patience(request);
+    let leave = |desk: &Desk| desk.leave(request.clone(), desks.len());
+    let answers: Vec<_> = desks.iter().map(leave).collect();
     notify();
     let mut merged: Option<Answer> = None;
     for (index, answer) in answers.iter().enumerate() {
@@ -118,6 +122,15 @@ pub(super) fn ask(
         }
     }
     merged.ok_or_else(|| "there are no shards".to_owned())
+}
+
+fn patience(request: &queue::Request) -> Duration {
+    match request {
+        queue::Request::Change { .. } => CHANGES,
+        queue::Request::List { .. }
+        | queue::Request::Show { .. }
+        | queue::Request::Destinations => SHARDS,
+    }
 }
 
 // ---------------------------------------------------------------- the socket
@@ -267,7 +280,11 @@ pub fn reach(path: &Path) -> io::Result<()> {
 /// # Errors
 /// `NotFound` or `ConnectionRefused` when there is none; what else went wrong.
 pub fn query(path: &Path, request: &Request) -> io::Result<Response> {
-    let patience = Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX) + SHARDS;
+    let shards = match request {
+        Request::Queue(request) => patience(request),
+        Request::Status => SHARDS,
+    };
+    let patience = Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX) + shards;
     let mut stream = UnixStream::connect(short(path)?.path())?;
     stream.set_write_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(request)?;

@@ -96,13 +96,14 @@ fn desks_are_asked_and_answers_merged() {
             assert!(!desk.0.lock().unwrap().is_empty());
             thread::spawn(move || {
                 let ticket = desks[index].take().unwrap();
-                let page = Page { entries: Vec::new(), more: index == 1 };
+                let until = (index == 1).then_some(QueueId(7));
+                let page = Page { entries: Vec::new(), until };
                 ticket.answer(Ok(Answer::Page(page)));
             });
         }
     };
     let answer = ask(&desks, &request, play).unwrap();
-    assert_eq!(answer, Answer::Page(Page { entries: Vec::new(), more: true }));
+    assert_eq!(answer, Answer::Page(Page { entries: Vec::new(), until: Some(QueueId(7)) }));
     assert_eq!(notified.load(Ordering::Relaxed), 1);
     assert!(desks.iter().all(|desk| desk.take().is_none()));
     assert!(ask(&[], &request, || {}).is_err());
@@ -121,6 +122,6 @@ fn a_shard_that_drops_its_order_is_named() {
     assert_eq!(ask(&desks, &request, play).unwrap_err(), "shard 0: no");
     drop(desks[1].take());
     // An answer that nobody waits for any more is no trouble.
-    drop(desks[0].leave(request));
+    drop(desks[0].leave(request, 1));
     desks[0].take().unwrap().answer(Ok(Answer::Detail(None)));
 }

@@ -8,23 +8,25 @@
 //! ```
 //! Promises: nothing here delays a reply: `accept` only puts a message in line; a message is settled
 //! when every target is done and every report about it that somebody is owed is safe; memory is bounded
-//! by the number of messages that wait (their envelopes, packed), not by their octets.
+//! by the number of messages that wait, not by their octets nor what their envelopes hold.
 //! Not here: routing (`mail::route`), mailboxes (`store::maildir`), keeping (`store::spool`).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::config::Relay;
+use crate::config::{Copies, Relay};
 use crate::log::Printable;
 use crate::mail::dsn;
 use crate::mail::route::Router;
 use crate::mail::stored::{Destination, Message, Note, TargetState};
+use crate::mail::throttle::{Allowance, Throttle};
 use crate::shard;
 use crate::store::maildir::{Maildirs, Tried};
-use crate::store::spool::{Committed, Content, Found, QueueId, Spool};
+use crate::store::spool::{Committed, Content, Finds, Found, QueueId, Spool};
 
 mod carry;
 mod desk;
@@ -34,6 +36,7 @@ mod report;
 mod round;
 mod steer;
 mod timer;
+mod wake;
 
 pub(super) use desk::tend;
 pub(super) use onward::{Errand, Outcome};
@@ -64,6 +67,10 @@ pub(super) struct Policy {
     pub(super) mailbox_bytes_max: u64,
     /// `[relay]`.
     pub(super) relay: Relay,
+    /// Of which reports the postmaster gets copies.
+    pub(super) copies: Vec<Copies>,
+    /// Reports to senders elsewhere about mail from strangers, in an hour of all shards together.
+    pub(super) allowance: Allowance,
     /// How many there are.
     pub(super) shards: usize,
     /// All chance of retries comes from it.
@@ -87,6 +94,8 @@ pub(super) struct Counts {
     pub(super) removed: Cell<u64>,
     /// Reports written.
     pub(super) reports: Cell<u64>,
+    /// Reports not written: there were too many.
+    pub(super) reports_limited: Cell<u64>,
 }
 
 /// How the queue is now.
@@ -113,6 +122,7 @@ struct Inner {
     /// Grows with every change that may bring an errand.
     errands: Cell<u64>,
     counts: Counts,
+    throttle: RefCell<Throttle>,
     /// No new rounds begin.
     closed: Cell<bool>,
     /// Who waits for the last round to end, or for the end of everything.
@@ -121,6 +131,8 @@ struct Inner {
     spares: Cell<usize>,
     /// The task of the timers runs.
     timing: Cell<bool>,
+    /// All messages up to this one were looked at when they were late.
+    seen_late: Cell<QueueId>,
     /// Somebody begins rounds, further up in the calls.
     pumping: Cell<bool>,
 }
@@ -133,7 +145,7 @@ impl Deliveries {
         policy: impl Fn() -> Rc<Policy> + 'static,
     ) -> Self {
         let remote = Remote::new(&policy());
-        let deliveries = Self(Rc::new(Inner {
+        Self(Rc::new(Inner {
             spool,
             maildirs,
             policy: Box::new(policy),
@@ -141,48 +153,60 @@ impl Deliveries {
             remote,
             errands: Cell::new(0),
             counts: Counts::default(),
+            throttle: RefCell::default(),
             closed: Cell::new(false),
             waiting: RefCell::default(),
             spares: Cell::new(0),
             timing: Cell::new(false),
+            seen_late: Cell::new(QueueId(0)),
             pumping: Cell::new(false),
-        }));
-        shard::spawn("carry", carry::run(deliveries.clone()));
-        deliveries
+        }))
     }
 
     /// Puts messages in line that an earlier process left. Call it once, before [`Deliveries::accept`].
-    pub(super) fn recover(&self, found: Vec<Found>) {
-        let now = shard::wall().0;
-        for Found { id, meta, notes, size } in found {
-            let mut message = match Message::decode(&meta) {
-                Ok(message) => message,
-                Err(error) => {
-                    let what = "a message in the spool cannot be understood; it stays there";
-                    tracing::error!(%id, %error, what);
-                    self.0.queue.borrow_mut().keep_unknown(id, meta);
-                    continue;
-                }
-            };
-            for note in notes {
-                match Note::decode(&note) {
-                    Ok(note) => message.apply(note),
-                    Err(error) => tracing::error!(%id, %error, "a note in the spool is left out"),
-                }
+    ///
+    /// # Errors
+    /// The spool cannot be read; nothing is delivered then.
+    pub(super) async fn recover(&self, mut finds: Finds) -> io::Result<()> {
+        loop {
+            let found = finds.next().await?;
+            if found.is_empty() {
+                break;
             }
-            if self.over(id, &message) {
-                continue;
-            }
-            self.schedule(id, &message, true);
-            // Only those that a round is for are looked for in mailboxes.
-            let tried = if is_for_rounds(&message) { Tried::Earlier } else { Tried::Here };
-            let stand = stand(&message, now);
-            let mut entry = Entry::new(message, size, None, tried);
-            entry.pack();
-            self.0.queue.borrow_mut().insert(id, entry, stand);
+            found.into_iter().for_each(|one| self.recover_one(one));
         }
+        // Not before all are known here: it asks for what the spool knows.
+        shard::spawn("carry", carry::run(self.clone()));
         self.wake_timer();
         self.pump();
+        Ok(())
+    }
+
+    fn recover_one(&self, found: Found) {
+        let Found { id, meta, notes, .. } = found;
+        let mut message = match Message::decode(&meta) {
+            Ok(message) => message,
+            Err(error) => {
+                let what = "a message in the spool cannot be understood; it stays there";
+                tracing::error!(%id, %error, what);
+                self.0.queue.borrow_mut().keep_unknown(id, meta);
+                return;
+            }
+        };
+        for note in notes {
+            match Note::decode(&note) {
+                Ok(note) => message.apply(note),
+                Err(error) => tracing::error!(%id, %error, "a note in the spool is left out"),
+            }
+        }
+        if self.over(id, &message) {
+            return;
+        }
+        self.schedule(id, &message, true);
+        // Only those that a round is for are looked for in mailboxes.
+        let tried = if is_for_rounds(&message) { Tried::Earlier } else { Tried::Here };
+        let stand = stand(&message, shard::wall().0);
+        self.0.queue.borrow_mut().insert_asleep(id, &message, stand, tried);
     }
 
     /// Puts a message in line that was just committed; what is to be thrown away is settled at once.
@@ -213,17 +237,13 @@ impl Deliveries {
         if self.over(id, &message) {
             return;
         }
-        let (size, stand) = (content.len(), stand(&message, shard::wall().0));
+        let stand = stand(&message, shard::wall().0);
         let mut queue = self.0.queue.borrow_mut();
         // What waits for another server may wait long, and its octets are charged to the spool's memory.
         let kept = |content: &Content| stand != Stand::Aside || content.len() <= CONTENT_ASIDE_MAX;
         let content = Some(content).filter(|it| queue.contents < CONTENTS_MAX && kept(it));
         let remote = has_remote(&message).then(|| message.clone());
-        let mut entry = Entry::new(message, size, content, Tried::Never);
-        if stand == Stand::Aside {
-            entry.pack();
-        }
-        queue.insert(id, entry, stand);
+        queue.insert(id, Entry::new(message, content, Tried::Never), stand);
         drop(queue);
         if let Some(message) = remote {
             self.schedule(id, &message, false);
@@ -295,11 +315,13 @@ impl Deliveries {
         self.0.queue.borrow_mut().advance(shard::wall().0);
         while !self.0.closed.get() {
             let most = PLACES.saturating_sub(self.0.spares.get());
-            let Some(job) = self.0.queue.borrow_mut().begin(most) else { return };
-            let slot = Slot { deliveries: self.clone(), id: job.id };
+            let Some(begun) = self.0.queue.borrow_mut().begin(most) else { return };
+            let slot = Slot { deliveries: self.clone(), id: begun.id };
             shard::spawn("delivery", async move {
                 let deliveries = slot.deliveries.clone();
-                deliveries.round(job).await;
+                if let Some(job) = deliveries.job(begun).await {
+                    deliveries.round(job).await;
+                }
                 drop(slot);
                 deliveries.pump();
             });

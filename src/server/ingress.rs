@@ -21,6 +21,8 @@ use super::shared::{Local, Shared};
 use super::sockets::Service;
 use crate::config::{self, Config, Encryption};
 use crate::mail::route::Router;
+use crate::mail::stored::Note;
+use crate::mail::throttle::Allowance;
 use crate::problem::Problem;
 use crate::shard::{self, Links, Root};
 use crate::smtp::session::{Security, Settings, Tls};
@@ -90,6 +92,7 @@ impl Ingress {
             segment_bytes: smtp.spool_segment_bytes,
             memory_bytes: memory,
             reserve_bytes: smtp.spool_reserve_bytes,
+            replaces: Note::replaces,
         };
         let (spool, found) = Spool::open(&root, shard::index(), shards, settings).await?;
         if !found.is_empty() {
@@ -101,6 +104,7 @@ impl Ingress {
                 counted.counters().mail.batches.observe(commit.messages);
             }
         });
+        let spool_path = smtp.spool.clone();
         let rulebook =
             Rc::new(Rulebook { local: Rc::clone(local), rules: RefCell::new(Rc::new(rules)) });
         let policies = Rc::clone(&rulebook);
@@ -108,7 +112,11 @@ impl Ingress {
         let deliveries = Deliveries::new(spool.clone(), maildirs, move || {
             Rc::clone(&policies.in_force().policy)
         });
-        deliveries.recover(found);
+        let remedy = "sluicegate spool verify says what is wrong, and where";
+        deliveries
+            .recover(found)
+            .await
+            .map_err(|error| Problem::path(&spool_path, error, remedy))?;
         let ingress = Rc::new(Self {
             local: Rc::clone(local),
             spool,
@@ -157,6 +165,7 @@ impl Ingress {
         mail.show_deliveries(
             [&counts.delivered, &counts.discarded, &counts.deferred, &counts.failed].map(Cell::get),
         );
+        mail.show_reports([&counts.reports, &counts.reports_limited].map(Cell::get));
         let cached = u64::try_from(self.resolver.cached().0).unwrap_or(u64::MAX);
         self.local.counters().names.cached.show(cached);
         mail.queue_messages.show(stats.messages);
@@ -212,6 +221,11 @@ impl Rules {
             give_up_seconds: config.mail.give_up_seconds,
             mailbox_bytes_max: config.mail.mailbox_bytes_max,
             relay: config.relay.clone(),
+            copies: config.mail.postmaster_copies.clone(),
+            allowance: Allowance {
+                total: config.mail.max_reports_per_hour,
+                per_address: config.mail.max_reports_per_hour_per_address,
+            },
             shards: config.server.shards.max(1),
             seed: shard::random(),
         });

@@ -16,7 +16,10 @@ use crate::mail::stored::{Destination, Message, Note, Target, TargetState};
 use crate::smtp::envelope::BodyType;
 use crate::store::spool::QueueId;
 
+mod asked;
 pub mod destinations;
+
+pub use asked::{Asked, Names};
 
 /// Which messages; every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +102,8 @@ pub enum Answer {
 pub struct Page {
     /// Messages, in the order of their names.
     pub entries: Vec<Entry>,
-    /// More follow behind the last.
-    pub more: bool,
+    /// More may follow behind this one; up to it, it is all there is. `None`: so it is at all.
+    pub until: Option<QueueId>,
 }
 
 /// What became of a change.
@@ -189,92 +192,48 @@ pub struct Line<'a> {
     pub message: &'a Message,
 }
 
-/// Where the messages that wait are kept.
-pub trait Ledger {
+/// Knows where messages go.
+pub trait Places {
+    /// The name of the destination that a target at another server goes to.
+    fn destination(&self, _message: &Message, target: &Target) -> Option<String> {
+        destinations::as_stored(target)
+    }
+}
+
+/// Where the messages that wait are kept, all of them in memory.
+pub trait Ledger: Places {
     /// Calls `visit` for each message behind `after` in the order of names, until it says no.
     fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool);
 
     /// Notes these things about a message, and settles it when nothing is left to do.
     fn note(&mut self, id: QueueId, notes: Vec<Note>);
-
-    /// The operator wants these tried now, whatever they wait for.
-    fn want(&mut self, _ids: &[QueueId]) {}
-
-    /// The name of the destination that a target at another server goes to.
-    fn destination(&self, _message: &Message, target: &Target) -> Option<String> {
-        destinations::as_stored(target)
-    }
-
-    /// Other servers, and what waits for them.
-    fn destinations(&self, now: i64) -> Vec<destinations::Place> {
-        destinations::of_messages(self, now)
-    }
 }
 
 /// Answers a request from a ledger. `now` is in seconds since 1970.
 pub fn answer(request: &Request, ledger: &mut impl Ledger, now: i64) -> Answer {
-    match request {
-        Request::List { pick, after } => Answer::Page(list(pick, *after, ledger, now)),
-        Request::Show { id } => Answer::Detail(show(*id, ledger)),
-        Request::Change { action, pick } => Answer::Changed(change(*action, pick, ledger, now)),
-        Request::Destinations => Answer::Destinations(ledger.destinations(now)),
+    if *request == Request::Destinations {
+        return Answer::Destinations(destinations::of_messages(ledger, now));
     }
-}
-
-fn list(pick: &Pick, after: Option<QueueId>, ledger: &impl Ledger, now: i64) -> Page {
-    let mut page = Page::default();
-    ledger.visit(after, &mut |line| {
-        if !pick.takes(line, now, ledger) {
-            return true;
-        }
-        page.more = page.entries.len() == QUEUE_PAGE_ENTRIES_MAX;
-        if !page.more {
-            page.entries.push(Entry::of(line));
-        }
-        !page.more
-    });
-    page
-}
-
-fn show(id: QueueId, ledger: &impl Ledger) -> Option<Box<Detail>> {
-    let mut found = None;
-    ledger.visit(id.0.checked_sub(1).map(QueueId), &mut |line| {
-        if line.id == id {
-            found = Some(Box::new(Detail::of(line)));
-        }
-        false
-    });
-    found
-}
-
-fn change(action: Action, pick: &Pick, ledger: &mut impl Ledger, now: i64) -> Changed {
-    let mut outcome = Changed::default();
-    let (mut changes, mut picked) = (Vec::new(), Vec::new());
-    if pick.is_empty() && !pick.all {
-        return outcome;
-    }
-    ledger.visit(None, &mut |line| {
-        if pick.takes(line, now, ledger) {
-            outcome.picked += 1;
-            if action == Action::Retry && !line.message.held {
-                picked.push(line.id);
-            }
-            let notes = action.notes(pick, line.message, now, ledger);
-            if !notes.is_empty() {
-                changes.push((line.id, notes));
+    let mut asked = Asked::new(request, now, QUEUE_PAGE_ENTRIES_MAX);
+    match asked.names() {
+        Names::Behind(after) => ledger.visit(after, &mut |line| asked.look(line, ledger)),
+        Names::These(ids) => {
+            for id in ids {
+                let mut more = true;
+                ledger.visit(id.0.checked_sub(1).map(QueueId), &mut |line| {
+                    more = line.id != id || asked.look(line, ledger);
+                    false
+                });
+                if !more {
+                    break;
+                }
             }
         }
-        true
-    });
-    for (id, notes) in changes {
-        outcome.changed += 1;
-        if outcome.ids.len() < QUEUE_PAGE_ENTRIES_MAX {
-            outcome.ids.push(id);
-        }
+    }
+    for (id, notes) in asked.changes() {
         ledger.note(id, notes);
     }
-    ledger.want(&picked);
-    outcome
+    asked.answer()
 }
 
 impl Answer {
@@ -284,8 +243,11 @@ impl Answer {
             (Self::Page(page), Self::Page(other)) => {
                 page.entries.extend(other.entries);
                 page.entries.sort_by_key(|entry| entry.id);
-                page.more |= other.more || page.entries.len() > QUEUE_PAGE_ENTRIES_MAX;
-                page.entries.truncate(QUEUE_PAGE_ENTRIES_MAX);
+                page.until = page.until.into_iter().chain(other.until).min();
+                // Who stopped first may have others before those that follow.
+                if let Some(until) = page.until {
+                    page.entries.retain(|entry| entry.id <= until);
+                }
             }
             (Self::Detail(detail), Self::Detail(other)) => {
                 if detail.is_none() {
@@ -322,7 +284,7 @@ impl Pick {
 
     /// Is this message meant?
     #[must_use]
-    pub fn takes(&self, line: Line<'_>, now: i64, ledger: &impl Ledger) -> bool {
+    pub fn takes(&self, line: Line<'_>, now: i64, ledger: &impl Places) -> bool {
         let message = line.message;
         let old = |seconds: u64| {
             now.saturating_sub(message.accepted) >= i64::try_from(seconds).unwrap_or(i64::MAX)
@@ -339,7 +301,7 @@ impl Pick {
     }
 
     /// Is this recipient meant, where a recipient or a destination was named?
-    fn to(&self, message: &Message, target: &Target, ledger: &impl Ledger) -> bool {
+    fn to(&self, message: &Message, target: &Target, ledger: &impl Places) -> bool {
         let waits = |name: &String| destinations::waits_for(name, message, target, ledger);
         if !self.destination.as_ref().is_none_or(waits) {
             return false;
@@ -355,7 +317,7 @@ impl Pick {
 impl Action {
     /// What the action is in notes; none when it changes nothing. Where a recipient or a destination was
     /// picked, only those deliveries are retried or deleted; holding is for whole messages.
-    fn notes(self, pick: &Pick, message: &Message, now: i64, ledger: &impl Ledger) -> Vec<Note> {
+    fn notes(self, pick: &Pick, message: &Message, now: i64, ledger: &impl Places) -> Vec<Note> {
         let targets = |become_: &dyn Fn(&TargetState) -> Option<TargetState>| {
             targets(message, become_, |target| pick.to(message, target, ledger))
         };

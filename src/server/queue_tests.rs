@@ -30,6 +30,7 @@ fn message(sender: &str, accepted: i64, targets: &[(&str, TargetState)]) -> Mess
         to: Destination::Mailbox("box".into()),
         sender: None,
         state: state.clone(),
+        via: None,
         told: false,
         delayed: false,
     };
@@ -53,6 +54,8 @@ fn message(sender: &str, accepted: i64, targets: &[(&str, TargetState)]) -> Mess
 
 #[derive(Default)]
 struct Book(BTreeMap<QueueId, Message>);
+
+impl Places for Book {}
 
 impl Ledger for Book {
     fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {
@@ -147,11 +150,11 @@ fn lists_come_in_pages() {
     let mut page = |after| {
         let request = Request::List { pick: Pick::default(), after };
         let Answer::Page(page) = answer(&request, &mut book, NOW) else { panic!("no page") };
-        (page.entries.len(), page.entries[0].id.0, page.more)
+        (page.entries.len(), page.entries[0].id.0, page.until)
     };
-    assert_eq!(page(None), (QUEUE_PAGE_ENTRIES_MAX, 1, true));
-    assert_eq!(page(Some(QueueId(1))), (QUEUE_PAGE_ENTRIES_MAX, 2, false));
-    assert_eq!(page(Some(QueueId(count - 1))), (1, count, false));
+    assert_eq!(page(None), (QUEUE_PAGE_ENTRIES_MAX, 1, Some(QueueId(count - 1))));
+    assert_eq!(page(Some(QueueId(1))), (QUEUE_PAGE_ENTRIES_MAX, 2, None));
+    assert_eq!(page(Some(QueueId(count - 1))), (1, count, None));
 }
 
 fn change(book: &mut Book, action: Action, pick: Pick) -> (u64, u64) {
@@ -248,6 +251,78 @@ fn answers_of_several_ledgers_are_one() {
         merged.merge(answer(&show, &mut one, NOW));
         assert_eq!(merged, answer(&show, &mut book(), NOW), "{id}");
     }
+}
+
+/// Shows a ledger's messages a few at a time, as a server does.
+fn in_pieces(request: &Request, book: &mut Book, most: usize) -> Answer {
+    let mut asked = Asked::new(request, NOW, most);
+    let names = match asked.names() {
+        Names::Behind(after) => book.0.keys().copied().filter(|id| Some(*id) > after).collect(),
+        Names::These(ids) => ids,
+    };
+    for piece in names.chunks(2) {
+        let more = piece.iter().all(|id| match book.0.get(id) {
+            Some(message) => asked.look(Line { id: *id, size: 100, message }, book),
+            None => true,
+        });
+        for (id, notes) in asked.changes() {
+            book.note(id, notes);
+        }
+        if !more {
+            break;
+        }
+    }
+    asked.answer()
+}
+
+#[test]
+fn it_does_not_matter_how_many_are_shown_at_a_time() {
+    let picks = [
+        pick(|pick| pick.all = true),
+        pick(|pick| pick.ids = vec![QueueId(9), QueueId(2), QueueId(1), QueueId(2)]),
+        pick(|pick| pick.sender = Some("*@x.org".into())),
+        Pick::default(),
+    ];
+    let change = |action| move |pick| Request::Change { action, pick };
+    let list = |pick| Request::List { pick, after: Some(QueueId(1)) };
+    let requests = picks.iter().cloned().map(list);
+    let requests = requests
+        .chain(picks.iter().cloned().map(change(Action::Retry)))
+        .chain(picks.iter().cloned().map(change(Action::Delete)))
+        .chain([1, 3, 7].map(|id| Request::Show { id: QueueId(id) }));
+    for request in requests {
+        let (mut one, mut other) = (book(), book());
+        let whole = answer(&request, &mut one, NOW);
+        assert_eq!(in_pieces(&request, &mut other, usize::MAX), whole, "{request:?}");
+        assert_eq!(one.0, other.0, "{request:?}");
+    }
+}
+
+#[test]
+fn shards_that_stop_at_different_places_leave_nothing_out() {
+    let one = message("a@x", 1, &[("b@y", TargetState::Waiting)]);
+    let all: Vec<QueueId> = (1..=40).map(QueueId).collect();
+    // The second has most of what comes first.
+    let mut books = [Book::default(), Book::default()];
+    for id in &all {
+        let home = usize::from(id.0 % 7 != 0 && id.0 < 20);
+        books[home].0.insert(*id, one.clone());
+    }
+    let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let request = Request::List { pick: Pick::default(), after };
+        let mut parts = books.iter_mut().map(|book| in_pieces(&request, book, 5));
+        let mut answer = parts.next().unwrap();
+        parts.for_each(|part| answer.merge(part));
+        let Answer::Page(page) = answer else { panic!("no page") };
+        seen.extend(page.entries.iter().map(|entry| entry.id));
+        (after, pages) = (page.until, pages + 1);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, all);
+    assert!(pages <= 12, "{pages} pages");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! server::routing – who gets mail: the router that configuration, accounts, the aliases file and the
-//! tables of recipients make.
+//! server::routing – who gets mail: the router that configuration, accounts, the aliases file, the tables of
+//! recipients and the secrets for rewritten senders make.
 //!
 //! Promises: a file that is wrong is reported with file, line and column, and changes nothing; a change
 //! of one of these files or of a list that is included is noticed by [`Routing::changed`]; memory is bounded.
@@ -11,18 +11,25 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::config::{Config, Mail, RouteTo, Smtp, UnknownLocalPart};
-use crate::limits::{ALIASES_FILE_BYTES_MAX, RECIPIENTS_FILE_BYTES_MAX};
+use crate::limits::{ALIASES_FILE_BYTES_MAX, RECIPIENTS_FILE_BYTES_MAX, SRS_SECRETS_BYTES_MAX};
 use crate::mail::aliases::{Aliases, Fault};
 use crate::mail::recipients::{self, Known};
+use crate::mail::rewrite::Verp;
 use crate::mail::route::{self, About, Router, Rules, User};
+use crate::mail::srs::{SECRET_BYTES_MIN, Srs};
 use crate::problem::{Place, Problem};
 use crate::store::accounts::{Accounts, Fingerprint};
+use crate::wire::secret::Secret;
 
 /// The files a router was made from, as they were.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
     seen: Vec<(PathBuf, Fingerprint)>,
+    /// Nothing was prepared: what the start would make may be missing.
+    unprepared: bool,
 }
 
 impl Routing {
@@ -40,10 +47,11 @@ impl Routing {
         let Some(smtp) = &config.smtp else { return Ok(None) };
         let aliases = self.aliases(&config.mail)?;
         let tables = self.tables(smtp)?;
+        let srs = self.srs(config)?;
         let users = accounts
             .iter()
             .map(|user| User { name: user.name.clone(), addresses: user.mail.clone() });
-        let router = Router::new(rules(config, smtp, &tables), users, aliases);
+        let router = Router::new(Rules { srs, ..rules(config, smtp, &tables) }, users, aliases);
         for warning in warnings(&router, config, smtp) {
             tracing::warn!("{warning}");
         }
@@ -89,6 +97,39 @@ impl Routing {
             }
         }
         if problems.is_empty() { Ok(tables) } else { Err(problems) }
+    }
+
+    /// What senders are rewritten with.
+    fn srs(&mut self, config: &Config) -> Result<Option<Srs>, Vec<Problem>> {
+        let mail = &config.mail;
+        let Some(domain) = &mail.srs_domain else { return Ok(None) };
+        let file = &mail.srs_secret;
+        self.seen.push((file.clone(), Accounts::fingerprint(file)));
+        let problem = |why: String| {
+            let remedy = "give a readable file with a line of 16 characters or more (`openssl rand -base64 32`)";
+            vec![Problem::path(file, format_args!("[mail] srs_secret: {why}"), remedy)]
+        };
+        let text = match read(file, SRS_SECRETS_BYTES_MAX) {
+            Ok(text) => Zeroizing::new(text),
+            Err(Unread::Missing)
+                if self.unprepared && file.starts_with(&config.server.data_dir) =>
+            {
+                return Ok(Some(Srs::new(domain, Vec::new())));
+            }
+            Err(Unread::Missing) => return Err(problem("no such file".to_owned())),
+            Err(Unread::Other(why)) => return Err(problem(why)),
+        };
+        let lines = text.lines().map(str::trim);
+        let lines: Vec<&str> =
+            lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        if lines.is_empty() {
+            return Err(problem("no secret in it".to_owned()));
+        }
+        if lines.iter().any(|line| line.len() < SECRET_BYTES_MIN) {
+            return Err(problem(format!("a secret of less than {SECRET_BYTES_MIN} characters")));
+        }
+        let secrets = lines.iter().map(|line| Secret::new(line.as_bytes().to_vec())).collect();
+        Ok(Some(Srs::new(domain, secrets)))
     }
 
     fn aliases(&mut self, mail: &Mail) -> Result<Aliases, Vec<Problem>> {
@@ -148,7 +189,7 @@ fn warnings(router: &Router, config: &Config, smtp: &Smtp) -> Vec<Problem> {
 /// # Errors
 /// What is wrong with them: the server would not start.
 pub fn look(config: &Config, accounts: &Accounts) -> Result<Vec<Problem>, Vec<Problem>> {
-    let router = Routing::default().load(config, accounts)?;
+    let router = Routing { unprepared: true, ..Routing::default() }.load(config, accounts)?;
     let both = router.as_ref().zip(config.smtp.as_ref());
     Ok(both.map(|(router, smtp)| warnings(router, config, smtp)).unwrap_or_default())
 }
@@ -215,5 +256,7 @@ fn rules(config: &Config, smtp: &Smtp, tables: &Tables) -> Rules {
         },
         catch_all: config.mail.catch_all.clone(),
         separator: config.mail.extension_separator.clone(),
+        srs: None,
+        verp: Verp::new(&config.mail.verp_lists),
     }
 }

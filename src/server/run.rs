@@ -403,6 +403,10 @@ impl Supervisor {
                 if let (Some(resolver), Some(smtp)) = (&self.resolver, &config.smtp) {
                     resolver.configure(super::resolver::settings(smtp));
                 }
+                // Routing then says what could not be read.
+                if let Err(problem) = config.make_srs_secret(None) {
+                    tracing::error!("{problem}");
+                }
                 self.shared.replace_config(config);
                 self.metrics.set_reload(true);
                 tracing::info!("configuration reloaded");

@@ -21,6 +21,7 @@
 )]
 
 mod accept;
+mod board;
 mod bridge;
 mod buffers;
 mod dir;
@@ -51,12 +52,13 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 pub use accept::{Listeners, accept};
+pub use board::Board;
 pub use buffers::{BLOCK_BYTES, Block, Received, block, try_block};
 pub use dir::{Cursor, Dir, Item, Placement};
 pub use file::{File, FileKind, Links, Root, Stat};
 pub use interfaces::local_addresses;
 pub use net::{Passive, Stream, connect, dial, dial_unix};
-pub use start::{Board, HEARTBEAT, Main, PREEMPT, Plan, Ready, Shards};
+pub use start::{HEARTBEAT, Main, PREEMPT, Plan, Ready, Shards};
 pub use sys::give_memory_back;
 pub use task::{spawn, yield_now};
 pub use time::{Alarm, Instant, now, sleep_until, wall, within};
@@ -160,8 +162,8 @@ impl Core {
         self.polls.get()
     }
 
-    /// Starts the heartbeat unless it runs: while there are connections or timers, something wakes
-    /// this executor every few milliseconds, whatever it sleeps on.
+    /// Starts the heartbeat unless it runs: at the start and at the end, and while there are connections or timers,
+    /// something wakes this executor every few milliseconds, whatever it sleeps on.
     fn ensure_heartbeat(self: &Rc<Self>) {
         if self.beating.replace(true) {
             return;
@@ -169,7 +171,8 @@ impl Core {
         self.board.pulse.begin();
         let core = Rc::clone(self);
         glommio::spawn_local(async move {
-            while core.board.load() > 0 || !core.timers.is_empty() {
+            let wakeful = || core.board.wakeful.load(std::sync::atomic::Ordering::Relaxed);
+            while core.board.load() > 0 || !core.timers.is_empty() || wakeful() {
                 glommio::timer::sleep(HEARTBEAT).await;
                 core.timers.fire();
                 core.ring.with(ring::Ring::nudge);

@@ -22,11 +22,18 @@ use super::pulse::{Pulse, Watch};
 
 /// How often shards are looked at while a heart beats.
 const PERIOD: Duration = Duration::from_millis(5);
-/// Tasks kept for waking, one per rescue until the executor runs again.
-const ALARMS: usize = 4;
+/// Tasks kept for waking, one per rescue until the executor runs again: it may fall asleep again at once.
+const ALARMS: usize = 32;
 
-/// Tasks that do nothing but be woken. Called on the shard.
-pub(super) fn arm(pulse: &Arc<Pulse>) {
+/// Tasks that do nothing but be woken. Called on the shard, by a task that may be woken for nothing: it is
+/// the first alarm, before the others have run.
+pub(super) async fn arm(pulse: &Arc<Pulse>) {
+    poll_fn(|context| {
+        let mut alarms = pulse.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        alarms.push(context.waker().clone());
+        Poll::Ready(())
+    })
+    .await;
     for _ in 0..ALARMS {
         let pulse = Arc::clone(pulse);
         glommio::spawn_local(async move {

@@ -12,18 +12,17 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use io_uring::{opcode, types};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::accept::Listeners;
+use super::board::Board;
 use super::bridge::drive;
 use super::pacemaker;
-use super::pulse::Pulse;
 use super::ring::{Keep, Ring, RingHandle};
 use super::workers::Queue;
 use super::{Core, now};
@@ -34,90 +33,12 @@ pub const HEARTBEAT: Duration = Duration::from_millis(5);
 const BEAT: Duration = Duration::from_secs(1);
 /// Memory glommio registers for its own files, of which there are none but an eventfd.
 const GLOMMIO_IO_BYTES: usize = 64 << 10;
+/// So long an executor may take to run for the first time; then another one gets its shard.
+const FIRST_TURN: Duration = Duration::from_millis(500);
+/// So many get it at most: a processor that runs nobody for this long is not there.
+const EXECUTORS_MAX: u32 = 60;
 /// How long the last operations may take when a shard ends.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// What a shard shows to the rest of the process.
-pub struct Board {
-    /// Connections it has, or that are on their way to it.
-    pub(super) load: Arc<AtomicUsize>,
-    pub(super) ring_fd: AtomicI32,
-    /// Panics caught in its tasks.
-    panics: AtomicU64,
-    beat_ns: AtomicU64,
-    notices: AtomicU64,
-    pub(super) pulse: Arc<Pulse>,
-    /// The ring's completions signal it while the driver is parked.
-    wake: EventFd,
-    /// Other threads write to it; the ring reads it.
-    knock: EventFd,
-}
-
-impl Board {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            load: Arc::new(AtomicUsize::new(0)),
-            ring_fd: AtomicI32::new(-1),
-            panics: AtomicU64::new(0),
-            beat_ns: AtomicU64::new(now().nanos()),
-            notices: AtomicU64::new(0),
-            pulse: Arc::default(),
-            // Blocking: the executor reads it through its ring, and O_NONBLOCK would turn that into EAGAIN.
-            wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
-            knock: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?,
-        })
-    }
-
-    /// Connections it has, or that are on their way to it.
-    #[must_use]
-    pub fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
-    }
-
-    /// How often its executor had to be woken from a sleep with runnable tasks.
-    #[must_use]
-    pub fn rescues(&self) -> u64 {
-        self.pulse.rescues()
-    }
-
-    /// Panics caught in its tasks.
-    #[must_use]
-    pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
-    }
-
-    /// Time since it last proved that executor, driver and ring go round.
-    #[must_use]
-    pub fn beat_age(&self) -> Duration {
-        Duration::from_nanos(now().nanos().saturating_sub(self.beat_ns.load(Ordering::Relaxed)))
-    }
-
-    pub(super) fn beat(&self) {
-        self.beat_ns.store(now().nanos(), Ordering::Relaxed);
-    }
-
-    /// Makes the shard look for what other threads have for it. From any thread.
-    pub(super) fn knock(&self) {
-        // A full counter (2^64 - 2 wake-ups unread) is the only reason not to, and then it is awake.
-        if let Err(error) = self.knock.write(1) {
-            tracing::error!(%error, "cannot wake a shard");
-        }
-    }
-
-    pub(super) fn count_panic(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn notices(&self) -> u64 {
-        self.notices.load(Ordering::Acquire)
-    }
-
-    /// Makes [`super::noticed`] return on that shard.
-    pub fn notify(&self) {
-        self.notices.fetch_add(1, Ordering::AcqRel);
-        self.knock();
-    }
-}
 
 /// How to start.
 pub struct Plan {
@@ -144,7 +65,7 @@ pub type Main = dyn Fn(usize, Ready) -> Pin<Box<dyn Future<Output = ()>>> + Send
 
 /// How a shard says whether its start succeeded; dropped unsaid, it did not.
 #[must_use = "whoever starts the shards waits for it"]
-pub struct Ready(Option<mpsc::Sender<io::Result<()>>>);
+pub struct Ready(Option<(mpsc::Sender<io::Result<()>>, Arc<AtomicBool>)>);
 
 impl Ready {
     /// The shard serves.
@@ -158,8 +79,10 @@ impl Ready {
     }
 
     fn tell(&mut self, outcome: io::Result<()>) {
-        if let Some(sender) = self.0.take() {
-            report(&sender, outcome);
+        if let Some((sender, wakeful)) = self.0.take() {
+            wakeful.store(false, Ordering::Relaxed);
+            // Nobody listens any more when another could not start; the process ends then.
+            drop(sender.send(outcome));
         }
     }
 }
@@ -179,34 +102,54 @@ impl Shards {
         let boards: Arc<[Board]> =
             plan.cpus.iter().map(|_| Board::new()).collect::<io::Result<_>>()?;
         let (ready, readiness) = mpsc::channel();
-        let mut threads = Vec::new();
+        let mut shards = Self { boards: Arc::clone(&boards), threads: Vec::new() };
+        let mut chairs = Vec::new();
         for (index, &cpu) in plan.cpus.iter().enumerate() {
             let seat = Seat {
                 index,
-                cpu,
-                preempt: plan.preempt,
                 boards: Arc::clone(&boards),
                 workers: Queue::start(index)?,
                 listeners: plan.listeners.take(index),
-                ready: ready.clone(),
+                ready: Ready(Some((ready.clone(), Arc::clone(&boards[index].wakeful)))),
             };
-            let main = Arc::clone(&main);
-            threads.push(
-                std::thread::Builder::new()
-                    .name(format!("shard-{index}"))
-                    .spawn(move || run(seat, &main))?,
-            );
+            let seat = Arc::new(Mutex::new(Some(seat)));
+            chairs.push(Chair { index, cpu, preempt: plan.preempt, seat });
         }
         drop(ready);
+        for chair in &chairs {
+            shards.seat(chair, &main)?;
+        }
         pacemaker::start(Arc::clone(&boards))?;
-        for _ in 0..plan.cpus.len() {
-            match readiness.recv() {
-                Ok(Ok(())) => {}
+        let (mut awaited, mut executors) = (chairs.len(), 1);
+        while awaited > 0 {
+            match readiness.recv_timeout(FIRST_TURN) {
+                Ok(Ok(())) => awaited -= 1,
                 Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(io::Error::other("a shard ended while starting")),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other("a shard ended while starting"));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    // glommio may sleep before it runs anything, and then nothing can wake it (`pacemaker`).
+                    for chair in chairs.iter().filter(|chair| chair.is_free()) {
+                        if executors == EXECUTORS_MAX {
+                            return Err(chair.never_taken());
+                        }
+                        shards.seat(chair, &main)?;
+                    }
+                    executors += 1;
+                }
             }
         }
-        Ok(Self { boards, threads })
+        Ok(shards)
+    }
+
+    /// Starts an executor that takes the seat, unless another one is quicker.
+    fn seat(&mut self, chair: &Chair, main: &Arc<Main>) -> io::Result<()> {
+        let (chair, main) = (chair.clone(), Arc::clone(main));
+        let name = format!("shard-{}", chair.index);
+        self.threads
+            .push(std::thread::Builder::new().name(name).spawn(move || run(&chair, &main))?);
+        Ok(())
     }
 
     /// What each shard shows.
@@ -225,29 +168,64 @@ impl Shards {
     /// Have all ended?
     #[must_use]
     pub fn finished(&self) -> bool {
-        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+        self.boards.iter().all(Board::has_ended)
+    }
+}
+
+/// Where a shard is to live, and what it is made of until an executor takes it.
+#[derive(Clone)]
+struct Chair {
+    index: usize,
+    cpu: usize,
+    preempt: Duration,
+    seat: Arc<Mutex<Option<Seat>>>,
+}
+
+impl Chair {
+    fn take(&self) -> Option<Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is_free(&self) -> bool {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn never_taken(&self) -> io::Error {
+        let seconds = (FIRST_TURN * EXECUTORS_MAX).as_secs();
+        io::Error::other(format!(
+            "processor {}: no thread came to run there within {seconds} s",
+            self.cpu
+        ))
     }
 }
 
 struct Seat {
     index: usize,
-    cpu: usize,
-    preempt: Duration,
     boards: Arc<[Board]>,
     workers: Arc<Queue>,
     listeners: Vec<(u8, OwnedFd)>,
-    ready: mpsc::Sender<io::Result<()>>,
+    ready: Ready,
 }
 
-fn run(seat: Seat, main: &Arc<Main>) {
-    let ready = seat.ready.clone();
+/// Says that a shard has ended, by a panic too.
+struct End(Arc<[Board]>, usize);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(board) = self.0.get(self.1) {
+            board.end();
+        }
+    }
+}
+
+fn run(chair: &Chair, main: &Arc<Main>) {
     // Signals are for the main thread: one that interrupts io_uring_enter is a path glommio never tested.
     if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
         tracing::warn!(%error, "cannot block signals in a shard");
     }
-    let builder = LocalExecutorBuilder::new(Placement::Fixed(seat.cpu))
-        .name(&format!("shard-{}", seat.index))
-        .preempt_timer(seat.preempt)
+    let builder = LocalExecutorBuilder::new(Placement::Fixed(chair.cpu))
+        .name(&format!("shard-{}", chair.index))
+        .preempt_timer(chair.preempt)
         .io_memory(GLOMMIO_IO_BYTES);
     // glommio panics where the kernel refuses it a ring; preflight should have seen that before.
     let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -257,42 +235,48 @@ fn run(seat: Seat, main: &Arc<Main>) {
     {
         Ok(executor) => executor,
         Err(error) => {
-            let error = io::Error::other(format!("processor {}: {error}", seat.cpu));
-            return report(&ready, Err(error));
+            let error = io::Error::other(format!("processor {}: {error}", chair.cpu));
+            if let Some(seat) = chair.take() {
+                seat.ready.failed(error);
+            }
+            return;
         }
     };
-    executor.run(live(seat, Arc::clone(main)));
+    let main = Arc::clone(main);
+    executor.run(async move {
+        if let Some(seat) = chair.take() {
+            let _end = End(Arc::clone(&seat.boards), seat.index);
+            live(seat, main).await;
+        }
+    });
     // Dropping it leaks a descriptor and frees buffers of operations still being cancelled; the
     // process ends right after its shards.
     #[allow(clippy::mem_forget, reason = "see above")]
     std::mem::forget(executor);
 }
 
-/// Tells whoever starts the shards how this one's start went. Nobody listens any more when another
-/// could not start; the process ends then.
-fn report(ready: &mpsc::Sender<io::Result<()>>, outcome: io::Result<()>) {
-    drop(ready.send(outcome));
-}
-
 async fn live(seat: Seat, main: Arc<Main>) {
     let Seat { index, boards, workers, listeners, ready, .. } = seat;
     let core = match prepare(index, Arc::clone(&boards), workers, listeners) {
         Ok(core) => core,
-        Err(error) => return report(&ready, Err(error)),
+        Err(error) => return ready.failed(error),
     };
     let eventfd = match boards[index].wake.as_fd().try_clone_to_owned() {
         Ok(eventfd) => eventfd,
-        Err(error) => return report(&ready, Err(error)),
+        Err(error) => return ready.failed(error),
     };
     let stop = Rc::new(Cell::new(false));
+    pacemaker::arm(&core.board.pulse).await;
+    core.ensure_heartbeat();
     let turning = Rc::clone(&core);
     glommio::spawn_local(drive(turning, eventfd, Rc::clone(&stop))).detach();
-    pacemaker::arm(&core.board.pulse);
     super::spawn("knock", answer(Rc::clone(&core)));
     boards[index].ring_fd.store(core.ring.with(|ring| ring.raw_fd()), Ordering::Release);
     super::spawn("beat", beat(Rc::clone(&core)));
-    main(index, Ready(Some(ready))).await;
+    main(index, ready).await;
     boards[index].ring_fd.store(-1, Ordering::Release);
+    core.board.wakeful.store(true, Ordering::Relaxed);
+    core.ensure_heartbeat();
     farewell(&core).await;
     stop.set(true);
 }

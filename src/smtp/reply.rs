@@ -138,6 +138,8 @@ replies! {
     DENIED 550 "5.7.1" "Not permitted"
     NOT_TRUSTED 550 "5.7.1" "Not believed from your address"
     LOOP 550 "5.4.6" "Expands without end, or to too many"
+    FORGED_RETURN 550 "5.1.1" "That return address was not made here"
+    EXPIRED_RETURN 550 "5.1.6" "That return address has expired"
     BARE_DATA 550 "5.5.2" "Bare CR or LF in message data (send CRLF line ends)"
     TOO_LARGE 552 "5.3.4" "The message is too large"
     AMBIGUOUS 553 "5.1.4" "The address means more than one mailbox"
@@ -162,6 +164,8 @@ pub const fn refusal(fault: Fault) -> Reply {
         Fault::Denied => DENIED,
         Fault::TooLarge => TOO_LARGE,
         Fault::Loop => LOOP,
+        Fault::ForgedReturn => FORGED_RETURN,
+        Fault::ExpiredReturn => EXPIRED_RETURN,
         Fault::ShuttingDown => DRAINING,
         Fault::NotYours => NOT_YOURS,
         Fault::Credentials => BAD_CREDENTIALS,

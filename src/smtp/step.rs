@@ -139,6 +139,10 @@ pub enum Fault {
     TooLarge,
     /// The lists expand without end, or to too many: 550 5.4.6.
     Loop,
+    /// A return address of our form that was not made here: 550 5.1.1.
+    ForgedReturn,
+    /// A return address that was made here too long ago: 550 5.1.6.
+    ExpiredReturn,
     /// The server shuts down: 421 4.3.2.
     ShuttingDown,
     /// Authenticated, but as somebody whose address that is not: 553 5.7.1.

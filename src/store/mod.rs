@@ -11,4 +11,5 @@ pub mod files;
 pub mod lock;
 #[cfg(feature = "server")]
 pub mod maildir;
+pub mod packed;
 pub mod spool;

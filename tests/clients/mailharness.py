@@ -31,7 +31,7 @@ Sent = collections.namedtuple("Sent", "sender recipients content")
 class MailServer(harness.Server):
     """A running server with mailboxes for everybody at its domains."""
 
-    def __init__(self, smtp="", domains=(DOMAIN,), hostname="edge.test", mail=""):
+    def __init__(self, smtp="", domains=(DOMAIN,), hostname="edge.test", mail="", aliases=""):
         super().__init__()
         self.mail = self.data / "mail"
         self.config.write_text(
@@ -45,6 +45,9 @@ class MailServer(harness.Server):
             f"domains = {json.dumps(domains)}\n" + smtp + "[mail]\n"
             'unknown_local_part = "accept"\n' + mail
         )
+        if aliases:
+            self.data.mkdir(exist_ok=True)
+            (self.data / "aliases").write_text(aliases)
 
     def start(self):
         """Starts the server and waits until it says `ready`."""
@@ -155,12 +158,14 @@ class MailCase(unittest.TestCase):
 
     needs = None  # the program under test
     smtp = ""  # more lines for [smtp]
+    mail = ""  # more lines for [mail]
+    aliases = ""  # the file of aliases
 
     @classmethod
     def setUpClass(cls):
         if cls.needs is not None:
             harness.need(cls.needs)
-        cls.server = MailServer(cls.smtp)
+        cls.server = MailServer(cls.smtp, mail=cls.mail, aliases=cls.aliases)
         cls.server.start()
         cls.addClassCleanup(cls.server.stop)
 

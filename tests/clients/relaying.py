@@ -182,34 +182,29 @@ class RelayCase(unittest.TestCase):
         folder = server.mail / address.rpartition("@")[0] / "new"
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
-    def arrived(self, message, address=None, trace=(), server=None, copies=1):
-        """Waits for a message in a mailbox of the store (or of `server`). It has to be this one, octet for octet,
-        below trace fields of which each of `trace` is in one, the topmost first. These fields."""
-        server, address = server or self.store, address or self.address()
-        eventually(
-            lambda: len(self.files(server, address)) >= copies, f"{address} has it", SOON_SECONDS
-        )
-        files = self.files(server, address)
-        self.assertEqual(len(files), copies, address)
-        for path in files:
-            fields, rest = below_trace(path.read_bytes())
-            if rest != message:
-                at = len(os.path.commonprefix([rest, message]))
-                self.fail(f"differs from octet {at} on: {message[at : at + 100]!r}, held {rest[at : at + 100]!r}")
-            self.assertEqual(len(fields), 1 + len(trace), fields)
-            for field, word in zip(fields[1:], trace):
-                self.assertIn(word, field)
-        return fields
+    def arrived(self, message, address, trace):
+        """Waits for a message in a mailbox of the store. It has to be this one, octet for octet, below trace fields
+        of which each has one of `trace`, the topmost first."""
+        eventually(lambda: self.files(self.store, address), f"{address} has it", SOON_SECONDS)
+        [path] = self.files(self.store, address)
+        fields, rest = below_trace(path.read_bytes())
+        if rest != message:
+            at = len(os.path.commonprefix([rest, message]))
+            self.fail(f"differs from octet {at} on: {message[at : at + 100]!r}, held {rest[at : at + 100]!r}")
+        self.assertEqual(len(fields), 1 + len(trace), fields)
+        for field, word in zip(fields[1:], trace):
+            self.assertIn(word, field)
 
-    def report(self, edge, number=0, sender=None):
-        """Waits for a report in the sender's mailbox on the edge."""
+    def report(self, edge, sender=None):
+        """Waits for the only report in the sender's mailbox on the edge."""
         address = sender or self.sender
         eventually(
-            lambda: len(self.files(edge, address)) > number,
+            lambda: self.files(edge, address),
             f"a report\n{edge.log()[-3000:]}",
             SOON_SECONDS,
         )
-        return Report(self.files(edge, address)[number].read_bytes())
+        [path] = self.files(edge, address)
+        return Report(path.read_bytes())
 
 
 def below_trace(content):

@@ -7,7 +7,7 @@ import aiohop
 import exim
 import harness
 import postfix
-from mailharness import AWKWARD, EIGHT_BITS, letter
+from mailharness import AWKWARD, DOMAIN, EIGHT_BITS, letter
 from relaying import FAR, RelayCase, route
 
 POSTFIX_TLS = """\
@@ -172,8 +172,9 @@ class LastAiosmtpd(RelayCase):
         # RFC 6531 §3.6: nothing is made of it that can be sent.
         _, status, _ = self.report(self.own).status[to]
         self.assertEqual(status, "5.6.7")
-        self.send(self.own, letter(AWKWARD), [self.to("may", "small")])
-        _, status, _ = self.report(self.own, 1).status[self.to("may", "small")]
+        to, other = self.to("may", "small"), self.address("other", DOMAIN)
+        self.send(self.own, letter(AWKWARD), [to], sender=other)
+        _, status, _ = self.report(self.own, sender=other).status[to]
         self.assertEqual(status, "5.3.4")
         self.own.settled()
         self.assertEqual(self.hops["old"].taken + self.hops["small"].taken, [])

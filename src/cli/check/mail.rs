@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::human;
-use crate::config::{Config, Smtp};
+use crate::config::{Config, RouteTo, Smtp};
+use crate::mail::hop::Hop;
 use crate::problem::{Finding, Problem};
 use crate::server::look_at_aliases;
 use crate::shard::probe::{self, Disk, Keeps, TRIES};
@@ -21,7 +22,28 @@ pub(super) fn mail(config: &Config, smtp: &Smtp) -> Vec<Finding> {
     findings.extend(spool(config, smtp));
     findings.push(mailboxes(config));
     findings.extend(aliases(config));
+    findings.extend(rewriting(config, smtp));
     findings
+}
+
+/// Senders that are rewritten where mail is forwarded. The file of secrets is looked at with the aliases.
+fn rewriting(config: &Config, smtp: &Smtp) -> Option<Finding> {
+    let domain = config.mail.srs_domain.as_ref()?;
+    let onward = |to: &RouteTo| match to {
+        RouteTo::Onward(onward) => matches!(onward.hop, Hop::Mx | Hop::Relay { .. }),
+        RouteTo::Local | RouteTo::Discard => false,
+    };
+    if !smtp.routes.iter().any(|route| onward(&route.to)) {
+        return Some(Finding::warn(
+            format!(
+                "srs_domain {domain}: no route leads to other servers, so nothing is forwarded"
+            ),
+            "add an [[smtp.route]] to = \"mx\" or another server, or take srs_domain out",
+        ));
+    }
+    let file = &config.mail.srs_secret;
+    let made = if file.exists() { "" } else { ", whose secret will be made" };
+    Some(Finding::ok(format!("senders of what is forwarded are rewritten to {domain}{made}")))
 }
 
 fn domains(config: &Config, smtp: &Smtp) -> Vec<Finding> {
@@ -270,7 +292,47 @@ mod tests {
         std::fs::write(data.path().join("aliases"), "postmaster: root@x.org\nbroken\n").unwrap();
         let found = all(&config);
         assert!(found[0].starts_with("FAIL  ") && found[0].contains("aliases:2:"), "{found:?}");
+        std::fs::write(data.path().join("aliases"), "ring: gnir\ngnir: ring\n").unwrap();
+        let found = all(&config);
+        assert!(
+            found[0].starts_with("warn  ") && found[0].contains("leads in a circle"),
+            "{found:?}"
+        );
         std::fs::write(data.path().join("mail"), "").unwrap();
         assert_eq!(mailboxes(&config).level, Level::Fail);
+    }
+
+    #[test]
+    fn rewriting_is_judged() {
+        let data = tempfile::tempdir().unwrap();
+        let onward = "[[smtp.route]]\nrecipient = \"*\"\nto = \"mx\"\n";
+        let judged = |routes: &str, mail: &str| {
+            let text = format!("[smtp]\n{routes}[mail]\nsrs_domain = \"srs.example\"\n{mail}");
+            let config = config(&text, data.path());
+            let mut all = aliases(&config);
+            all.extend(rewriting(&config, config.smtp.as_ref().unwrap()));
+            all.iter().skip(usize::from(all.len() > 1)).map(ToString::to_string).collect::<String>()
+        };
+        let ok = "ok    senders of what is forwarded are rewritten to srs.example";
+        assert_eq!(judged(onward, ""), format!("{ok}, whose secret will be made"));
+        assert!(judged("", "").starts_with("warn  srs_domain srs.example: no route leads"));
+        let secret = |text: &str| std::fs::write(data.path().join("srs.secret"), text).unwrap();
+        secret("# mine\n0123456789abcdef\n");
+        assert_eq!(judged(onward, ""), ok);
+        let all = |mail: &str| {
+            let text = format!("[smtp]\n{onward}[mail]\nsrs_domain = \"srs.example\"\n{mail}");
+            aliases(&config(&text, data.path()))[0].to_string()
+        };
+        for (text, why) in [("#\n\n", "no secret in it"), ("short\n", "less than 16 characters")] {
+            secret(text);
+            let found = all("");
+            assert!(found.starts_with("FAIL  ") && found.contains(why), "{found}");
+            assert!(found.contains("srs.secret") && !found.contains("short"), "{found}");
+        }
+        let found = all("srs_secret = \"/no/such/file\"\n");
+        assert!(
+            found.starts_with("FAIL  /no/such/file: [mail] srs_secret: no such file"),
+            "{found}"
+        );
     }
 }

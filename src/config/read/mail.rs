@@ -12,7 +12,7 @@ use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional, reply_text,
     resolver,
 };
-use super::super::{At, Mail, Route, Senders, Smtp, UnknownLocalPart};
+use super::super::{At, Copies, Mail, Route, Senders, Smtp, UnknownLocalPart};
 use super::{
     DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, inlet, read_listen,
     read_more,
@@ -43,6 +43,8 @@ pub(in super::super) const BARE_NEWLINES: [(&str, BareNewlines); 2] =
     [("reject", BareNewlines::Reject), ("normalize", BareNewlines::Normalize)];
 pub(in super::super) const SENDERS: [(&str, Senders); 2] =
     [("own", Senders::Own), ("any", Senders::Any)];
+pub(in super::super) const COPIES: [(&str, Copies); 2] =
+    [("bounce", Copies::Bounce), ("delay", Copies::Delay)];
 pub(in super::super) const UNKNOWN_LOCAL_PART: [(&str, UnknownLocalPart); 2] =
     [("reject", UnknownLocalPart::Reject), ("accept", UnknownLocalPart::Accept)];
 
@@ -99,6 +101,8 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route
 
 pub(super) fn mail(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Mail {
     const CATCH_ALL: &str = "a user, an address, or \"\" for nobody";
+    const SRS_DOMAIN: &str =
+        "a domain whose MX is this server, like \"srs.example.org\", or \"\" for none";
     const SEPARATOR: &str = "one of + - _ = # ~ % . ! or \"\" for none";
     let aliases = keys.parsed("aliases", "the path of a file", non_empty_path);
     let catch_all = keys.parsed("catch_all", CATCH_ALL, |text| optional(text, mail_target));
@@ -120,6 +124,7 @@ pub(super) fn mail(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Mail {
             }
         }
     }
+    let separator = separator.unwrap_or_default();
     Mail {
         root: directory(keys, "root", data_dir),
         unknown_local_part: keys.choice(
@@ -133,12 +138,58 @@ pub(super) fn mail(keys: &mut Reader<'_, '_>, data_dir: &Path) -> Mail {
             .section
             .given("catch_all")
             .map(|it| keys.document.place(it.span().start))),
-        extension_separator: separator.unwrap_or_default(),
+        srs_domain: keys
+            .parsed("srs_domain", SRS_DOMAIN, |text| optional(text, srs_domain))
+            .flatten(),
+        srs_secret: keys
+            .parsed("srs_secret", "the path of a file", non_empty_path)
+            .map(|path| joined(data_dir, &path))
+            .unwrap_or_default(),
+        verp_lists: verp_lists(keys, &separator),
+        extension_separator: separator,
         mailbox_bytes_max: keys.whole("mailbox_bytes_max", 0..=u64::MAX >> 1, "bytes"),
         retry_seconds: first,
         retry_seconds_max: longest,
         give_up_seconds: keys.seconds("give_up_seconds", YEAR_SECONDS),
+        postmaster_copies: copies(keys),
+        max_reports_per_hour: reports(keys, "max_reports_per_hour"),
+        max_reports_per_hour_per_address: reports(keys, "max_reports_per_hour_per_address"),
     }
+}
+
+fn reports(keys: &mut Reader<'_, '_>, key: &str) -> u32 {
+    narrow(keys.whole(key, 0..=u64::from(u32::MAX), "reports"))
+}
+
+fn copies(keys: &mut Reader<'_, '_>) -> Vec<Copies> {
+    let named = |text: &str| COPIES.iter().find(|(name, _)| *name == text).map(|(_, one)| *one);
+    keys.list("postmaster_copies", "\"bounce\" or \"delay\"", named)
+}
+
+/// A bounce comes back to the owner as an extension of its name.
+fn verp_lists(keys: &mut Reader<'_, '_>, separator: &str) -> Vec<String> {
+    const KEY: &str = "verp_lists";
+    let name = |text: &str| {
+        let plain = !text.is_empty()
+            && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '@');
+        plain.then(|| text.to_owned())
+    };
+    let lists = keys.list(KEY, "the name of a list, without owner- and domain, or \"*\"", name);
+    let broken = lists.iter().find(|list| !separator.is_empty() && list.contains(separator));
+    let value = keys.section.value(KEY).span();
+    if separator.is_empty() && !lists.is_empty() {
+        let allowed = "[] where extension_separator is \"\": bounces would not find the owner";
+        keys.document.reject_value(KEY, value, allowed);
+    } else if let Some(list) = broken {
+        let allowed = format!("no list with extension_separator in its name, like {list}");
+        keys.document.reject_value(KEY, value, allowed);
+    }
+    lists
+}
+
+/// Others look it up.
+fn srs_domain(text: &str) -> Option<String> {
+    domain(text).filter(|name| !name.starts_with('[') && name.contains('.'))
 }
 
 /// Spool, mailboxes and what FTP serves are three trees.

@@ -1,7 +1,8 @@
 //! mail::route::walk – one expansion, from recipients to targets.
 //!
 //! An alias that is met again inside itself stands for the user of that name, as in aliases(5); where
-//! there is none it is a loop. An alias met again later has given its targets already.
+//! there is none it is a loop. An alias met again later has given its targets already. A loop over other
+//! servers is seen by the field `Delivered-To` that mail got when it left (`rewrite`).
 //!
 //! Promises: each alias is expanded once, at most [`ALIAS_DEPTH_MAX`] deep; at most
 //! [`ALIAS_MEMBERS_MAX`] members are looked at for one recipient.
@@ -14,6 +15,8 @@ use crate::limits::{ALIAS_DEPTH_MAX, ALIAS_MEMBERS_MAX};
 use crate::mail::aliases::{Alias, Member};
 use crate::mail::hop::Hop;
 use crate::mail::name;
+use crate::mail::rewrite;
+use crate::mail::srs::Refused;
 use crate::mail::stored::{Destination, Target, TargetState};
 use crate::smtp::address::{Domain, Mailbox};
 
@@ -41,6 +44,10 @@ enum Dead {
     NoUser,
     NoRoute,
     Loop,
+    /// It has been through this alias before, and went on to another server.
+    Been,
+    /// A rewritten sender that is not ours, or too old.
+    Return(Refused),
 }
 
 impl Dead {
@@ -49,6 +56,9 @@ impl Dead {
             Self::NoUser => "5.1.1 no such user here",
             Self::NoRoute => "5.4.4 no route",
             Self::Loop => "5.4.6 an alias that leads to itself, or to too many",
+            Self::Been => "5.4.6 mail for it comes back: it went on from this address before",
+            Self::Return(Refused::Forged) => "5.1.1 a return address that was not made here",
+            Self::Return(Refused::Expired) => "5.1.6 a return address that has expired",
         }
     }
 }
@@ -60,6 +70,8 @@ struct For<'a> {
     recipient: u32,
     /// Envelope sender of the list that led here.
     sender: Option<&'a str>,
+    /// The first address of ours on the way that led elsewhere.
+    via: Option<&'a str>,
     /// May it go wherever a route leads?
     relays: bool,
 }
@@ -70,6 +82,10 @@ pub(super) struct Walk<'r> {
     first_only: bool,
     /// Who sends.
     origin: Origin,
+    /// Where the message has been (`rewrite::been_to`).
+    been: &'r [String],
+    /// Seconds since 1970, where it matters whether an address is too old.
+    now: Option<i64>,
     pub(super) targets: Vec<Target>,
     places: usize,
     last: Option<Dead>,
@@ -91,6 +107,8 @@ impl<'r> Walk<'r> {
             router,
             first_only,
             origin,
+            been: &[],
+            now: None,
             targets: Vec::new(),
             places: 0,
             last: None,
@@ -102,6 +120,16 @@ impl<'r> Walk<'r> {
         }
     }
 
+    /// The message has been to these addresses.
+    pub(super) fn been_to(self, been: &'r [String]) -> Self {
+        Self { been, ..self }
+    }
+
+    /// Addresses that are too old then lead nowhere.
+    pub(super) fn at(self, now: i64) -> Self {
+        Self { now: Some(now), ..self }
+    }
+
     pub(super) fn verdict(mut self, recipient: &Recipient, relays: bool) -> Verdict {
         self.recipient(0, recipient, relays);
         match self.last {
@@ -110,20 +138,31 @@ impl<'r> Walk<'r> {
             // A member that nobody can deliver is no question of relaying.
             Some(Dead::NoRoute) if self.members > 0 => Verdict::NoUser,
             Some(Dead::NoRoute) => Verdict::RelayDenied,
-            Some(Dead::Loop) => Verdict::Loop,
+            Some(Dead::Loop | Dead::Been) => Verdict::Loop,
+            Some(Dead::Return(Refused::Forged)) => Verdict::ForgedReturn,
+            Some(Dead::Return(Refused::Expired)) => Verdict::ExpiredReturn,
         }
+    }
+
+    /// For an alias: the first name that leads in a circle, and how many members were looked at.
+    pub(super) fn circle(mut self, alias: &str, domain: &str) -> (Option<String>, usize) {
+        let whom = For { recipient: 0, sender: None, via: None, relays: true };
+        self.address(alias, domain, whom);
+        let circle = |target: &Target| matches!(&target.state, TargetState::Failed { reason } if reason == Dead::Loop.reason());
+        let found = self.targets.into_iter().find(circle).map(|target| target.address);
+        (found, self.members)
     }
 
     /// For a catch-all: is there a place behind this name?
     pub(super) fn leads_somewhere(mut self, local: &str, domain: &str) -> bool {
-        self.address(local, domain, For { recipient: 0, sender: None, relays: true });
+        self.address(local, domain, For { recipient: 0, sender: None, via: None, relays: true });
         self.places > 0
     }
 
     /// Adds what one recipient of the envelope leads to.
     pub(super) fn recipient(&mut self, number: u32, recipient: &Recipient, relays: bool) {
         self.members = 0;
-        let whom = For { recipient: number, sender: None, relays };
+        let whom = For { recipient: number, sender: None, via: None, relays };
         let home = &self.router.home;
         match recipient {
             Recipient::Postmaster => {
@@ -142,10 +181,34 @@ impl<'r> Walk<'r> {
                     self.address(POSTMASTER, home, For { relays: true, ..whom });
                 }
                 Domain::Name(_) | Domain::Literal(_) | Domain::General(_) => {
-                    self.address(local, &domain.key(), whom);
+                    let domain = domain.key();
+                    match &self.router.srs {
+                        Some(srs) if srs.claims(local, &domain) => self.back(local, &domain, whom),
+                        Some(_) | None => self.address(local, &domain, whom),
+                    }
                 }
             },
         }
+    }
+
+    /// A sender that was rewritten here gets what came back.
+    fn back(&mut self, local: &str, domain: &str, whom: For<'_>) {
+        let Some(srs) = &self.router.srs else { return };
+        match srs.back(local, self.now) {
+            Ok((sender, of)) => {
+                let own = address_text(local, domain);
+                if self.has_been(&own) {
+                    return self.dead(Dead::Been, (local, domain), whom);
+                }
+                self.members += 1;
+                self.address(&sender, &of, For { via: Some(&own), relays: true, ..whom });
+            }
+            Err(refused) => self.dead(Dead::Return(refused), (local, domain), whom),
+        }
+    }
+
+    fn has_been(&self, address: &str) -> bool {
+        !self.been.is_empty() && self.been.contains(&rewrite::key(address))
     }
 
     fn enough(&self) -> bool {
@@ -170,7 +233,7 @@ impl<'r> Walk<'r> {
 
     /// `local` is a local part as written and in lower case.
     fn local(&mut self, local: (&str, &str), domain: &str, whom: For<'_>, aliased: bool) {
-        let (written, folded) = local;
+        let ((written, folded), asked) = (local, domain);
         let mut looped = false;
         let extended = self.router.without_extension(folded);
         let ways = [(folded, None), extended.map_or(("", None), |(base, tag)| (base, Some(tag)))];
@@ -192,8 +255,13 @@ impl<'r> Walk<'r> {
         if let Some((local, domain)) = &self.router.catch_all
             && !self.catching
         {
+            let own = address_text(written, asked);
+            if whom.via.is_none() && self.has_been(&own) {
+                return self.dead(Dead::Been, (written, asked), whom);
+            }
             self.catching = true;
-            self.address(local, domain, For { relays: true, ..whom });
+            let via = whom.via.or(Some(&own));
+            self.address(local, domain, For { via, relays: true, ..whom });
             self.catching = false;
             return;
         }
@@ -214,11 +282,16 @@ impl<'r> Walk<'r> {
         if alias.endless || self.open.len() >= ALIAS_DEPTH_MAX {
             return self.dead(Dead::Loop, (&alias.name, domain), whom);
         }
+        let own = address_text(&alias.name, domain);
+        if whom.via.is_none() && self.has_been(&own) {
+            return self.dead(Dead::Been, (&alias.name, domain), whom);
+        }
         // RFC 5321 §3.9.2: a list replaces the return address, an alias keeps it (§3.9.1).
         let owner = format!("owner-{}", alias.name);
         let owner =
             self.router.aliases.find(&name::folded(&owner)).map(|_| address_text(&owner, domain));
-        let whom = For { sender: owner.as_deref().or(whom.sender), relays: true, ..whom };
+        let (sender, via) = (owner.as_deref().or(whom.sender), whom.via.or(Some(&own)));
+        let whom = For { sender, via, relays: true, ..whom };
         self.open.push(&alias.name);
         for member in &alias.members {
             self.members += 1;
@@ -261,12 +334,14 @@ impl<'r> Walk<'r> {
             Destination::Remote(_) => ("@".to_owned(), address.clone()),
         };
         if self.seen.insert(key) {
+            let via = whom.via.filter(|_| matches!(to, Destination::Remote(_)));
             self.targets.push(Target {
                 recipient: whom.recipient,
                 address,
                 tag: tag.map(str::to_owned),
                 to,
                 sender: whom.sender.map(str::to_owned),
+                via: via.map(str::to_owned),
                 state: TargetState::Waiting,
                 told: false,
                 delayed: false,
@@ -287,6 +362,7 @@ impl<'r> Walk<'r> {
                 tag: None,
                 to: Destination::Discard,
                 sender: whom.sender.map(str::to_owned),
+                via: None,
                 state: TargetState::Failed { reason: why.reason().to_owned() },
                 told: false,
                 delayed: false,

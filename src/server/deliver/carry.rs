@@ -38,14 +38,13 @@ async fn next(deliveries: &Deliveries) -> Option<QueueId> {
 
 async fn carry(deliveries: &Deliveries, id: QueueId) -> bool {
     loop {
-        let meta = deliveries.0.queue.borrow().meta(id);
-        let Some(meta) = meta else { return false };
+        let Some(meta) = deliveries.meta(id).await else { return false };
         if let Err(trouble) = deliveries.0.spool.carry(id, meta.clone()).await {
             tracing::warn!(%id, ?trouble, "an old message could not be written anew");
             return false;
         }
         // What was noted while it was written may stand before it in the log: written once more.
-        match deliveries.0.queue.borrow().meta(id) {
+        match deliveries.meta(id).await {
             Some(after) if after != meta => {}
             Some(_) | None => return true,
         }

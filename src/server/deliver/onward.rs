@@ -13,7 +13,7 @@
 //! message is with one connection to a destination at a time.
 //! Not here: which message is next (`mail::schedule`), dialogues and connections.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub(super) struct Remote {
     /// Messages whose waiting deliveries the operator removed, or wants now.
     removed: RefCell<HashSet<u64>>,
     wanted: RefCell<HashSet<u64>>,
+    /// The task of those given up runs.
+    lapsing: Cell<bool>,
 }
 
 /// A message to be sent to one destination.
@@ -105,6 +107,7 @@ impl Remote {
             under_way: RefCell::default(),
             removed: RefCell::default(),
             wanted: RefCell::default(),
+            lapsing: Cell::new(false),
         }
     }
 }
@@ -116,12 +119,44 @@ impl Errand {
     }
 }
 
+/// A connection counted by the schedule that nobody has yet; gives it back.
+struct Unused<'a> {
+    deliveries: &'a Deliveries,
+    place: Option<Place>,
+}
+
+impl Drop for Unused<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            let mut schedule = self.deliveries.remote().schedule.borrow_mut();
+            schedule.close(place, shard::wall().0, Ended::Unused);
+        }
+    }
+}
+
+/// A message given out that is being read; gives it back when nobody waits for it any more.
+struct Taken<'a> {
+    deliveries: &'a Deliveries,
+    job: Option<Job>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(job) = self.job {
+            let now = shard::wall().0;
+            self.deliveries.remote().schedule.borrow_mut().done(job, now, Served::Again(now));
+            self.deliveries.errands_changed();
+        }
+    }
+}
+
 impl Drop for Errand {
     fn drop(&mut self) {
         if !self.over {
             let policy = self.deliveries.policy();
             let later = shard::wall().0.saturating_add(i64::from(policy.relay.retry_first_seconds));
             self.deliveries.end_job(self.job, Served::Again(later));
+            self.deliveries.0.queue.borrow_mut().put_back(self.id, &self.message);
         }
     }
 }
@@ -129,28 +164,32 @@ impl Drop for Errand {
 impl Deliveries {
     /// A message that another connection may be made for; `None`: there is none, or no room. The connection
     /// counts until [`Deliveries::end_connection`].
-    pub(in crate::server) fn next_errand(&self) -> Option<Errand> {
+    pub(in crate::server) async fn next_errand(&self) -> Option<Errand> {
         let policy = self.policy();
         self.remote().schedule.borrow_mut().set_rules(rules(&policy));
         while !self.0.closed.get() {
             let now = shard::wall().0;
             let job = self.remote().schedule.borrow_mut().next(now)?;
-            let place = job.place;
-            if let Some(errand) = self.live(Some(job), 0, &policy) {
+            let mut unused = Unused { deliveries: self, place: Some(job.place) };
+            if let Some(errand) = self.live(job, 0, &policy).await {
+                unused.place = None;
                 return Some(errand);
             }
-            self.remote().schedule.borrow_mut().close(place, now, Ended::Unused);
         }
         None
     }
 
     /// Another message for a connection there that carried `sent` of them.
-    pub(in crate::server) fn next_errand_for(&self, place: Place, sent: u32) -> Option<Errand> {
+    pub(in crate::server) async fn next_errand_for(
+        &self,
+        place: Place,
+        sent: u32,
+    ) -> Option<Errand> {
         if self.0.closed.get() {
             return None;
         }
         let job = self.remote().schedule.borrow_mut().next_for(place, sent, shard::wall().0)?;
-        self.live(Some(job), sent, &self.policy())
+        self.live(job, sent, &self.policy()).await
     }
 
     /// Whether a connection there that carried `sent` of them gets no other.
@@ -191,14 +230,27 @@ impl Deliveries {
 
     /// A connection is gone, after its last errand was finished.
     pub(in crate::server) fn end_connection(&self, place: Place, ended: Ended) {
-        let policy = self.policy();
         self.remote().schedule.borrow_mut().close(place, shard::wall().0, ended);
-        loop {
-            let lapsed = self.remote().schedule.borrow_mut().lapsed();
-            let Some(lapsed) = lapsed else { break };
-            self.give_up(&lapsed, &policy);
-        }
+        self.see_to_lapsed();
+        self.see_to_timer();
         self.errands_changed();
+    }
+
+    /// Has those given up whose time is over. There may be as many as ever waited there: they are read one
+    /// after the other.
+    fn see_to_lapsed(&self) {
+        let deliveries = self.clone();
+        if !self.remote().schedule.borrow().has_lapsed() || self.remote().lapsing.replace(true) {
+            return;
+        }
+        shard::spawn("given up", async move {
+            while !deliveries.is_closed() {
+                let lapsed = deliveries.remote().schedule.borrow_mut().lapsed();
+                let Some(lapsed) = lapsed else { break };
+                deliveries.give_up(&lapsed).await;
+            }
+            deliveries.remote().lapsing.set(false);
+        });
     }
 
     /// Returns when [`Deliveries::next_errand`], which just gave nothing, may give something; at once when
@@ -225,6 +277,11 @@ impl Deliveries {
     /// Messages that wait for another attempt at another server.
     pub(super) fn remote_messages(&self) -> u64 {
         self.remote().schedule.borrow().deferred()
+    }
+
+    /// What was wrong at a destination last.
+    pub(super) fn error_at(&self, name: &str) -> Option<String> {
+        self.remote().schedule.borrow().error(name).map(str::to_owned)
     }
 
     /// The name of the destination that a target goes to now.
@@ -256,9 +313,9 @@ impl Deliveries {
         self.errands_changed();
     }
 
-    /// The operator removed deliveries of this message.
-    pub(super) fn changed_remotely(&self, id: QueueId, notes: &[Note]) {
-        if notes.iter().any(|note| matches!(note, Note::Target(_, TargetState::Removed))) {
+    /// The operator removed deliveries of this message, which is so now.
+    pub(super) fn removed_remotely(&self, id: QueueId, message: &Message) {
+        if !has_remote(message) {
             self.remote().removed.borrow_mut().insert(id.0);
         }
     }
@@ -276,11 +333,6 @@ impl Deliveries {
         if removed.is_empty() && wanted.is_empty() {
             return;
         }
-        let over = |id: &u64| {
-            let queue = self.0.queue.borrow();
-            queue.with(QueueId(*id), |message| !has_remote(message)).unwrap_or(true)
-        };
-        let removed: HashSet<u64> = removed.into_iter().filter(over).collect();
         let mut schedule = self.remote().schedule.borrow_mut();
         if !removed.is_empty() {
             schedule.retain(now, |id| !removed.contains(&id));
@@ -310,9 +362,13 @@ impl Deliveries {
     }
 
     /// The first of the jobs of this connection that there is something to do for.
-    fn live(&self, mut job: Option<Job>, sent: u32, policy: &Policy) -> Option<Errand> {
+    async fn live(&self, job: Job, sent: u32, policy: &Policy) -> Option<Errand> {
+        let mut job = Some(job);
         while let Some(one) = job {
-            match self.errand(one, policy) {
+            let mut taken = Taken { deliveries: self, job: Some(one) };
+            let errand = self.errand(one, policy).await;
+            taken.job = None;
+            match errand {
                 Ok(errand) => return Some(errand),
                 Err(served) => {
                     let mut schedule = self.remote().schedule.borrow_mut();
@@ -326,12 +382,17 @@ impl Deliveries {
     }
 
     /// What is to be done for a job; or what became of it.
-    fn errand(&self, job: Job, policy: &Policy) -> Result<Errand, Served> {
-        let (id, now) = (QueueId(job.id), shard::wall().0);
+    async fn errand(&self, job: Job, policy: &Policy) -> Result<Errand, Served> {
+        let id = QueueId(job.id);
+        let woken = self.wake(id).await.map_err(|_| {
+            let pause = i64::from(policy.relay.retry_first_seconds.max(1));
+            Served::Again(shard::wall().0.saturating_add(pause))
+        })?;
+        let Some((message, read)) = woken else { return Err(Served::Nothing) };
+        let now = shard::wall().0;
         if self.remote().under_way.borrow().contains(&(job.place, job.id)) {
             return Err(Served::Nothing);
         }
-        let Some(message) = self.0.queue.borrow_mut().open(id) else { return Err(Served::Nothing) };
         let (here, elsewhere) = {
             let known = message.borrow();
             let all = if known.held { Vec::new() } else { self.due(&known, policy) };
@@ -348,7 +409,8 @@ impl Deliveries {
             return Err(next.map_or(Served::Nothing, Served::Again));
         };
         let targets: Vec<u32> = due.iter().map(|due| due.number).collect();
-        let content = self.0.queue.borrow_mut().content(id).or_else(|| self.0.spool.content(id));
+        let content = self.0.queue.borrow_mut().content(id).or(read);
+        let content = content.or_else(|| self.0.spool.content(id));
         let (Some(route), Some(content)) = (first.route.clone(), content) else {
             let reason = if first.route.is_none() {
                 NO_ROUTE
@@ -461,7 +523,7 @@ impl Deliveries {
     }
 
     /// Settles the message, or has a round see to its report.
-    fn see_to(&self, id: QueueId, message: &Rc<RefCell<Message>>) {
+    pub(super) fn see_to(&self, id: QueueId, message: &Rc<RefCell<Message>>) {
         let (over, next) = {
             let (message, now) = (message.borrow(), shard::wall().0);
             let next = super::next_attempt(&message, now);
@@ -483,9 +545,11 @@ impl Deliveries {
     }
 
     /// A message that waited too long for a destination that cannot be reached.
-    fn give_up(&self, lapsed: &Lapsed, policy: &Policy) {
+    async fn give_up(&self, lapsed: &Lapsed) {
         let id = QueueId(lapsed.id);
-        let Some(message) = self.0.queue.borrow_mut().open(id) else { return };
+        // One that cannot be read now is seen to by the next start.
+        let Some(message) = self.open(id).await else { return };
+        let policy = &self.policy();
         let due = self.due(&message.borrow(), policy);
         let there = due.iter().filter(|due| *due.name == *lapsed.destination);
         let numbers: Vec<u32> = there.map(|due| due.number).collect();

@@ -1,24 +1,36 @@
 //! server::deliver::queue – the messages of a shard that are not settled, and when they are due.
 //!
-//! Promises: a message is in at most one of: under way, in line, waiting for its time. One that is not under
-//! way is packed: its envelope as it lies in the spool, some hundred octets.
+//! ```text
+//!  accept ─▶ awake: the whole message ─ tried, or too many ─▶ asleep: what became of its targets
+//!              ▲                                                 │
+//!              └──────────── awaken, with what was read ◀────────┘
+//! ```
+//! Promises: a message is in at most one of: under way, in line, waiting for its time. One that waits costs the
+//! same whatever its envelope holds, some fifty octets; so many are awake at most, and those somebody has.
+//! Not here: reading from the spool (`wake`).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::{Figures, Job};
+use super::Figures;
+use crate::mail::progress::{Progress, Reasons};
 use crate::mail::stored::Message;
-use crate::server::queue::Line;
 use crate::store::maildir::Tried;
+use crate::store::packed::Packed;
 use crate::store::spool::{Content, QueueId};
 
-/// A message as it is kept here.
+/// Messages awake: the last that came, which most likely go at once. Under simulation sleep is common.
+const AWAKE_MAX: usize = if cfg!(test) { 4 } else { 2048 };
+/// Milliseconds after which one of those makes room for one that comes.
+const AWAKE_MILLIS: u64 = 10_000;
+/// How many of the oldest are looked at for that.
+const LOOKED_AT: usize = 4;
+
+/// A message as it is kept awake.
 enum Body {
     /// Under way, or just come.
     Open(Rc<RefCell<Message>>),
-    /// As in the spool.
-    Packed(Box<[u8]>),
     /// What the spool holds and nobody understands.
     Unknown(Box<[u8]>),
 }
@@ -39,16 +51,72 @@ pub(super) enum Stand {
 pub(super) struct Entry {
     body: Body,
     content: Option<Content>,
-    /// Octets of the message.
-    size: u64,
     accepted: i64,
     tried: Tried,
     stand: Stand,
 }
 
+/// A message that is in the spool only, but for what became of it.
+struct Asleep {
+    progress: Progress,
+    accepted: u32,
+    stand: Short,
+    tried: Tried,
+    held: bool,
+}
+
+const _: () = assert!(size_of::<Asleep>() <= 40);
+
+/// [`Stand`] in four octets.
+#[derive(Clone, Copy)]
+struct Short(u32);
+
+impl Short {
+    const ASIDE: u32 = 0;
+    const RUNNING: u32 = u32::MAX - 1;
+    const IN_LINE: u32 = u32::MAX;
+
+    fn of(stand: Stand) -> Self {
+        Self(match stand {
+            Stand::Aside => Self::ASIDE,
+            Stand::InLine => Self::IN_LINE,
+            Stand::Running => Self::RUNNING,
+            Stand::Until(next) => u32::try_from(next).unwrap_or(Self::ASIDE + 1),
+        })
+    }
+
+    fn stand(self) -> Stand {
+        match self.0 {
+            Self::ASIDE => Stand::Aside,
+            Self::IN_LINE => Stand::InLine,
+            Self::RUNNING => Stand::Running,
+            next => Stand::Until(i64::from(next)),
+        }
+    }
+}
+
+/// A round to begin.
+pub(super) struct Begun {
+    pub(super) id: QueueId,
+    /// `None`: asleep.
+    pub(super) message: Option<Rc<RefCell<Message>>>,
+    pub(super) content: Option<Content>,
+    pub(super) tried: Tried,
+}
+
+/// A message as it is here.
+pub(super) enum Known {
+    Awake(Rc<RefCell<Message>>),
+    Asleep,
+    /// Octets that nobody understands.
+    Unknown(Vec<u8>),
+}
+
 #[derive(Default)]
 pub(super) struct Queue {
-    entries: BTreeMap<QueueId, Entry>,
+    awake: BTreeMap<QueueId, Entry>,
+    asleep: Packed<Asleep>,
+    reasons: Reasons,
     line: VecDeque<QueueId>,
     timers: BTreeSet<(i64, QueueId)>,
     /// Rounds under way.
@@ -60,91 +128,148 @@ pub(super) struct Queue {
 }
 
 impl Entry {
-    pub(super) fn new(message: Message, size: u64, content: Option<Content>, tried: Tried) -> Self {
+    pub(super) fn new(message: Message, content: Option<Content>, tried: Tried) -> Self {
         let accepted = message.accepted;
         let body = Body::Open(Rc::new(RefCell::new(message)));
-        Self { body, content, size, accepted, tried, stand: Stand::Aside }
-    }
-
-    pub(super) fn pack(&mut self) {
-        let packed = match &self.body {
-            Body::Open(message) => message.borrow().encode().into_boxed_slice(),
-            Body::Packed(_) | Body::Unknown(_) => return,
-        };
-        self.body = Body::Packed(packed);
-    }
-
-    /// The message; `None` when nobody understands it.
-    fn open(&self) -> Option<Rc<RefCell<Message>>> {
-        match &self.body {
-            Body::Open(message) => Some(Rc::clone(message)),
-            Body::Packed(octets) => {
-                Message::decode(octets).ok().map(|message| Rc::new(RefCell::new(message)))
-            }
-            Body::Unknown(_) => None,
-        }
-    }
-
-    fn meta(&self) -> Vec<u8> {
-        match &self.body {
-            Body::Open(message) => message.borrow().encode(),
-            Body::Packed(octets) | Body::Unknown(octets) => octets.to_vec(),
-        }
+        Self { body, content, accepted, tried, stand: Stand::Aside }
     }
 }
 
 impl Queue {
-    /// Adds a message.
+    /// Adds a message that just came.
     pub(super) fn insert(&mut self, id: QueueId, entry: Entry, stand: Stand) {
         self.earlier += usize::from(entry.tried == Tried::Earlier);
         self.contents += usize::from(entry.content.is_some());
-        self.entries.insert(id, entry);
-        self.stand(id, stand);
+        self.awake.insert(id, entry);
+        self.set_stand(id, stand);
+        if self.awake.len() > AWAKE_MAX {
+            let old = |one: &QueueId| (one.0 >> 22) + AWAKE_MILLIS <= id.0 >> 22;
+            let first = self.awake.iter().take(LOOKED_AT);
+            let tired = first.filter(|(one, entry)| old(one) && entry.is_idle()).map(|(id, _)| *id);
+            let tired = tired.collect::<Vec<_>>().first().copied();
+            self.sleep(tired.unwrap_or(id));
+        }
     }
 
-    /// The message, for somebody beside its round; give it back with [`Queue::put_back`].
-    pub(super) fn open(&mut self, id: QueueId) -> Option<Rc<RefCell<Message>>> {
-        let entry = self.entries.get_mut(&id)?;
-        let message = entry.open()?;
-        entry.body = Body::Open(Rc::clone(&message));
-        Some(message)
+    /// Adds a message that an earlier process left.
+    pub(super) fn insert_asleep(
+        &mut self,
+        id: QueueId,
+        message: &Message,
+        stand: Stand,
+        tried: Tried,
+    ) {
+        self.earlier += usize::from(tried == Tried::Earlier);
+        let asleep = self.nap(message, Stand::Aside, tried);
+        self.asleep.insert(id.0, asleep);
+        self.set_stand(id, stand);
     }
 
-    /// Nobody else than its round needs it any more: it is packed unless somebody has it.
+    fn nap(&mut self, message: &Message, stand: Stand, tried: Tried) -> Asleep {
+        Asleep {
+            progress: Progress::of(message, &mut self.reasons),
+            accepted: u32::try_from(message.accepted.max(0)).unwrap_or(u32::MAX),
+            stand: Short::of(stand),
+            tried,
+            held: message.held,
+        }
+    }
+
+    /// Puts a message to sleep. The spool has what it is.
+    fn sleep(&mut self, id: QueueId) {
+        let Some(entry) = self.awake.remove(&id) else { return };
+        match &entry.body {
+            Body::Unknown(_) => drop(self.awake.insert(id, entry)),
+            Body::Open(message) => {
+                self.contents -= usize::from(entry.content.is_some());
+                let asleep = self.nap(&message.borrow(), entry.stand, entry.tried);
+                self.asleep.insert(id.0, asleep);
+            }
+        }
+    }
+
+    /// How a message is here; `None`: it is not.
+    pub(super) fn known(&self, id: QueueId) -> Option<Known> {
+        let Some(entry) = self.awake.get(&id) else {
+            return self.asleep.contains(id.0).then_some(Known::Asleep);
+        };
+        Some(match &entry.body {
+            Body::Open(message) => Known::Awake(Rc::clone(message)),
+            Body::Unknown(octets) => Known::Unknown(octets.to_vec()),
+        })
+    }
+
+    /// Makes what was read of a message what it is now. False: it is not asleep.
+    pub(super) fn put_on(&self, id: QueueId, message: &mut Message) -> bool {
+        let Some(asleep) = self.asleep.get(id.0) else { return false };
+        asleep.progress.put_on(message);
+        message.held = asleep.held;
+        true
+    }
+
+    /// The message, which was asleep and is read, for somebody beside its round; give it back with
+    /// [`Queue::put_back`]. `None`: it is not here any more.
+    pub(super) fn awaken(
+        &mut self,
+        id: QueueId,
+        mut message: Message,
+    ) -> Option<Rc<RefCell<Message>>> {
+        if self.put_on(id, &mut message)
+            && let Some(asleep) = self.asleep.remove(id.0)
+        {
+            let entry = Entry::new(message, None, asleep.tried);
+            self.awake.insert(id, Entry { stand: asleep.stand.stand(), ..entry });
+        }
+        match self.known(id)? {
+            // Somebody else was quicker, perhaps.
+            Known::Awake(message) => Some(message),
+            Known::Asleep | Known::Unknown(_) => None,
+        }
+    }
+
+    /// Nobody else than its round needs it any more: it falls asleep unless somebody has it.
     pub(super) fn put_back(&mut self, id: QueueId, message: &Rc<RefCell<Message>>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.awake.get(&id) else { return };
         // It is here, and with whoever gives it back.
         let alone = matches!(&entry.body, Body::Open(_)) && Rc::strong_count(message) == 2;
-        if alone && matches!(entry.stand, Stand::Aside | Stand::Until(_)) {
-            entry.pack();
+        if alone && entry.stand != Stand::Running {
+            self.sleep(id);
         }
     }
 
     /// The octets of the message, if they are at hand.
     pub(super) fn content(&mut self, id: QueueId) -> Option<Content> {
-        let content = self.entries.get_mut(&id)?.content.take();
+        let content = self.awake.get_mut(&id)?.content.take();
         self.contents -= usize::from(content.is_some());
         content
-    }
-
-    /// Looks at a message.
-    pub(super) fn with<T>(&self, id: QueueId, look: impl FnOnce(&Message) -> T) -> Option<T> {
-        let message = self.entries.get(&id)?.open()?;
-        let seen = look(&message.borrow());
-        Some(seen)
     }
 
     /// Adds what is not understood: it is carried along and shown in figures, nothing else.
     pub(super) fn keep_unknown(&mut self, id: QueueId, meta: Vec<u8>) {
         let body = Body::Unknown(meta.into_boxed_slice());
         let (content, tried, stand) = (None, Tried::Here, Stand::Aside);
-        self.entries.insert(id, Entry { body, content, size: 0, accepted: 0, tried, stand });
+        self.awake.insert(id, Entry { body, content, accepted: 0, tried, stand });
+    }
+
+    fn stand(&self, id: QueueId) -> Option<Stand> {
+        let awake = self.awake.get(&id).map(|entry| entry.stand);
+        awake.or_else(|| self.asleep.get(id.0).map(|asleep| asleep.stand.stand()))
     }
 
     /// Takes the message out of where it stands and puts it elsewhere.
-    fn stand(&mut self, id: QueueId, stand: Stand) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        match std::mem::replace(&mut entry.stand, stand) {
+    fn set_stand(&mut self, id: QueueId, stand: Stand) {
+        // As it fits four octets.
+        let stand = match stand {
+            Stand::Until(next) => Stand::Until(next.clamp(1, i64::from(Short::RUNNING) - 1)),
+            Stand::Aside | Stand::InLine | Stand::Running => stand,
+        };
+        let Some(before) = self.stand(id) else { return };
+        if let Some(entry) = self.awake.get_mut(&id) {
+            entry.stand = stand;
+        } else if let Some(asleep) = self.asleep.get_mut(id.0) {
+            asleep.stand = Short::of(stand);
+        }
+        match before {
             Stand::Until(next) => {
                 self.timers.remove(&(next, id));
             }
@@ -162,20 +287,23 @@ impl Queue {
     }
 
     /// The next message in line, if there is room for another round.
-    pub(super) fn begin(&mut self, most: usize) -> Option<Job> {
+    pub(super) fn begin(&mut self, most: usize) -> Option<Begun> {
         while self.running < most {
             let id = self.line.pop_front()?;
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if entry.stand != Stand::InLine {
+            if self.stand(id) != Some(Stand::InLine) {
                 continue;
             }
-            let Some(message) = entry.open() else { continue };
-            entry.stand = Stand::Running;
-            entry.body = Body::Open(Rc::clone(&message));
+            self.set_stand(id, Stand::Running);
             self.running += 1;
-            let content = entry.content.take();
-            self.contents -= usize::from(content.is_some());
-            return Some(Job { id, message, content, tried: entry.tried });
+            let content = self.content(id);
+            let message = match self.known(id) {
+                Some(Known::Awake(message)) => Some(message),
+                Some(Known::Asleep | Known::Unknown(_)) | None => None,
+            };
+            let awake = self.awake.get(&id).map(|entry| entry.tried);
+            let asleep = || self.asleep.get(id.0).map(|asleep| asleep.tried);
+            let tried = awake.or_else(asleep).unwrap_or(Tried::Here);
+            return Some(Begun { id, message, content, tried });
         }
         None
     }
@@ -189,41 +317,56 @@ impl Queue {
     pub(super) fn end(&mut self, id: QueueId) -> (bool, bool) {
         self.running -= 1;
         // A round that broke off: the message waits for the operator, or the next start.
-        if let Some(entry) = self.entries.get_mut(&id)
-            && entry.stand == Stand::Running
-        {
-            entry.stand = Stand::Aside;
+        if self.is_running(id) {
+            self.set_stand(id, Stand::Aside);
         }
         (self.earlier == 0, self.running == 0)
     }
 
     /// The message is settled.
     pub(super) fn remove(&mut self, id: QueueId) {
-        self.stand(id, Stand::Aside);
-        if let Some(entry) = self.entries.remove(&id) {
+        self.set_stand(id, Stand::Aside);
+        if let Some(entry) = self.awake.remove(&id) {
             self.contents -= usize::from(entry.content.is_some());
             self.earlier -= usize::from(entry.tried == Tried::Earlier);
+        } else if let Some(asleep) = self.asleep.remove(id.0) {
+            self.earlier -= usize::from(asleep.tried == Tried::Earlier);
         }
     }
 
     /// The round did not finish the message: it waits until `next`, or for the operator.
     pub(super) fn wait(&mut self, id: QueueId, next: Option<i64>, tried: Tried) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+        self.set_stand(id, next.map_or(Stand::Aside, Stand::Until));
+        if let Some(entry) = self.awake.get_mut(&id) {
             self.earlier -= usize::from(entry.tried == Tried::Earlier && tried != Tried::Earlier);
             entry.tried = tried;
-            // Somebody else may have it: a message has one state.
-            let shared = matches!(&entry.body, Body::Open(one) if Rc::strong_count(one) > 2);
-            if !shared {
-                entry.pack();
+            // Somebody else than the round may have it: a message has one state.
+            if matches!(&entry.body, Body::Open(one) if Rc::strong_count(one) == 2) {
+                self.sleep(id);
             }
         }
-        self.stand(id, next.map_or(Stand::Aside, Stand::Until));
+    }
+
+    /// The round could not even read the message.
+    pub(super) fn wait_unread(&mut self, id: QueueId, next: i64) {
+        self.set_stand(id, Stand::Until(next));
+    }
+
+    /// The first message behind that one, and when it was accepted. Nothing is read for it.
+    pub(super) fn after(&self, id: QueueId) -> Option<(QueueId, i64)> {
+        let next = self.names(Some(id), 1).pop()?;
+        Some((next, self.accepted(next)))
+    }
+
+    /// Is it known without reading it that its sender was told it takes long?
+    pub(super) fn is_told_late(&self, id: QueueId) -> bool {
+        self.asleep.get(id.0).is_some_and(|asleep| asleep.progress.is_told_late())
     }
 
     /// Puts everything in line whose time has come.
     pub(super) fn advance(&mut self, now: i64) {
         while let Some(&(_, id)) = self.timers.first().filter(|(next, _)| *next <= now) {
-            self.stand(id, Stand::InLine);
+            self.set_stand(id, Stand::InLine);
         }
     }
 
@@ -234,63 +377,59 @@ impl Queue {
 
     /// The operator changed something: the message stands where it belongs now.
     pub(super) fn restand(&mut self, id: QueueId, next: Option<i64>, now: i64) {
-        let Some(entry) = self.entries.get(&id) else { return };
         match next {
-            _ if entry.stand == Stand::Running => {}
-            None => self.stand(id, Stand::Aside),
-            Some(next) if next <= now => self.stand(id, Stand::InLine),
-            Some(next) => self.stand(id, Stand::Until(next)),
+            _ if self.is_running(id) => {}
+            None => self.set_stand(id, Stand::Aside),
+            Some(next) if next <= now => self.set_stand(id, Stand::InLine),
+            Some(next) => self.set_stand(id, Stand::Until(next)),
         }
     }
 
     pub(super) fn is_running(&self, id: QueueId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.stand == Stand::Running)
+        self.stand(id) == Some(Stand::Running)
     }
 
-    /// What the spool would have to keep of it.
-    pub(super) fn meta(&self, id: QueueId) -> Option<Vec<u8>> {
-        self.entries.get(&id).map(Entry::meta)
+    /// The names behind one, in order, so many at most.
+    pub(super) fn names(&self, after: Option<QueueId>, most: usize) -> Vec<QueueId> {
+        let from = after.map_or(Some(0), |id| id.0.checked_add(1));
+        let Some(from) = from else { return Vec::new() };
+        let mut awake = self.awake.range(QueueId(from)..).map(|(id, _)| id.0).peekable();
+        let mut asleep = self.asleep.range_from(from).map(|(id, _)| id).peekable();
+        let next = std::iter::from_fn(|| match (awake.peek(), asleep.peek()) {
+            (Some(one), Some(other)) if one < other => awake.next(),
+            (Some(_), None) => awake.next(),
+            (_, _) => asleep.next(),
+        });
+        next.take(most).map(QueueId).collect()
     }
 
-    /// Changes the message where it is.
-    pub(super) fn change<T>(
-        &mut self,
-        id: QueueId,
-        change: impl FnOnce(&mut Message) -> T,
-    ) -> Option<T> {
-        let entry = self.entries.get_mut(&id)?;
-        let message = entry.open()?;
-        let changed = change(&mut message.borrow_mut());
-        if matches!(entry.body, Body::Packed(_)) {
-            entry.body = Body::Open(message);
-            entry.pack();
-        }
-        Some(changed)
-    }
-
-    /// Each message behind `after`, until `visit` says no.
-    pub(super) fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {
-        let from = after.map_or(0, |id| id.0.saturating_add(1));
-        for (id, entry) in self.entries.range(QueueId(from)..) {
-            let Some(message) = entry.open() else { continue };
-            let line = Line { id: *id, size: entry.size, message: &message.borrow() };
-            if !visit(line) {
-                return;
-            }
-        }
+    fn accepted(&self, id: QueueId) -> i64 {
+        let awake = self.awake.get(&id).map(|entry| entry.accepted);
+        let asleep = || self.asleep.get(id.0).map(|asleep| i64::from(asleep.accepted));
+        awake.or_else(asleep).unwrap_or(0)
     }
 
     pub(super) fn figures(&self) -> Figures {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        // Names grow with time.
+        let awake = self.awake.iter().find(|(_, entry)| entry.accepted > 0).map(|(id, _)| *id);
+        let oldest = awake.into_iter().chain(self.asleep.first().map(QueueId)).min();
         Figures {
-            messages: count(self.entries.len()),
+            messages: count(self.awake.len() + self.asleep.len()),
             deferred: count(self.timers.len()),
-            // Names grow with time.
-            oldest: self
-                .entries
-                .values()
-                .map(|entry| entry.accepted)
-                .find(|accepted| *accepted > 0),
+            oldest: oldest.map(|id| self.accepted(id)).filter(|accepted| *accepted > 0),
         }
     }
 }
+
+impl Entry {
+    /// Nobody has it, nor is it about to be begun.
+    fn is_idle(&self) -> bool {
+        let alone = matches!(&self.body, Body::Open(one) if Rc::strong_count(one) == 1);
+        alone && matches!(self.stand, Stand::Aside | Stand::Until(_))
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

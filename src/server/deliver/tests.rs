@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::mail::aliases::Aliases;
+use crate::mail::rewrite::Verp;
 use crate::mail::route::{Rules, Unknown, User};
 use crate::shard::disk::Disk;
 use crate::shard::{Links, Root, Sim};
@@ -19,13 +20,15 @@ use crate::smtp::envelope::{BodyType, Envelope, Protocol, To};
 use crate::store::spool;
 
 mod crashes;
+mod memory;
 mod onward;
 mod onward_crashes;
+mod reports;
 mod steps;
 
 const SPOOL: &str = "/srv/spool";
 const MAIL: &str = "/srv/mail";
-const TRACE: &[u8] = b"Received: from sim\r\n";
+pub(super) const TRACE: &[u8] = b"Received: from sim\r\n";
 const ALIASES: &str = "both: ann, bob\nlist: ann, gone\nowner-list: bob\n";
 
 /// One start of the deliveries.
@@ -45,6 +48,8 @@ fn rules() -> Rules {
         unknown: Unknown::Reject,
         catch_all: None,
         separator: "+".to_owned(),
+        srs: None,
+        verp: Verp::Off,
     }
 }
 
@@ -63,6 +68,8 @@ fn policy() -> Policy {
         give_up_seconds: 300,
         mailbox_bytes_max: 0,
         relay: relay(),
+        copies: Vec::new(),
+        allowance: Allowance { total: 0, per_address: 0 },
         shards: 1,
         seed: 1,
     }
@@ -88,8 +95,12 @@ impl Place {
     }
 
     async fn open_with(policy: Policy) -> Self {
-        let settings =
-            spool::Settings { segment_bytes: 64 << 10, memory_bytes: 100_000, reserve_bytes: 0 };
+        let settings = spool::Settings {
+            segment_bytes: 64 << 10,
+            memory_bytes: 100_000,
+            reserve_bytes: 0,
+            replaces: Note::replaces,
+        };
         let root = Root::open(Path::new(SPOOL), Links::Deny).unwrap();
         let (spool, found) = Spool::open(&root, 0, 1, settings).await.unwrap();
         let root = Root::open(Path::new(MAIL), Links::Deny).unwrap();
@@ -98,12 +109,12 @@ impl Place {
         let current = Rc::clone(&policy);
         let deliveries =
             Deliveries::new(spool.clone(), maildirs, move || Rc::new(current.borrow().clone()));
-        deliveries.recover(found);
+        deliveries.recover(found).await.unwrap();
         Self { spool, deliveries, policy }
     }
 
     fn message(&self, envelope: Envelope) -> Message {
-        let targets = self.policy.borrow().router.targets(&envelope);
+        let targets = self.policy.borrow().router.targets(&envelope, &[]);
         let (accepted, _) = shard::wall();
         Message { envelope, accepted, trace: TRACE.to_vec(), targets, held: false }
     }
@@ -177,7 +188,7 @@ fn mailbox(text: &str) -> Mailbox {
     Mailbox { local: local.to_owned(), domain: Domain::Name(domain.to_owned()) }
 }
 
-fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
+pub(super) fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
     let to = |text: &&str| To {
         recipient: Recipient::Mailbox(mailbox(text)),
         notify: None,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, open};
+use super::{Ledger, Places, open};
 use crate::limits::QUEUE_DESTINATIONS_MAX;
 use crate::mail::hop::Onward;
 use crate::mail::stored::{Destination, Message, Target, TargetState};
@@ -126,7 +126,7 @@ pub(super) fn waits_for(
     pattern: &str,
     message: &Message,
     target: &Target,
-    ledger: &(impl Ledger + ?Sized),
+    ledger: &(impl Places + ?Sized),
 ) -> bool {
     ledger.destination(message, target).is_some_and(|name| super::matches(pattern, &name))
 }

@@ -18,7 +18,7 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// `head`: the trace field (RFC 5321 §4.4), and what a submitted message lacked.
+    /// `head`: the trace field (RFC 5321 §4.4), and what else stands before the octets (`letter::head`).
     pub(super) fn new(head: Vec<u8>, content: Content) -> Self {
         Self { head: Bytes::from(head), content }
     }

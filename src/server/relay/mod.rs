@@ -46,7 +46,7 @@ impl Refusal {
 pub(super) async fn run(ingress: Rc<Ingress>) {
     let deliveries = &ingress.deliveries;
     while !deliveries.is_closed() {
-        while let Some(errand) = deliveries.next_errand() {
+        while let Some(errand) = deliveries.next_errand().await {
             shard::spawn("relay connection", visit::carry(Rc::clone(&ingress), errand));
         }
         deliveries.errands_due().await;

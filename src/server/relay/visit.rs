@@ -90,7 +90,7 @@ impl Trip {
         let resolver = Rc::clone(&self.ingress.resolver);
         let candidates = match reach::candidates(&self.route, &self.domain, &resolver).await {
             Ok(candidates) => candidates,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(&refusal).await,
         };
         let (mut tries, mut last, mut forever) = (Tries::default(), None, true);
         for candidate in &candidates {
@@ -112,11 +112,11 @@ impl Trip {
         }
         let nobody = || Refusal::later("4.4.1 there is no way to any of its addresses".to_owned());
         let refusal = Refusal { forever, ..last.unwrap_or_else(nobody) };
-        self.refuse(&refusal)
+        self.refuse(&refusal).await
     }
 
     /// Nothing can be sent: the message under way hears it, and if it stays so all others.
-    fn refuse(&mut self, refusal: &Refusal) -> Ended {
+    async fn refuse(&mut self, refusal: &Refusal) -> Ended {
         let Refusal { reason, forever } = refusal;
         if !forever {
             self.settle("", |_| Outcome::Deferred(reason.clone()));
@@ -126,7 +126,7 @@ impl Trip {
         loop {
             self.settle("", |_| Outcome::Failed(reason.clone()));
             count += 1;
-            self.load = self.ingress.deliveries.next_errand_for(self.place, count);
+            self.load = self.ingress.deliveries.next_errand_for(self.place, count).await;
             if self.load.is_none() {
                 return Ended::Fine;
             }
@@ -245,14 +245,14 @@ impl Trip {
         let deliveries = &self.ingress.deliveries;
         let seconds = self.ingress.local.shared.config.load().relay.idle_seconds;
         let until = shard::now().after(Duration::from_secs(u64::from(seconds)));
-        if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
+        if let Some(errand) = deliveries.next_errand_for(self.place, sent).await {
             return Some(errand);
         }
         let mut disturbed = std::pin::pin!(talk.disturbed());
         let waiting = async {
             while !deliveries.is_closed() && !deliveries.is_spent(self.place, sent) {
                 deliveries.errands_due().await;
-                if let Some(errand) = deliveries.next_errand_for(self.place, sent) {
+                if let Some(errand) = deliveries.next_errand_for(self.place, sent).await {
                     return Some(errand);
                 }
             }
@@ -275,21 +275,22 @@ impl Trip {
     /// Gives the message under way to the server, in as many transactions as it takes.
     async fn give(&mut self, candidate: &Candidate, talk: &mut Talk) -> Given {
         let Some(errand) = &self.load else { return Given::Decided(false) };
-        let body = Body::new(errand.message.borrow().trace.clone(), errand.content.clone());
-        let mut letters = letter::letters(&errand.message.borrow(), &errand.targets);
+        let router = Arc::clone(&self.ingress.rules().router);
+        let mut letters = letter::letters(&errand.message.borrow(), &errand.targets, &router);
         let mut outcomes: Vec<(u32, Outcome)> = Vec::with_capacity(errand.targets.len());
         let (peer, mut open) = (candidate.peer(), true);
-        while let Some(Letter { sender, mut targets }) = letters.pop() {
+        while let Some(Letter { from, mut targets }) = letters.pop() {
             if targets.is_empty() {
                 continue;
             }
             let rest = targets.split_off(talk.recipients_max().min(targets.len()));
-            let mail =
-                letter::mail(&errand.message.borrow(), sender.as_deref(), &targets, body.len());
+            let head = letter::head(&errand.message.borrow(), &from);
+            let body = Body::new(head, errand.content.clone());
+            let mail = letter::mail(&errand.message.borrow(), &from, &targets, body.len());
             let Some(mail) = mail else {
                 let reason = "5.1.3 the address cannot be said to another server".to_owned();
                 outcomes.extend(targets.iter().map(|one| (*one, Outcome::Failed(reason.clone()))));
-                letters.push(Letter { sender, targets: rest });
+                letters.push(Letter { from, targets: rest });
                 continue;
             };
             let sent = talk.send(mail, &body).await;
@@ -314,7 +315,7 @@ impl Trip {
                 }
             }
             left.extend(rest);
-            letters.push(Letter { sender, targets: left });
+            letters.push(Letter { from, targets: left });
             if !open {
                 let reason = format!("4.4.2 {peer}: the connection ended before");
                 let rest = letters.drain(..).flat_map(|letter| letter.targets);

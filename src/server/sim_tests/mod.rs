@@ -20,6 +20,7 @@ mod house;
 mod inlet;
 mod limits;
 mod line;
+mod lists;
 mod mail;
 mod mail_crashes;
 mod mail_faults;

@@ -27,7 +27,8 @@ use super::disk;
 use super::fold::{Held, Octets};
 use super::format::{Kind, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::large;
-use super::log::{Found, Trouble};
+use super::log::Trouble;
+use super::open::Notes;
 use super::recover::{self, Log};
 use super::segment;
 use super::state::{Entry, Inner};
@@ -178,14 +179,16 @@ pub(super) async fn adopt(
     inner: &Rc<Inner>,
     orphans: &Orphans,
     number: u32,
-) -> io::Result<Vec<Found>> {
+    notes: &mut Notes,
+) -> io::Result<usize> {
     let path = path_of(number);
     resume(&inner.root, number).await?;
-    let log = recover::read(&inner.root, path.as_bytes(), number).await?;
+    let replaces = inner.settings.replaces;
+    let log = recover::read(&inner.root, path.as_bytes(), number, replaces).await?;
     let theirs = inner.root.open_dir(format!("{path}/large").as_bytes()).await;
     if let Ok(theirs) = &theirs {
         let wanted = log.messages.iter().filter(|(_, held)| held.octets != Octets::Inline);
-        let wanted = wanted.map(|(id, _)| *id).collect();
+        let wanted = wanted.map(|(id, _)| QueueId(id)).collect();
         finish(&inner.root, orphans, number, theirs, &wanted).await?;
     }
     {
@@ -194,7 +197,7 @@ pub(super) async fn adopt(
     }
     set_aside(inner, &format!("{path}{DAMAGED}{}", inner.shard)).await?;
     intend(inner, number).await?;
-    let found = copy(inner, &log).await?;
+    copy(inner, &log, notes).await?;
     let suffix = if log.damaged { DAMAGED } else { ADOPTED };
     let taken = format!("{path}{suffix}{}", inner.shard);
     let above = inner.root.open_dir(b"").await?;
@@ -207,7 +210,7 @@ pub(super) async fn adopt(
     }
     let left = Orphans { logs: Vec::new(), left: vec![(inner.shard, taken)] };
     finish_own(inner, &left).await?;
-    Ok(found)
+    Ok(log.messages.len())
 }
 
 /// Gives a damaged log that an earlier adoption kept another name, so that its own says of the next one
@@ -230,8 +233,7 @@ async fn set_aside(inner: &Inner, kept: &str) -> io::Result<()> {
 pub(super) async fn finish_own(inner: &Inner, orphans: &Orphans) -> io::Result<()> {
     let wanted = {
         let state = inner.state.borrow();
-        let large = state.live.iter().filter(|(_, live)| live.large.is_some());
-        large.map(|(id, _)| *id).collect()
+        state.large.keys().copied().collect()
     };
     finish(&inner.root, orphans, inner.shard, &inner.large, &wanted).await
 }
@@ -265,34 +267,27 @@ async fn finish(
 }
 
 /// Writes what a log holds to the own one, durably.
-async fn copy(inner: &Rc<Inner>, log: &Log) -> io::Result<Vec<Found>> {
-    let mut found = Vec::new();
+async fn copy(inner: &Rc<Inner>, log: &Log, notes: &mut Notes) -> io::Result<()> {
     let (mut waiting, mut ahead) = (Vec::new(), 0);
-    for (id, held) in &log.messages {
-        let mut entry = entry(inner, log, *id, held).await?;
+    for (id, held) in log.messages.iter() {
+        let mut entry = entry(inner, log, QueueId(id), held).await?;
         let outcome = Outcome::new();
         entry.outcome = Some(Rc::clone(&outcome));
         ahead += disk::wide(entry.bytes());
         inner.push(entry);
         for note in &held.notes {
-            inner.push(Entry::new(Some(Kind::Note), *id, note.clone()));
+            inner.push(Entry::new(Some(Kind::Note), QueueId(id), note.clone()));
         }
         waiting.push(outcome);
         if ahead >= AHEAD_BYTES_MAX {
             all(&mut waiting).await?;
             ahead = 0;
         }
-        found.push(Found {
-            id: *id,
-            meta: held.meta.clone(),
-            notes: held.notes.clone(),
-            size: held.size,
-        });
+        notes.insert(id, held.notes.clone());
     }
     all(&mut waiting).await?;
     // The notes, too.
-    inner.write(Entry::new(None, QueueId(0), Vec::new())).await.map_err(broken)?;
-    Ok(found)
+    inner.write(Entry::new(None, QueueId(0), Vec::new())).await.map_err(broken)
 }
 
 fn broken(trouble: Trouble) -> io::Error {
@@ -307,11 +302,10 @@ async fn all(waiting: &mut Vec<Rc<Outcome>>) -> io::Result<()> {
 }
 
 async fn entry(inner: &Inner, log: &Log, id: QueueId, held: &Held) -> io::Result<Entry> {
-    let meta = held.meta.clone();
+    let segment = log.segment(held).ok_or(ErrorKind::NotFound)?;
+    let (meta, body) = recover::meta_and_body(segment, held.position, held.record_bytes).await?;
     match held.octets {
         Octets::Inline => {
-            let segment = log.segment(held).ok_or(ErrorKind::NotFound)?;
-            let body = recover::body(segment, held.position, held.record_bytes).await?;
             let entry = Entry { body, ..Entry::new(Some(Kind::Message), id, meta) };
             large::fitting(inner, entry).await
         }

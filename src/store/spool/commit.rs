@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use super::QueueId;
 use super::disk::{self, wide};
+use super::fold;
 use super::format::{
     self, ALIGN, Cut, Kind, RECORD_HEADER_BYTES, Record, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
@@ -174,7 +175,7 @@ fn forget_copies(queue: &mut VecDeque<Entry>, mut failed: BTreeSet<QueueId>) {
 }
 
 fn release_carried(state: &mut State, id: QueueId) {
-    if let Some(live) = state.live.get_mut(&id) {
+    if let Some(live) = state.live.get_mut(id.0) {
         live.offered = false;
     }
 }
@@ -362,21 +363,15 @@ fn finish(inner: &Inner, batch: &Batch, begun: Instant) {
 }
 
 fn settle_place(state: &mut State, batch: &Batch, entry: &Entry, position: u64) {
-    if entry.carried && !state.live.contains_key(&entry.id) {
+    if entry.carried && !state.live.contains(entry.id.0) {
         return;
     }
-    let settled = state.live.get(&entry.id).is_some_and(|live| live.settled);
-    let live = Live {
-        segment: Rc::clone(&batch.segment),
-        position,
-        record_bytes: wide(entry.bytes()),
-        size: entry.large.map_or_else(|| wide(entry.body.len()), |(size, _)| size),
-        large: entry.large.map(|(_, sum)| sum),
-        settled,
-        offered: false,
-        carrying: None,
-    };
-    state.hold(entry.id, live);
+    let settled = state.live.get(entry.id.0).is_some_and(|live| live.settled);
+    let meta = fold::meta_place(&entry.meta);
+    let mut live = Live::new(&batch.segment, position, entry.body.len(), meta);
+    live.settled = settled;
+    state.carrying.remove(&entry.id);
+    state.hold(entry.id, live, entry.large);
 }
 
 /// The segment is condemned. What others wait for has failed, the rest is written again elsewhere.

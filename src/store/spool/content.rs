@@ -13,7 +13,7 @@ use super::QueueId;
 use super::budget::Charge;
 use super::disk::{self, narrow, wide};
 use super::recover;
-use super::state::{Inner, Live, Pin};
+use super::state::{Inner, Live, Pin, Spot, State};
 use crate::shard::{self, File};
 
 /// The octets of a committed message: in memory while cheap, else in the log or a file of its own.
@@ -32,6 +32,8 @@ struct Shared {
 }
 
 enum Place {
+    /// A small one that was read.
+    Read(Bytes),
     Memory {
         octets: Bytes,
         _charge: Rc<Charge>,
@@ -71,16 +73,20 @@ impl Content {
         Self::new(size, Place::File { file, sum }, true)
     }
 
-    pub(super) fn of_live(inner: &Rc<Inner>, id: QueueId, live: &Live) -> Self {
-        let place = match live.large {
-            Some(sum) => Place::Named { inner: Rc::clone(inner), id, sum },
-            None => Place::Record {
-                pin: Pin::new(&live.segment, inner),
-                position: live.position,
-                record_bytes: live.record_bytes,
-            },
+    /// A small message that was read, and verified, with what is kept of it.
+    pub(super) fn at_hand(octets: Bytes) -> Self {
+        Self::new(wide(octets.len()), Place::Read(octets), true)
+    }
+
+    pub(super) fn of_live(state: &State, inner: &Rc<Inner>, id: QueueId, live: &Live) -> Self {
+        let place = match state.large.get(&id).filter(|_| live.large) {
+            Some((_, sum)) => Place::Named { inner: Rc::clone(inner), id, sum: *sum },
+            None => {
+                let Spot { position, record_bytes, .. } = live.spot();
+                Place::Record { pin: Pin::new(&live.segment, inner), position, record_bytes }
+            }
         };
-        Self::new(live.size, place, false)
+        Self::new(state.size(id, live), place, false)
     }
 
     /// Octets.
@@ -96,7 +102,7 @@ impl Content {
     /// All octets when they are in memory.
     pub fn in_memory(&self) -> Option<&Bytes> {
         match &self.0.place {
-            Place::Memory { octets, .. } => Some(octets),
+            Place::Memory { octets, .. } | Place::Read(octets) => Some(octets),
             Place::Record { .. } | Place::File { .. } | Place::Named { .. } => None,
         }
     }
@@ -110,7 +116,9 @@ impl Content {
         let begin = offset.min(self.len());
         let count = max.min(narrow(self.len() - begin));
         match &self.0.place {
-            Place::Memory { octets, .. } => Ok(octets.slice(narrow(begin)..narrow(begin) + count)),
+            Place::Memory { octets, .. } | Place::Read(octets) => {
+                Ok(octets.slice(narrow(begin)..narrow(begin) + count))
+            }
             Place::Record { pin, position, record_bytes } => {
                 if let Some(body_at) = self.0.body_at.get() {
                     let octets = disk::read(&pin.segment.file, body_at + begin, count).await?;

@@ -5,6 +5,8 @@
 //!
 //! Promises: a draft waits for nothing that another draft holds; memory is bounded by the budget.
 
+use std::borrow::Cow;
+use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -128,6 +130,20 @@ impl Draft {
     /// Octets so far.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Its first octets, `max` at most. Nothing is read while all of them are in memory.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn head(&self, max: usize) -> io::Result<Cow<'_, [u8]>> {
+        let from_memory = |count: usize| self.octets.get(..count.min(self.octets.len()));
+        let Some(large) = &self.large else {
+            return Ok(Cow::Borrowed(from_memory(max).unwrap_or_default()));
+        };
+        let mut head = large.head(max).await?;
+        head.extend_from_slice(from_memory(max - head.len()).unwrap_or_default());
+        Ok(Cow::Owned(head))
     }
 
     /// Nothing yet?

@@ -4,6 +4,8 @@
 //! stands for the earlier one and for the notes before it; what a failed batch left is cut away by the
 //! cancellation at the front of the segment begun after it, so cuts are collected first.
 //!
+//! A server, which may find millions, has it leave out what can be read again ([`Fold::lean`]).
+//!
 //! Promises: the same segments give the same messages, whatever process reads them.
 //! Not here: where the octets come from (`recover`, and the commands on a stopped spool).
 
@@ -11,6 +13,10 @@ use std::collections::BTreeMap;
 
 use super::QueueId;
 use super::format::{Cut, End, Kind, Piece, Reader, Record, SegmentHeader};
+use crate::store::packed::Packed;
+
+/// Does a note (the second) make an earlier one meaningless?
+pub type Replaces = fn(&[u8], &[u8]) -> bool;
 
 /// Where the octets of a message lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +30,10 @@ pub enum Octets {
 /// A message that is not settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Of its record.
+    /// Of its record; empty where it is left out.
     pub meta: Vec<u8>,
+    /// Octets of it, and its CRC-32C.
+    pub meta_place: (u32, u32),
     /// Noted after that, in order.
     pub notes: Vec<Vec<u8>>,
     /// Octets of the message.
@@ -59,14 +67,21 @@ pub struct Seen {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     cuts: Vec<Cut>,
-    messages: BTreeMap<QueueId, Held>,
+    messages: Packed<Held>,
+    lean: Option<Replaces>,
 }
 
 impl Fold {
     /// Begins, with the cuts of all segments ([`super::format::cuts`]).
     #[must_use]
     pub fn new(cuts: Vec<Cut>) -> Self {
-        Self { cuts, messages: BTreeMap::new() }
+        Self { cuts, messages: Packed::default(), lean: None }
+    }
+
+    /// Keeps no meta, and of notes those only that no later one replaces.
+    #[must_use]
+    pub fn lean(self, replaces: Replaces) -> Self {
+        Self { lean: Some(replaces), ..self }
     }
 
     /// Adds a whole segment. Generations must rise.
@@ -109,18 +124,24 @@ impl Fold {
                 }
             }
             Kind::Note => {
-                if let Some(held) = self.messages.get_mut(&record.id) {
+                if let Some(held) = self.messages.get_mut(record.id.0) {
+                    if let Some(replaces) = self.lean {
+                        held.notes.retain(|earlier| !replaces(earlier, record.meta));
+                        // Most have one.
+                        held.notes.reserve_exact(1);
+                    }
                     held.notes.push(record.meta.to_vec());
                 }
             }
-            Kind::Settled => drop(self.messages.remove(&record.id)),
+            Kind::Settled => drop(self.messages.remove(record.id.0)),
             Kind::Cancelled => {}
         }
     }
 
     fn hold(&mut self, generation: u64, record: &Record<'_>, size: u64, octets: Octets) {
         let held = Held {
-            meta: record.meta.to_vec(),
+            meta: if self.lean.is_some() { Vec::new() } else { record.meta.to_vec() },
+            meta_place: meta_place(record.meta),
             notes: Vec::new(),
             size,
             octets,
@@ -128,23 +149,30 @@ impl Fold {
             position: record.position,
             record_bytes: record.bytes(),
         };
-        self.messages.insert(record.id, held);
+        self.messages.insert(record.id.0, held);
     }
 
     /// The messages that are not settled.
     #[must_use]
-    pub fn messages(&self) -> &BTreeMap<QueueId, Held> {
-        &self.messages
+    pub fn into_messages(self) -> BTreeMap<QueueId, Held> {
+        self.messages.into_iter().map(|(id, held)| (QueueId(id), held)).collect()
     }
 
-    /// The same, to keep.
+    /// The same, by the numbers of their names.
     #[must_use]
-    pub fn into_messages(self) -> BTreeMap<QueueId, Held> {
+    pub fn into_packed(self) -> Packed<Held> {
         self.messages
     }
 }
 
+/// Octets of a meta, and its CRC-32C: with them it is read again without the message behind it.
+#[must_use]
+pub fn meta_place(meta: &[u8]) -> (u32, u32) {
+    (u32::try_from(meta.len()).unwrap_or(u32::MAX), crc32c::crc32c(meta))
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::store::spool::format::{self, encode_header};
@@ -213,6 +241,28 @@ mod tests {
             (&held.meta[..], &held.notes[..], held.generation),
             (&b"ax"[..], &[b"y".to_vec()][..], 2)
         );
+    }
+
+    #[test]
+    fn a_lean_fold_leaves_out_what_is_read_again_or_replaced() {
+        let one = segment(
+            1,
+            &[
+                (Kind::Message, 1, b"meta", b"one"),
+                (Kind::Note, 1, b"x1", b""),
+                (Kind::Note, 1, b"y1", b""),
+                (Kind::Note, 1, b"x2", b""),
+            ],
+        );
+        let same = |earlier: &[u8], later: &[u8]| earlier.first() == later.first();
+        let mut fold = Fold::new(Vec::new()).lean(same);
+        fold.segment(&one.0, &one.1);
+        let held = fold.into_packed().remove(1).unwrap();
+        assert_eq!(
+            (&held.meta[..], &held.notes[..]),
+            (&b""[..], &[b"y1".to_vec(), b"x2".to_vec()][..])
+        );
+        assert_eq!(held.meta_place, (4, crc32c::crc32c(b"meta")));
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub const SEGMENT_HEADER_BYTES: usize = ALIGN;
 pub const RECORD_HEADER_BYTES: usize = 64;
 /// Records begin at multiples of it.
 const RECORD_ALIGN: usize = 8;
+/// The same, for positions.
+pub const RECORD_ALIGN_BYTES: u64 = 8;
+/// Octets of the body of a pointer.
+pub const POINTER_BYTES: usize = 12;
 /// Version of everything here.
 pub const VERSION: u32 = 1;
 /// What `spool/FORMAT` says.
@@ -244,6 +248,22 @@ impl<'a> Record<'a> {
         Some(Self { kind, id, position, batch, meta, body })
     }
 
+    /// Message and meta of the record that these octets, taken from a position of a segment, begin with.
+    /// Its body need not be at hand, so the checksum is not looked at.
+    #[must_use]
+    pub fn front(
+        segment: &SegmentHeader,
+        octets: &'a [u8],
+        position: u64,
+    ) -> Option<(QueueId, &'a [u8])> {
+        if !begins(segment, octets) || u64_at(octets, 24)? != position {
+            return None;
+        }
+        let meta = narrow(u64::from(u32_at(octets, 48)?));
+        let meta = octets.get(RECORD_HEADER_BYTES..)?.get(..meta)?;
+        Some((QueueId(u64_at(octets, 40)?), meta))
+    }
+
     /// Octets it takes in its segment.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -253,7 +273,7 @@ impl<'a> Record<'a> {
     /// Size and CRC-32C of the file a [`Kind::Pointer`] stands for.
     #[must_use]
     pub fn pointer(&self) -> Option<(u64, u32)> {
-        let holds = self.kind == Kind::Pointer && self.body.len() == 12;
+        let holds = self.kind == Kind::Pointer && self.body.len() == POINTER_BYTES;
         if holds { Some((u64_at(self.body, 0)?, u32_at(self.body, 8)?)) } else { None }
     }
 
@@ -270,8 +290,8 @@ impl<'a> Record<'a> {
 
 /// Body of a [`Kind::Pointer`].
 #[must_use]
-pub fn pointer_body(size: u64, sum: u32) -> [u8; 12] {
-    let mut octets = [0; 12];
+pub fn pointer_body(size: u64, sum: u32) -> [u8; POINTER_BYTES] {
+    let mut octets = [0; POINTER_BYTES];
     octets[..8].copy_from_slice(&size.to_le_bytes());
     octets[8..].copy_from_slice(&sum.to_le_bytes());
     octets

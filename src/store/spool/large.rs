@@ -48,6 +48,14 @@ impl Large {
         Ok(())
     }
 
+    /// The first octets written, `max` at most.
+    pub(super) async fn head(&self, max: usize) -> io::Result<Vec<u8>> {
+        let count = usize::try_from(self.written).map_or(max, |written| written.min(max));
+        let mut head = disk::read(&self.file, 0, count).await?;
+        head.truncate(count);
+        Ok(head)
+    }
+
     /// Gives it its name, durably; what the pointer is to say.
     pub(super) async fn finish(mut self, id: QueueId) -> Result<(File, u64, u32), Trouble> {
         disk::sync(&self.file).await?;

@@ -1,5 +1,6 @@
 //! store::spool::log – the interface to the log of one shard.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use super::QueueId;
 use super::bell::Bell;
 use super::content::Content;
 use super::draft::Draft;
+use super::fold::Replaces;
 use super::format::Kind;
+use super::kept::{self, Finds, Kept};
 use super::large;
 use super::open;
 use super::recover;
@@ -24,6 +27,9 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// Free octets of the file system below which [`Spool::room`] says no.
     pub reserve_bytes: u64,
+    /// Whether a note makes an earlier one of the same message meaningless, which is then not given at a
+    /// start.
+    pub replaces: Replaces,
 }
 
 /// Why a message could not be kept. Nothing of it will be delivered.
@@ -98,7 +104,7 @@ impl Spool {
         shard: usize,
         shards: usize,
         settings: Settings,
-    ) -> Result<(Self, Vec<Found>), Problem> {
+    ) -> Result<(Self, Finds), Problem> {
         open::open(root, shard, shards, settings).await.map_err(|error| {
             Problem::new(
                 format!("spool of shard {shard}"),
@@ -146,8 +152,10 @@ impl Spool {
     pub fn note(&self, id: QueueId, note: Vec<u8>) {
         {
             let mut state = self.0.state.borrow_mut();
-            let Some(live) = state.live.get_mut(&id).filter(|live| !live.settled) else { return };
-            if let Some(meanwhile) = &mut live.carrying {
+            if state.unsettled(id).is_none() {
+                return;
+            }
+            if let Some(meanwhile) = state.carrying.get_mut(&id) {
                 meanwhile.push(note.clone());
             }
         }
@@ -158,9 +166,10 @@ impl Spool {
     pub fn settle(&self, id: QueueId) {
         {
             let mut state = self.0.state.borrow_mut();
-            let Some(live) = state.live.get_mut(&id).filter(|live| !live.settled) else { return };
-            live.settled = true;
-            let size = live.size;
+            let Some(size) = state.unsettled(id).map(|live| state.size(id, live)) else { return };
+            if let Some(live) = state.live.get_mut(id.0) {
+                live.settled = true;
+            }
             state.messages -= 1;
             state.bytes -= size;
         }
@@ -178,8 +187,27 @@ impl Spool {
     /// The octets of an unsettled message.
     pub fn content(&self, id: QueueId) -> Option<Content> {
         let state = self.0.state.borrow();
-        let live = state.live.get(&id).filter(|live| !live.settled)?;
-        Some(Content::of_live(&self.0, id, live))
+        let live = state.unsettled(id)?;
+        Some(Content::of_live(&state, &self.0, id, live))
+    }
+
+    /// Octets of an unsettled message.
+    pub fn size(&self, id: QueueId) -> Option<u64> {
+        let state = self.0.state.borrow();
+        Some(state.size(id, state.unsettled(id)?))
+    }
+
+    /// What is kept of each of these messages, in this order; those settled are left out.
+    pub async fn metas(&self, ids: &[QueueId]) -> Vec<Kept> {
+        kept::metas(&self.0, ids).await
+    }
+
+    /// What is kept of a message, and its octets, with one read where they are few. `None`: it is settled.
+    ///
+    /// # Errors
+    /// EIO; `InvalidData` when it is not what was committed.
+    pub async fn load(&self, id: QueueId) -> Option<io::Result<(Vec<u8>, Content)>> {
+        kept::load(&self.0, id).await
     }
 
     /// Waits until an old message stands in the way of recycling; its owner then calls [`Spool::carry`].
@@ -266,20 +294,19 @@ impl Carrying {
     /// From now on notes are remembered; `None` when the message is settled.
     fn begin(inner: &Rc<Inner>, id: QueueId) -> Result<Option<(Self, Source)>, Trouble> {
         let mut state = inner.state.borrow_mut();
-        let Some(live) = state.live.get_mut(&id).filter(|live| !live.settled) else {
-            return Ok(None);
-        };
-        if live.carrying.is_some() {
+        let Some(live) = state.unsettled(id) else { return Ok(None) };
+        if state.carrying.contains_key(&id) {
             return Err(Trouble::Broken);
         }
-        live.carrying = Some(Vec::new());
-        let source = match live.large {
-            Some(sum) => Source::File(live.size, sum),
+        let source = match state.large.get(&id).filter(|_| live.large) {
+            Some((size, sum)) => Source::File(*size, *sum),
             None => {
+                let spot = live.spot();
                 let pin = Pin::new(&live.segment, inner);
-                Source::Record(pin, live.position, live.record_bytes)
+                Source::Record(pin, spot.position, spot.record_bytes)
             }
         };
+        state.carrying.insert(id, Vec::new());
         Ok(Some((Self { inner: Rc::clone(inner), id, queued: false }, source)))
     }
 
@@ -288,8 +315,8 @@ impl Carrying {
         let inner = Rc::clone(&self.inner);
         let meanwhile = {
             let mut state = inner.state.borrow_mut();
-            let live = state.live.get_mut(&self.id).filter(|live| !live.settled);
-            live.and_then(|live| live.carrying.take())
+            let there = state.unsettled(self.id).is_some();
+            state.carrying.remove(&self.id).filter(|_| there)
         };
         // Settled meanwhile.
         let Some(notes) = meanwhile else { return Ok(()) };
@@ -308,8 +335,9 @@ impl Drop for Carrying {
         if self.queued {
             return;
         }
-        if let Some(live) = self.inner.state.borrow_mut().live.get_mut(&self.id) {
-            live.carrying = None;
+        let mut state = self.inner.state.borrow_mut();
+        state.carrying.remove(&self.id);
+        if let Some(live) = state.live.get_mut(self.id.0) {
             live.offered = false;
         }
     }

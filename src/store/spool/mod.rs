@@ -33,6 +33,8 @@ mod draft;
 #[cfg(feature = "server")]
 mod keeper;
 #[cfg(feature = "server")]
+mod kept;
+#[cfg(feature = "server")]
 mod large;
 #[cfg(feature = "server")]
 mod log;
@@ -54,6 +56,8 @@ use std::str::FromStr;
 pub use content::Content;
 #[cfg(feature = "server")]
 pub use draft::Draft;
+#[cfg(feature = "server")]
+pub use kept::{Finds, Kept};
 #[cfg(feature = "server")]
 pub use log::{Commit, Committed, Found, Settings, Spool, Stats, Trouble};
 

@@ -9,7 +9,7 @@
 //! Promises: a crash at any point is followed by another open that finds the same.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::str::FromStr;
@@ -19,11 +19,17 @@ use super::bell::Bell;
 use super::budget::Budget;
 use super::disk;
 use super::format::{ALIGN, FORMAT_LINE};
-use super::log::{Found, Settings, Spool};
+use super::kept::Finds;
+use super::log::{Settings, Spool};
 use super::recover::{self, Log};
+use super::segment::Segment;
 use super::state::{Inner, Phase, State};
 use super::{QueueId, commit, keeper};
 use crate::shard::{self, Dir, FileKind, Instant, Root};
+use crate::store::packed::Packed;
+
+/// What was noted of each message found.
+pub(super) type Notes = Packed<Vec<Vec<u8>>>;
 
 /// Smallest segment.
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
@@ -34,7 +40,7 @@ pub(super) async fn open(
     shard: usize,
     shards: usize,
     mut settings: Settings,
-) -> io::Result<(Spool, Vec<Found>)> {
+) -> io::Result<(Spool, Finds)> {
     let align = disk::wide(ALIGN);
     settings.segment_bytes = settings.segment_bytes.max(SEGMENT_BYTES_MIN) / align * align;
     let number = |value| u32::try_from(value).map_err(|_| io::Error::from(ErrorKind::InvalidInput));
@@ -45,9 +51,9 @@ pub(super) async fn open(
     let dir = disk::make_dir(root, &above, path.as_bytes()).await?;
     let large = disk::make_dir(root, &dir, format!("{path}/large").as_bytes()).await?;
     adopt::resume(root, shard).await?;
-    let log = recover::read(root, path.as_bytes(), shard).await?;
+    let log = recover::read(root, path.as_bytes(), shard, settings.replaces).await?;
     let spare = log.damaged || log.torn;
-    let mut found = found(&log);
+    let (state, mut notes) = state(log);
     let inner = Rc::new(Inner {
         shard,
         root: root.clone(),
@@ -55,7 +61,7 @@ pub(super) async fn open(
         large,
         budget: Budget::new(settings.memory_bytes),
         settings,
-        state: RefCell::new(state(log)),
+        state: RefCell::new(state),
         work: Bell::default(),
         keep: Bell::default(),
         stuck: Bell::default(),
@@ -67,12 +73,8 @@ pub(super) async fn open(
     shard::spawn("spool committer", commit::run(Rc::clone(&inner)));
     shard::spawn("spool keeper", keeper::run(Rc::clone(&inner)));
     let spool = Spool(inner);
-    match settle_in(&spool.0, shards, spare).await {
-        Ok(adopted) => {
-            found.extend(adopted);
-            found.sort_by_key(|found| found.id);
-            Ok((spool, found))
-        }
+    match settle_in(&spool.0, shards, spare, &mut notes).await {
+        Ok(()) => Ok((spool.clone(), Finds::new(spool, notes))),
         Err(error) => {
             spool.close().await;
             Err(error)
@@ -81,19 +83,22 @@ pub(super) async fn open(
 }
 
 /// What the running log is needed for.
-async fn settle_in(inner: &Rc<Inner>, shards: u32, spare: bool) -> io::Result<Vec<Found>> {
-    let mut found = Vec::new();
+async fn settle_in(
+    inner: &Rc<Inner>,
+    shards: u32,
+    spare: bool,
+    notes: &mut Notes,
+) -> io::Result<()> {
     let orphans = adopt::orphans(&inner.root, inner.shard, shards).await?;
     adopt::finish_own(inner, &orphans).await?;
     for number in orphans.logs.iter().copied() {
-        let adopted = adopt::adopt(inner, &orphans, number).await?;
-        tracing::info!(shard = number, messages = adopted.len(), "adopted a spool");
-        found.extend(adopted);
+        let messages = adopt::adopt(inner, &orphans, number, notes).await?;
+        tracing::info!(shard = number, messages, "adopted a spool");
     }
     if !spare {
         sweep_large(inner).await?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Makes `FORMAT`, or finds it as it must be.
@@ -126,20 +131,14 @@ async fn check_format(root: &Root, above: &Dir, shard: u32) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::Unsupported, why))
 }
 
-fn found(log: &Log) -> Vec<Found> {
-    let found = log.messages.iter().map(|(id, held)| Found {
-        id: *id,
-        meta: held.meta.clone(),
-        notes: held.notes.clone(),
-        size: held.size,
-    });
-    found.collect()
-}
-
-fn state(log: Log) -> State {
-    let live = log.live();
+/// The log as it runs, and what was noted of its messages.
+fn state(log: Log) -> (State, Notes) {
+    let by_generation: BTreeMap<u64, Rc<Segment>> =
+        log.used.iter().map(|segment| (segment.generation(), Rc::clone(segment))).collect();
     let mut state = State {
-        live: HashMap::new(),
+        live: Packed::default(),
+        large: BTreeMap::new(),
+        carrying: BTreeMap::new(),
         messages: 0,
         bytes: 0,
         sealed: VecDeque::from(log.used),
@@ -163,10 +162,14 @@ fn state(log: Log) -> State {
         free_wanted: true,
         phase: Phase::Open,
     };
-    for (id, live) in live {
-        state.hold(id, live);
+    let mut notes = Notes::default();
+    for (id, held) in log.messages {
+        if let Some(segment) = by_generation.get(&held.generation) {
+            state.hold_found(QueueId(id), segment, &held);
+            notes.insert(id, held.notes);
+        }
     }
-    state
+    (state, notes)
 }
 
 async fn sweep_temporaries(inner: &Inner) -> io::Result<()> {
@@ -187,7 +190,7 @@ async fn sweep_large(inner: &Inner) -> io::Result<()> {
     for item in disk::list(&inner.root, path.as_bytes(), FileKind::File).await? {
         let id = std::str::from_utf8(&item.name).ok().and_then(|name| QueueId::from_str(name).ok());
         let Some(id) = id else { continue };
-        let known = inner.state.borrow().live.get(&id).is_some_and(|live| live.large.is_some());
+        let known = inner.state.borrow().large.contains_key(&id);
         if !known {
             inner.large.unlink(&item.name).await?;
         }

@@ -8,19 +8,17 @@
 //! where it is.
 //! Not here: what records add up to (`fold`), logs of other shards (`adopt`).
 
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::QueueId;
 use super::disk::{self, narrow, wide};
-use super::fold::{Fold, Held, Octets};
+use super::fold::{Fold, Held, Replaces};
 use super::format::{self, Cut, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::segment::{self, Segment};
-use super::state::Live;
 use crate::shard::{BLOCK_BYTES, FileKind, Root};
+use crate::store::packed::Packed;
 
 /// What damage means, and what to do.
 const LOST: &str = "an accepted message may be lost (the rest is read and delivered; stop the server and \
@@ -34,7 +32,8 @@ pub(super) struct Log {
     pub(super) used: Vec<Rc<Segment>>,
     /// Segments without.
     pub(super) empty: Vec<Rc<Segment>>,
-    pub(super) messages: BTreeMap<QueueId, Held>,
+    /// Without what can be read again.
+    pub(super) messages: Packed<Held>,
     /// Something was there once that cannot be read.
     pub(super) damaged: bool,
     /// A batch was not whole: the power failed, or its octets were lost later.
@@ -46,11 +45,16 @@ pub(super) struct Log {
 }
 
 /// Reads the log in directory `path` (`shard-N`).
-pub(super) async fn read(root: &Root, path: &[u8], shard: u32) -> io::Result<Log> {
+pub(super) async fn read(
+    root: &Root,
+    path: &[u8],
+    shard: u32,
+    replaces: Replaces,
+) -> io::Result<Log> {
     let mut log = Log {
         used: Vec::new(),
         empty: Vec::new(),
-        messages: BTreeMap::new(),
+        messages: Packed::default(),
         damaged: false,
         torn: false,
         last_id: 0,
@@ -87,7 +91,8 @@ pub(super) async fn read(root: &Root, path: &[u8], shard: u32) -> io::Result<Log
     }
     segments.sort_by_key(|segment| segment.generation());
     log.generation = cuts.iter().fold(log.generation, |most, cut| most.max(cut.generation));
-    fold(&mut log, &String::from_utf8_lossy(path), segments, cuts).await?;
+    let lean = Fold::new(cuts.clone()).lean(replaces);
+    fold(&mut log, &String::from_utf8_lossy(path), segments, &cuts, lean).await?;
     Ok(log)
 }
 
@@ -95,9 +100,9 @@ async fn fold(
     log: &mut Log,
     path: &str,
     segments: Vec<Rc<Segment>>,
-    cuts: Vec<Cut>,
+    cuts: &[Cut],
+    mut fold: Fold,
 ) -> io::Result<()> {
-    let mut fold = Fold::new(cuts.clone());
     for segment in segments {
         let header = segment.header.get();
         let octets = disk::read(&segment.file, 0, narrow(header.bytes)).await?;
@@ -129,7 +134,7 @@ async fn fold(
             log.empty.push(segment);
         }
     }
-    log.messages = fold.into_messages();
+    log.messages = fold.into_packed();
     Ok(())
 }
 
@@ -137,30 +142,6 @@ impl Log {
     /// The segment a message lies in.
     pub(super) fn segment(&self, held: &Held) -> Option<&Rc<Segment>> {
         self.used.iter().find(|segment| segment.generation() == held.generation)
-    }
-
-    /// The messages as the running log knows them.
-    pub(super) fn live(&self) -> Vec<(QueueId, Live)> {
-        let by_generation: BTreeMap<u64, &Rc<Segment>> =
-            self.used.iter().map(|segment| (segment.generation(), segment)).collect();
-        let live = |(id, held): (&QueueId, &Held)| {
-            let large = match held.octets {
-                Octets::Inline => None,
-                Octets::Large(_, sum) => Some(sum),
-            };
-            let live = Live {
-                segment: Rc::clone(by_generation.get(&held.generation)?),
-                position: held.position,
-                record_bytes: held.record_bytes,
-                size: held.size,
-                large,
-                settled: false,
-                offered: false,
-                carrying: None,
-            };
-            Some((*id, live))
-        };
-        self.messages.iter().filter_map(live).collect()
     }
 }
 
@@ -171,7 +152,19 @@ pub(super) async fn body(segment: &Segment, position: u64, bytes: u64) -> io::Re
     Ok(body_and_place(segment, position, bytes).await?.0)
 }
 
-/// The same, and where in the segment the body begins.
+/// Meta and body of an inline message, verified.
+pub(super) async fn meta_and_body(
+    segment: &Segment,
+    position: u64,
+    bytes: u64,
+) -> io::Result<(Vec<u8>, Bytes)> {
+    let octets = Bytes::from(disk::read(&segment.file, position, narrow(bytes)).await?);
+    let record = format::Record::parse(&segment.header.get(), &octets, position)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged spool record"))?;
+    Ok((record.meta.to_vec(), octets.slice_ref(record.body)))
+}
+
+/// Its body, and where in the segment that begins.
 pub(super) async fn body_and_place(
     segment: &Segment,
     position: u64,

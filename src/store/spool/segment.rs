@@ -9,7 +9,6 @@
 //! Not here: when it changes its state (`keeper`, `commit`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
@@ -17,6 +16,7 @@ use super::QueueId;
 use super::disk::{self, wide};
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::shard::{self, BLOCK_BYTES, Dir, File};
+use crate::store::packed::Packed;
 
 /// One segment.
 pub(super) struct Segment {
@@ -29,7 +29,7 @@ pub(super) struct Segment {
     /// A write to it failed: never written again.
     pub(super) condemned: Cell<bool>,
     /// Messages whose record is in it and that are not durably settled.
-    pub(super) ids: RefCell<BTreeSet<QueueId>>,
+    pub(super) ids: RefCell<Packed<()>>,
     /// Octets of their records.
     pub(super) live_bytes: Cell<u64>,
     /// Readers that must not find it overwritten.
@@ -166,13 +166,13 @@ impl Segment {
     }
 
     pub(super) fn hold(&self, id: QueueId, bytes: u64) {
-        if self.ids.borrow_mut().insert(id) {
+        if self.ids.borrow_mut().insert(id.0, ()).is_none() {
             self.live_bytes.set(self.live_bytes.get() + bytes);
         }
     }
 
     pub(super) fn release(&self, id: QueueId, bytes: u64) {
-        if self.ids.borrow_mut().remove(&id) {
+        if self.ids.borrow_mut().remove(id.0).is_some() {
             self.live_bytes.set(self.live_bytes.get().saturating_sub(bytes));
         }
     }

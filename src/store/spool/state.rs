@@ -7,7 +7,7 @@
 //! Not here: disks (`commit`, `keeper`, `recover`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -16,10 +16,12 @@ use super::QueueId;
 use super::bell::{Bell, Outcome};
 use super::budget::{Budget, Charge};
 use super::disk::{narrow, wide};
+use super::fold::{Held, Octets};
 use super::format::{self, Cut, Kind, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::log::{Commit, Settings, Stats, Trouble};
 use super::segment::Segment;
 use crate::shard::{self, Dir, Instant, Root};
+use crate::store::packed::Packed;
 
 /// Entries that may wait although nobody waits for them.
 const LAZY_MAX: usize = 4096;
@@ -67,7 +69,11 @@ pub(super) struct Inner {
 }
 
 pub(super) struct State {
-    pub(super) live: HashMap<QueueId, Live>,
+    pub(super) live: Packed<Live>,
+    /// Size and CRC-32C of the messages of those that have a file of their own.
+    pub(super) large: BTreeMap<QueueId, (u64, u32)>,
+    /// While one is read to be carried on: what is noted meanwhile.
+    pub(super) carrying: BTreeMap<QueueId, Vec<Vec<u8>>>,
     /// Messages not settled, and their octets.
     pub(super) messages: u64,
     pub(super) bytes: u64,
@@ -103,20 +109,54 @@ pub(super) struct State {
     pub(super) phase: Phase,
 }
 
-/// A message in the log.
+/// A message in the log: there may be millions, so what few have is kept beside it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, in one octet")]
 pub(super) struct Live {
     pub(super) segment: Rc<Segment>,
-    pub(super) position: u64,
-    pub(super) record_bytes: u64,
-    /// Octets of the message.
-    pub(super) size: u64,
-    /// CRC-32C of its own file, where it has one.
-    pub(super) large: Option<u32>,
+    /// Where in it its record begins, in eights of octets.
+    eighths: u32,
+    /// Octets of the body of its record.
+    body: u32,
+    /// Octets of its meta, and their CRC-32C.
+    meta: (u32, u32),
+    /// It has a file of its own.
+    pub(super) large: bool,
     pub(super) settled: bool,
     /// Given to who carries messages on.
     pub(super) offered: bool,
-    /// While it is read to be carried on: what is noted meanwhile.
-    pub(super) carrying: Option<Vec<Vec<u8>>>,
+}
+
+const _: () = assert!(size_of::<Live>() <= 32);
+
+/// Where a record lies, and how its meta is read again.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) position: u64,
+    pub(super) record_bytes: u64,
+    pub(super) meta_bytes: usize,
+    pub(super) meta_sum: u32,
+}
+
+impl Live {
+    pub(super) fn new(segment: &Rc<Segment>, position: u64, body: usize, meta: (u32, u32)) -> Self {
+        Self {
+            segment: Rc::clone(segment),
+            eighths: u32::try_from(position / format::RECORD_ALIGN_BYTES).unwrap_or(u32::MAX),
+            body: u32::try_from(body).unwrap_or(u32::MAX),
+            meta,
+            large: false,
+            settled: false,
+            offered: false,
+        }
+    }
+
+    pub(super) fn spot(&self) -> Spot {
+        let narrow = |len: u32| usize::try_from(len).unwrap_or(usize::MAX);
+        let (meta_bytes, meta_sum) = (narrow(self.meta.0), self.meta.1);
+        let record_bytes = wide(format::record_bytes(meta_bytes, narrow(self.body)));
+        let position = u64::from(self.eighths) * format::RECORD_ALIGN_BYTES;
+        Spot { position, record_bytes, meta_bytes, meta_sum }
+    }
 }
 
 /// Something to be written.
@@ -287,13 +327,19 @@ impl State {
         true
     }
 
-    /// A message became durable, or came to another place.
-    pub(super) fn hold(&mut self, id: QueueId, live: Live) {
+    /// A message became durable, or came to another place. `large`: size and CRC-32C of its own file.
+    pub(super) fn hold(&mut self, id: QueueId, mut live: Live, large: Option<(u64, u32)>) {
         let new = Rc::clone(&live.segment);
-        let (size, record_bytes) = (live.size, live.record_bytes);
-        match self.live.insert(id, live) {
+        let record_bytes = live.spot().record_bytes;
+        live.large = large.is_some();
+        match large {
+            Some(large) => drop(self.large.insert(id, large)),
+            None => drop(self.large.remove(&id)),
+        }
+        let size = self.size(id, &live);
+        match self.live.insert(id.0, live) {
             // The old segment may be the new one.
-            Some(old) => old.segment.release(id, old.record_bytes),
+            Some(old) => old.segment.release(id, old.spot().record_bytes),
             None => {
                 self.messages += 1;
                 self.bytes += size;
@@ -302,11 +348,32 @@ impl State {
         new.hold(id, record_bytes);
     }
 
+    /// A message as it was found at the start.
+    pub(super) fn hold_found(&mut self, id: QueueId, segment: &Rc<Segment>, held: &Held) {
+        let (body, large) = match held.octets {
+            Octets::Inline => (narrow(held.size), None),
+            Octets::Large(size, sum) => (format::POINTER_BYTES, Some((size, sum))),
+        };
+        self.hold(id, Live::new(segment, held.position, body, held.meta_place), large);
+    }
+
+    /// Octets of the message.
+    pub(super) fn size(&self, id: QueueId, live: &Live) -> u64 {
+        let large = if live.large { self.large.get(&id) } else { None };
+        large.map_or_else(|| u64::from(live.body), |(size, _)| *size)
+    }
+
+    /// A message that is not settled.
+    pub(super) fn unsettled(&self, id: QueueId) -> Option<&Live> {
+        self.live.get(id.0).filter(|live| !live.settled)
+    }
+
     /// A message is durably settled; true when it has a file of its own.
     pub(super) fn forget(&mut self, id: QueueId) -> bool {
-        let Some(live) = self.live.remove(&id) else { return false };
-        live.segment.release(id, live.record_bytes);
-        live.large.is_some()
+        let Some(live) = self.live.remove(id.0) else { return false };
+        live.segment.release(id, live.spot().record_bytes);
+        self.carrying.remove(&id);
+        self.large.remove(&id).is_some()
     }
 
     fn is_stuck(&self) -> bool {
@@ -324,14 +391,12 @@ impl State {
         }
         let front = Rc::clone(self.sealed.front()?);
         let ids = front.ids.borrow();
-        let id = ids
-            .iter()
-            .copied()
-            .find(|id| self.live.get(id).is_some_and(|live| !live.offered && !live.settled))?;
-        if let Some(live) = self.live.get_mut(&id) {
+        let free = |id: &u64| self.live.get(*id).is_some_and(|one| !one.offered && !one.settled);
+        let id = ids.iter().map(|(id, ())| id).find(free)?;
+        if let Some(live) = self.live.get_mut(id) {
             live.offered = true;
         }
-        Some(id)
+        Some(QueueId(id))
     }
 
     pub(super) fn segments(&self) -> impl Iterator<Item = &Rc<Segment>> {

@@ -128,7 +128,7 @@ impl Plan {
 }
 
 /// Starts anew on what a crash left, and waits until nothing is left to do; how much there was.
-fn recover(disk: &Rc<Disk>, seed: u64) -> u64 {
+pub(super) fn recover(disk: &Rc<Disk>, seed: u64) -> u64 {
     let sim = Sim::with_disk(seed, Rc::clone(disk));
     let found = sim.run(async {
         let place = Place::open().await;

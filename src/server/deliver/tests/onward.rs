@@ -7,7 +7,7 @@ use super::*;
 use crate::mail::hop::{Hop, Onward};
 use crate::mail::route::{Route, RouteTo};
 use crate::mail::schedule::Ended;
-use crate::server::queue::{self, Action, Answer, Ledger, Pick, Request};
+use crate::server::queue::{Action, Answer, Pick, Request};
 
 /// Everything that is not ours goes on by MX, from whoever asks.
 pub(super) fn onward_policy() -> Policy {
@@ -15,7 +15,8 @@ pub(super) fn onward_policy() -> Policy {
     let networks = vec![crate::mail::route::Network { address: [192, 0, 2, 0].into(), prefix: 24 }];
     let rules = Rules { routes: vec![everywhere], relay_from: networks, ..rules() };
     let user = |name: &str| User { name: name.to_owned(), addresses: Vec::new() };
-    let router = Router::new(rules, ["ann", "me"].map(user), Aliases::default());
+    let aliases = Aliases::parse("out: x@bad.example\n", &mut |_| Err(String::new())).unwrap();
+    let router = Router::new(rules, ["ann", "me"].map(user), aliases);
     Policy { router: Arc::new(router), ..policy() }
 }
 
@@ -36,7 +37,7 @@ pub(super) type Moods = Rc<RefCell<BTreeMap<String, Mood>>>;
 /// Sends, one message a connection after another, until the deliveries are closed.
 async fn send(deliveries: Deliveries, moods: Moods, sent: Sent) {
     loop {
-        while let Some(errand) = deliveries.next_errand() {
+        while let Some(errand) = deliveries.next_errand().await {
             shard::spawn(
                 "sim relay",
                 connection(deliveries.clone(), errand, moods.clone(), sent.clone()),
@@ -77,7 +78,7 @@ async fn connection(deliveries: Deliveries, errand: Errand, moods: Moods, sent: 
             ended = Ended::Unreachable("4.4.1 no answer".to_owned());
             break;
         }
-        errand = deliveries.next_errand_for(place, count);
+        errand = deliveries.next_errand_for(place, count).await;
     }
     deliveries.end_connection(place, ended);
 }
@@ -92,7 +93,7 @@ pub(super) async fn open(policy: Policy, moods: &Moods, sent: &Sent) -> Place {
     place
 }
 
-fn addresses(sent: &Sent) -> Vec<String> {
+pub(super) fn addresses(sent: &Sent) -> Vec<String> {
     let mut all: Vec<String> = sent.borrow().iter().map(|(address, _)| address.clone()).collect();
     all.sort();
     all
@@ -211,7 +212,8 @@ fn without_a_route_mail_waits() {
         let committed = draft.commit(|_| message.encode()).await.unwrap();
         place.deliveries.accept(committed, message);
         pause(5).await;
-        let Answer::Page(page) = ask(&place, Request::List { pick: Pick::default(), after: None })
+        let Answer::Page(page) =
+            ask(&place, Request::List { pick: Pick::default(), after: None }).await
         else {
             panic!()
         };
@@ -224,8 +226,8 @@ fn without_a_route_mail_waits() {
     assert_clean(&sim, place);
 }
 
-fn ask(place: &Place, request: Request) -> Answer {
-    queue::answer(&request, &mut place.deliveries.clone(), shard::wall().0)
+async fn ask(place: &Place, request: Request) -> Answer {
+    place.deliveries.answer(&request, usize::MAX).await.unwrap()
 }
 
 #[test]
@@ -239,21 +241,21 @@ fn the_operator_holds_releases_retries_and_deletes() {
             for (number, to) in (0..).zip(["a@gone.example", "b@gone.example", "c@gone.example"]) {
                 ids.push(place.post(envelope("me", &[to]), &text(number, 100)).await.unwrap());
             }
-            let change = |action, ids: &[QueueId]| {
+            let change = async |action, ids: &[QueueId]| {
                 let pick = Pick { ids: ids.to_vec(), ..Pick::default() };
-                ask(&place, Request::Change { action, pick });
+                ask(&place, Request::Change { action, pick }).await;
             };
             pause(3).await;
-            change(Action::Hold, &ids[..1]);
-            change(Action::Delete, &ids[1..2]);
+            change(Action::Hold, &ids[..1]).await;
+            change(Action::Delete, &ids[1..2]).await;
             place.deliveries.flush().await.unwrap();
             moods.borrow_mut().clear();
-            let places = place.deliveries.clone().destinations(shard::wall().0);
+            let places = place.deliveries.destinations();
             let seen: Vec<_> = places.iter().map(|it| (it.name.as_str(), it.failures)).collect();
             assert_eq!(seen, [("gone.example", 1)]);
             let pick = Pick { destination: Some("GONE.*".to_owned()), ..Pick::default() };
             let Answer::Changed(changed) =
-                ask(&place, Request::Change { action: Action::Retry, pick })
+                ask(&place, Request::Change { action: Action::Retry, pick }).await
             else {
                 panic!()
             };
@@ -263,7 +265,7 @@ fn the_operator_holds_releases_retries_and_deletes() {
             assert_eq!(addresses(&sent), ["c@gone.example"]);
             pause(100).await;
             assert_eq!(addresses(&sent), ["c@gone.example"], "held is held, deleted is deleted");
-            change(Action::Release, &ids[..1]);
+            change(Action::Release, &ids[..1]).await;
             place.deliveries.flush().await.unwrap();
             assert!(place.settled(100).await);
             place

@@ -1,7 +1,7 @@
 //! What arrives where, what is tried again, and what senders and operators see.
 
 use super::*;
-use crate::server::queue::{self, Action, Answer, Pick, Request};
+use crate::server::queue::{Action, Answer, Pick, Request};
 use crate::shard::fault::errno;
 use crate::shard::{BLOCK_BYTES, Weather};
 use crate::smtp::envelope::Notify;
@@ -10,12 +10,12 @@ fn pick(id: QueueId) -> Pick {
     Pick { ids: vec![id], ..Pick::default() }
 }
 
-fn ask(place: &Place, request: &Request) -> Answer {
-    queue::answer(request, &mut place.deliveries.clone(), shard::wall().0)
+async fn ask(place: &Place, request: &Request) -> Answer {
+    place.deliveries.answer(request, usize::MAX).await.unwrap()
 }
 
-fn change(place: &Place, action: Action, id: QueueId) -> u64 {
-    match ask(place, &Request::Change { action, pick: pick(id) }) {
+async fn change(place: &Place, action: Action, id: QueueId) -> u64 {
+    match ask(place, &Request::Change { action, pick: pick(id) }).await {
         Answer::Changed(changed) => changed.changed,
         other @ (Answer::Page(_) | Answer::Detail(_) | Answer::Destinations(_)) => {
             panic!("{other:?}")
@@ -243,22 +243,22 @@ fn an_operator_holds_releases_retries_and_deletes() {
             }
             pause(50).await;
             let Answer::Page(page) =
-                ask(&place, &Request::List { pick: Pick::default(), after: None })
+                ask(&place, &Request::List { pick: Pick::default(), after: None }).await
             else {
                 panic!("no page")
             };
             let states: Vec<_> = page.entries.iter().map(|entry| entry.state.as_str()).collect();
             assert_eq!(states, ["deferred"; 3]);
             place.policy.borrow_mut().mailbox_bytes_max = 0;
-            assert_eq!(change(&place, Action::Hold, ids[0]), 1);
-            assert_eq!(change(&place, Action::Retry, ids[1]), 1);
-            assert_eq!(change(&place, Action::Delete, ids[2]), 1);
+            assert_eq!(change(&place, Action::Hold, ids[0]).await, 1);
+            assert_eq!(change(&place, Action::Retry, ids[1]).await, 1);
+            assert_eq!(change(&place, Action::Delete, ids[2]).await, 1);
             place.deliveries.flush().await.unwrap();
             pause(50).await;
             assert_eq!(place.waiting(), 1, "seed {seed}");
             pause(2000).await;
             assert_eq!(place.waiting(), 1, "held");
-            assert_eq!(change(&place, Action::Release, ids[0]), 1);
+            assert_eq!(change(&place, Action::Release, ids[0]).await, 1);
             assert!(place.settled(50).await);
             assert_eq!(place.deliveries.counts().removed.get(), 1);
             place
@@ -284,15 +284,15 @@ fn an_operator_who_retries_makes_no_pause_longer() {
         for round in 1..6 {
             pause(10).await;
             assert_eq!(place.deliveries.counts().deferred.get(), round);
-            let Answer::Detail(Some(detail)) = ask(&place, &Request::Show { id }) else {
+            let Answer::Detail(Some(detail)) = ask(&place, &Request::Show { id }).await else {
                 panic!("no message")
             };
             let next = detail.entry.next.unwrap() - shard::wall().0;
             assert!((80..=100).contains(&next), "round {round}: {next} seconds");
             assert_eq!(detail.targets[0].attempts, 1);
-            assert_eq!(change(&place, Action::Retry, id), 1);
+            assert_eq!(change(&place, Action::Retry, id).await, 1);
         }
-        assert_eq!(change(&place, Action::Delete, id), 1);
+        assert_eq!(change(&place, Action::Delete, id).await, 1);
         pause(10).await;
         place
     });
@@ -309,8 +309,8 @@ fn changes_survive_a_restart() {
             ids.push(place.post(envelope("me", &["ann"]), b"x\r\n").await.unwrap());
         }
         pause(5).await;
-        assert_eq!(change(&place, Action::Hold, ids[0]), 1);
-        assert_eq!(change(&place, Action::Delete, ids[1]), 1);
+        assert_eq!(change(&place, Action::Hold, ids[0]).await, 1);
+        assert_eq!(change(&place, Action::Delete, ids[1]).await, 1);
         place.deliveries.flush().await.unwrap();
         ids
     });
@@ -321,8 +321,8 @@ fn changes_survive_a_restart() {
         let place = Place::open().await;
         pause(100).await;
         assert_eq!(place.waiting(), 1);
-        assert_eq!(change(&place, Action::Hold, ids[0]), 0, "held already");
-        assert_eq!(change(&place, Action::Release, ids[0]), 1);
+        assert_eq!(change(&place, Action::Hold, ids[0]).await, 0, "held already");
+        assert_eq!(change(&place, Action::Release, ids[0]).await, 1);
         assert!(place.settled(50).await);
         place
     });
@@ -381,7 +381,7 @@ fn targets_of_one_message_overlap_and_let_others_in() {
                 most = most.max(places_taken(&place));
             }
             let other = place.post(envelope("", &to[..1]), &text(3, 300)).await.unwrap();
-            while place.deliveries.0.queue.borrow().meta(other).is_some() {
+            while place.deliveries.0.queue.borrow().known(other).is_some() {
                 shard::sleep_until(shard::now().after(Duration::from_millis(50))).await;
                 most = most.max(places_taken(&place));
             }
@@ -420,9 +420,14 @@ fn each_target_is_noted_as_it_ends() {
     let sim = Sim::with_disk(4, left);
     sim.run(async {
         let root = Root::open(Path::new(SPOOL), Links::Deny).unwrap();
-        let settings =
-            spool::Settings { segment_bytes: 64 << 10, memory_bytes: 100_000, reserve_bytes: 0 };
+        let settings = spool::Settings {
+            segment_bytes: 64 << 10,
+            memory_bytes: 100_000,
+            reserve_bytes: 0,
+            replaces: Note::replaces,
+        };
         let (spool, found) = Spool::open(&root, 0, 1, settings).await.unwrap();
+        let found = found.all().await.unwrap();
         assert!(found[0].notes.len() >= done, "{} of {done}", found[0].notes.len());
         spool.close().await;
     });
@@ -448,7 +453,7 @@ fn old_messages_are_carried_along() {
         let stats = place.spool.stats();
         assert!(stats.segments < 8, "{stats:?}");
         place.policy.borrow_mut().mailbox_bytes_max = 0;
-        assert_eq!(change(&place, Action::Retry, old), 1);
+        assert_eq!(change(&place, Action::Retry, old).await, 1);
         assert!(place.settled(100).await);
         place
     });

@@ -6,10 +6,10 @@ use super::super::QueueId;
 use super::{PLACE, boot, open_one, reboot};
 use crate::shard::disk::Disk;
 
-const SEGMENT: &str = "/var/spool/shard-0/00000001.seg";
+pub(super) const SEGMENT: &str = "/var/spool/shard-0/00000001.seg";
 
 /// Five messages, each a batch of its own, the last one large; and their ids.
-fn five() -> (Rc<Disk>, Vec<QueueId>) {
+pub(super) fn five() -> (Rc<Disk>, Vec<QueueId>) {
     let sim = boot(5);
     let ids = sim.run(async {
         let (spool, _) = open_one(0, 1).await.unwrap();
@@ -28,7 +28,7 @@ fn five() -> (Rc<Disk>, Vec<QueueId>) {
 }
 
 /// Changes what stands at the first place of a file where all of `octets` do.
-fn flip(disk: &Disk, path: &str, octets: &[u8]) {
+pub(super) fn flip(disk: &Disk, path: &str, octets: &[u8]) {
     let mut content = disk.peek(path).unwrap();
     let at = content.windows(octets.len()).position(|window| window == octets).unwrap();
     content[at] ^= 0x55;

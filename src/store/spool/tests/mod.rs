@@ -7,6 +7,7 @@ mod basics;
 mod crashes;
 mod damage;
 mod faults;
+mod kept;
 mod model;
 mod offline;
 
@@ -24,14 +25,26 @@ const PLACE: &str = "/var/spool";
 
 /// Small, so that everything happens soon.
 fn settings() -> Settings {
-    Settings { segment_bytes: 64 << 10, memory_bytes: 100_000, reserve_bytes: 1 << 20 }
+    Settings {
+        segment_bytes: 64 << 10,
+        memory_bytes: 100_000,
+        reserve_bytes: 1 << 20,
+        replaces: |_, _| false,
+    }
 }
 
 async fn open_one(shard: usize, shards: usize) -> Result<(Spool, Vec<Found>), Problem> {
     // On a disk that fails this may be what fails.
     let root = Root::open(Path::new(PLACE), Links::Deny)
         .map_err(|error| Problem::new(PLACE, error, "run it again"))?;
-    Spool::open(&root, shard, shards, settings()).await
+    let (spool, found) = Spool::open(&root, shard, shards, settings()).await?;
+    match found.all().await {
+        Ok(found) => Ok((spool, found)),
+        Err(error) => {
+            spool.close().await;
+            Err(Problem::new(PLACE, error, "run it again"))
+        }
+    }
 }
 
 /// A shard with an empty spool directory.

@@ -1,0 +1,144 @@
+//! server::deliver::wake – messages that are asleep are read from the spool when somebody needs them.
+//!
+//! Promises: a message that is awake is had at once; of several who wake one, all have the same. Nothing is
+//! lost when it cannot be read: it stays where it is.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use super::queue::{Begun, Known};
+use super::{Deliveries, Job};
+use crate::mail::stored::Message;
+use crate::shard;
+use crate::store::spool::{Content, QueueId};
+
+/// A message that is awake, and its octets if they came with it.
+pub(super) type Woken = (Rc<RefCell<Message>>, Option<Content>);
+
+/// A message as it was when it was looked at: the one that is awake, or one that nobody else has.
+pub(super) struct Seen {
+    pub(super) id: QueueId,
+    /// Octets of the message.
+    pub(super) size: u64,
+    pub(super) message: Rc<RefCell<Message>>,
+}
+
+impl Deliveries {
+    /// The message, for somebody beside its round; give it back with `Queue::put_back`. `None`: it is not here,
+    /// or nobody understands it.
+    ///
+    /// # Errors
+    /// The spool does not give it now, which is logged.
+    pub(super) async fn wake(&self, id: QueueId) -> io::Result<Option<Woken>> {
+        let known = self.0.queue.borrow().known(id);
+        match known {
+            Some(Known::Awake(message)) => return Ok(Some((message, None))),
+            Some(Known::Asleep) => {}
+            Some(Known::Unknown(_)) | None => return Ok(None),
+        }
+        let Some(read) = self.0.spool.load(id).await else { return Ok(None) };
+        let read = read.and_then(|(meta, content)| Ok((decode(&meta)?, content)));
+        match read {
+            Ok((message, content)) => {
+                let awake = self.0.queue.borrow_mut().awaken(id, message);
+                Ok(awake.map(|message| (message, Some(content))))
+            }
+            Err(error) => Err(told(id, error)),
+        }
+    }
+
+    /// The message, for those who need no octets and to whom a reason means nothing.
+    pub(super) async fn open(&self, id: QueueId) -> Option<Rc<RefCell<Message>>> {
+        Some(self.wake(id).await.ok()??.0)
+    }
+
+    /// Has the message of a round at hand. `None`: there is none, or it is tried again later.
+    pub(super) async fn job(&self, begun: Begun) -> Option<Job> {
+        let Begun { id, message, content, tried } = begun;
+        if let Some(message) = message {
+            return Some(Job { id, message, content, tried });
+        }
+        match self.wake(id).await {
+            Ok(woken) => {
+                let (message, read) = woken?;
+                Some(Job { id, message, content: content.or(read), tried })
+            }
+            Err(_) => {
+                let pause = i64::from(self.policy().retry_seconds.max(1));
+                let next = shard::wall().0.saturating_add(pause);
+                self.0.queue.borrow_mut().wait_unread(id, next);
+                self.wake_timer();
+                None
+            }
+        }
+    }
+
+    /// Messages as they are now, to be looked at, with their sizes and in this order. What is not here any more,
+    /// or cannot be read, is left out; what somebody has awake is that same message.
+    pub(super) async fn look_at(&self, names: &[QueueId]) -> Vec<Seen> {
+        let mut read = BTreeMap::new();
+        loop {
+            // Some may fall asleep while others are read.
+            let asleep = self.asleep(names.iter().filter(|id| !read.contains_key(*id)));
+            if asleep.is_empty() {
+                break;
+            }
+            read.extend(asleep.iter().map(|id| (*id, None)));
+            let kept = self.0.spool.metas(&asleep).await;
+            read.extend(kept.into_iter().map(|kept| (kept.id, Some(kept.meta))));
+        }
+        let queue = self.0.queue.borrow();
+        let mut seen = Vec::with_capacity(names.len());
+        for id in names {
+            let read = read.remove(id).flatten();
+            let size = self.0.spool.size(*id).unwrap_or(0);
+            if let Some(Known::Awake(message)) = queue.known(*id) {
+                seen.push(Seen { id: *id, size, message });
+                continue;
+            }
+            let mut message = match read.map(|meta| meta.and_then(|meta| decode(&meta))) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    drop(told(*id, error));
+                    continue;
+                }
+                None => continue,
+            };
+            if queue.put_on(*id, &mut message) {
+                seen.push(Seen { id: *id, size, message: Rc::new(RefCell::new(message)) });
+            }
+        }
+        seen
+    }
+
+    fn asleep<'a>(&self, names: impl Iterator<Item = &'a QueueId>) -> Vec<QueueId> {
+        let queue = self.0.queue.borrow();
+        let asleep = |id: &QueueId| matches!(queue.known(*id), Some(Known::Asleep));
+        names.copied().filter(asleep).collect()
+    }
+
+    /// What the spool would have to keep of a message now. `None`: it is not here, or cannot be read.
+    pub(super) async fn meta(&self, id: QueueId) -> Option<Vec<u8>> {
+        let known = self.0.queue.borrow().known(id)?;
+        match known {
+            Known::Awake(message) => Some(message.borrow().encode()),
+            Known::Unknown(octets) => Some(octets),
+            Known::Asleep => {
+                let Seen { message, .. } = self.look_at(&[id]).await.pop()?;
+                let meta = message.borrow().encode();
+                Some(meta)
+            }
+        }
+    }
+}
+
+fn decode(meta: &[u8]) -> io::Result<Message> {
+    Message::decode(meta).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn told(id: QueueId, error: io::Error) -> io::Error {
+    tracing::error!(%id, %error, "the spool does not give a message now");
+    error
+}
