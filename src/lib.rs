@@ -7,6 +7,7 @@
 pub mod ftp;
 pub mod limits;
 pub mod mail;
+pub mod milter;
 pub mod mx;
 pub mod proxy;
 pub mod sasl;

@@ -179,6 +179,35 @@ pub const SMTP_CLIENT_QUIT_SECONDS_MAX: u32 = 10;
 
 const _: () = assert!(SMTP_CLIENT_REPLY_KEPT_BYTES_MAX < SMTP_CLIENT_REPLY_BYTES_MAX);
 
+// ---------------------------------------------------------------- milters
+
+/// Most `[[smtp.milter]]` tables.
+pub const MILTERS_MAX: usize = 16;
+/// Time all milters together may hold the reply to a message, seconds: clients wait for 600 (RFC 5321
+/// §4.5.3.2.6).
+pub const MILTER_MESSAGE_SECONDS_MAX: u64 = 540;
+/// Longest packet of a milter, octets, its length not included (libmilter's largest, `MILTER_MDS_1M`).
+pub const MILTER_PACKET_BYTES_MAX: usize = 1024 * 1024 + 1;
+/// Octets of a body that go in one packet (`MILTER_CHUNK_SIZE`).
+pub const MILTER_BODY_BYTES_MAX: usize = 65_535;
+/// Changes that one milter makes to one message, the new body not counted.
+pub const MILTER_EDITS_MAX: usize = 1000;
+/// Octets of those.
+pub const MILTER_EDITS_BYTES_MAX: usize = 1024 * 1024;
+/// Lines of a milter's own reply; the rest is cut off.
+pub const MILTER_REPLY_LINES_MAX: usize = 32;
+/// Octets of one of them, so that it fits a reply line of 512 with its codes; the rest is cut off.
+pub const MILTER_REPLY_LINE_BYTES_MAX: usize = 480;
+/// Longest header section of a message that milters look at, octets; a message with a longer one is refused.
+pub const MILTER_HEADER_BYTES_MAX: usize = 256 * 1024;
+/// Octets of header sections that one shard keeps for its milters; beyond that messages get 450.
+pub const MILTER_HEADERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Octets of fields put in front of a message that are kept beside it; with more it is written anew.
+pub const MILTER_LEAD_BYTES_MAX: usize = 4096;
+
+const _: () =
+    assert!(MILTER_REPLY_LINE_BYTES_MAX + "550-5.999.999 \r\n".len() <= SMTP_REPLY_LINE_BYTES_MAX);
+
 // ---------------------------------------------------------------- names
 
 /// Hosts that mail for one domain is brought to; more MX are not looked at, but for whether we are among them.

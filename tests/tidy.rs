@@ -35,6 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mail", &["wire", "smtp::address", "smtp::envelope"]),
     // Where mail for a domain goes, in names and addresses.
     ("mx", &[]),
+    // What programs that judge mail are told, and what they say.
+    ("milter", &["wire"]),
     // What a proxy says before a connection begins.
     ("proxy", &[]),
     // Leaves of the machine side.
@@ -54,8 +56,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "wire", "ftp", "smtp", "sasl", "mail", "mx", "dns", "proxy", "problem", "owner", "log",
-            "xferlog", "metrics", "shard", "config", "store", "tls",
+            "wire", "ftp", "smtp", "sasl", "mail", "milter", "mx", "dns", "proxy", "problem",
+            "owner", "log", "xferlog", "metrics", "shard", "config", "store", "tls",
         ],
     ),
     // One folder names rustls and what it stands on.

@@ -118,15 +118,20 @@ fn dialogue(how: u8, kind: u8, server: &[u8], portion: usize) -> Dialogue {
         secure: how & 8 != 0,
         login: how & 16 != 0,
     };
-    let body = [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime]
-        [usize::from(kind % 3)];
+    let body =
+        [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime][usize::from(kind % 3)];
     let mut driver = Driver {
         session: Session::new(Rc::new(settings)),
         out: Outbox::default(),
         dialogue: Dialogue { said: Vec::new(), outcomes: Vec::new(), trouble: None },
         mails: vec![
             mail(&["ann@example.net"], BodyType::SevenBit, false, server.len()),
-            mail(&["ann@example.net", "j\u{f6}rg@b\u{fc}cher.example", "postmaster"], body, kind & 64 != 0, server.len()),
+            mail(
+                &["ann@example.net", "j\u{f6}rg@b\u{fc}cher.example", "postmaster"],
+                body,
+                kind & 64 != 0,
+                server.len(),
+            ),
         ],
         message: server,
         counts: Vec::new(),

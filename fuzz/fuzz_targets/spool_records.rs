@@ -12,7 +12,14 @@ fuzz_target!(|octets: &[u8]| {
     segment.extend_from_slice(octets.get(60..).unwrap_or_default());
     let read = SegmentHeader::decode(&segment);
     let header = read.or_else(|| SegmentHeader::from_first_record(&segment, 0, 1));
-    let header = header.unwrap_or(SegmentHeader { shard: 0, number: 1, generation: 1, salt: 1, bytes: 0, last_id: 0 });
+    let header = header.unwrap_or(SegmentHeader {
+        shard: 0,
+        number: 1,
+        generation: 1,
+        salt: 1,
+        bytes: 0,
+        last_id: 0,
+    });
     let mut last = 0;
     for piece in Reader::new(header, &segment) {
         let (from, to) = match piece {

@@ -42,7 +42,9 @@ fn house() -> &'static House {
         let pair = Pair { certificate: at("cert.pem"), private_key: at("key.pem") };
         make_own(&pair, &["localhost".to_owned()], None).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(rustls::pki_types::CertificateDer::from_pem_file(&pair.certificate).unwrap()).unwrap();
+        roots
+            .add(rustls::pki_types::CertificateDer::from_pem_file(&pair.certificate).unwrap())
+            .unwrap();
         let roots = Arc::new(roots);
         let config = |version| {
             let config = ClientConfig::builder_with_protocol_versions(&[version]);

@@ -59,7 +59,7 @@ pub(super) const SECTIONS: [Section; 7] = [
         name: "smtp",
         comment: &["Mail comes in by SMTP. Without this section SMTP is off."],
         keys: SMTP,
-        tables: &[ROUTE],
+        tables: &[ROUTE, MILTER],
     },
     section("mail", &["Mailboxes, and who has one."], MAIL),
     section(
@@ -415,6 +415,23 @@ const ROUTE: Table = Table {
         ("max_messages_per_connection", "100"),
         ("max_messages_per_minute", "0"),
         ("recipients", r#""recipients""#),
+    ],
+};
+
+const MILTER: Table = Table {
+    name: "milter",
+    comment: &[
+        "Programs that judge mail while it comes in (Sendmail's protocol: rspamd, OpenDKIM), one after the other.",
+        "address: \"HOST:PORT\" or \"unix:PATH\"; authenticated: true (mail of users only), false (of others);",
+        "on_failure: \"tempfail\" (451) or \"accept\" (without it) when it cannot be asked or breaks the rules;",
+        "timeout_seconds: for each answer (30); message_seconds: it may hold the reply to a message so long (300).",
+    ],
+    keys: &[
+        ("address", r#""127.0.0.1:11332""#),
+        ("on_failure", r#""tempfail""#),
+        ("authenticated", "false"),
+        ("timeout_seconds", "30"),
+        ("message_seconds", "300"),
     ],
 };
 

@@ -255,6 +255,8 @@ pub struct Smtp {
     pub resolver_seconds: u32,
     /// `[[smtp.route]]`, in order.
     pub routes: Vec<Route>,
+    /// `[[smtp.milter]]`, in order.
+    pub milters: Vec<Milter>,
     /// Text of the greeting after the host name.
     pub banner: String,
     /// Where accepted mail is kept until it is settled.
@@ -336,6 +338,44 @@ pub struct Route {
     pub recipients: Option<PathBuf>,
     /// The pattern, in the file.
     pub at: At,
+}
+
+/// One `[[smtp.milter]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Milter {
+    /// Where it listens.
+    pub address: MilterAddress,
+    /// What becomes of mail when it fails.
+    pub on_failure: OnFailure,
+    /// For mail of users only, or of others only; `None`: of both.
+    pub authenticated: Option<bool>,
+    /// Seconds for each of its answers, connecting included.
+    pub timeout_seconds: u32,
+    /// Seconds that it may hold the reply to a message.
+    pub message_seconds: u32,
+}
+
+/// Where a milter listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MilterAddress {
+    /// A name or an address (without brackets), and a port.
+    Net {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// What becomes of mail when a milter fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is refused for now.
+    Tempfail,
+    /// It is taken without that milter.
+    Accept,
 }
 
 /// What a user may send from.

@@ -22,11 +22,13 @@ use crate::problem::Problem;
 
 mod inlet;
 mod mail;
+mod milter;
 mod route;
 mod tls;
 
 use mail::Tree;
 pub(super) use mail::{BARE_NEWLINES, COPIES, SENDERS, UNKNOWN_LOCAL_PART};
+pub(super) use milter::ON_FAILURE;
 pub(super) use route::ROUTE_TO;
 
 const DAY_SECONDS: u64 = 86_400;
@@ -87,7 +89,8 @@ impl Sections<'_> {
         let relay = route::relay(&mut self.relay.reader(document));
         let read_smtp = |one: &Section<'_>| {
             let routes = route::routes(&mut one.reader(document), &server.data_dir, &relay);
-            mail::smtp(&mut one.reader(document), &server.data_dir, routes)
+            let milters = milter::milters(&mut one.reader(document), &server.data_dir);
+            mail::smtp(&mut one.reader(document), &server.data_dir, routes, milters)
         };
         let smtp = self.smtp.as_ref().map(read_smtp);
         let boxes = mail::mail(&mut self.mail.reader(document), &server.data_dir);

@@ -7,11 +7,12 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use super::read::{
-    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, COPIES, DATA_TLS, ENCRYPTION, ROUTE_TO, SENDERS,
-    SYMLINKS, UNKNOWN_LOCAL_PART,
+    ANONYMOUS, BARE_NEWLINES, CODE_PAGES, COPIES, DATA_TLS, ENCRYPTION, ON_FAILURE, ROUTE_TO,
+    SENDERS, SYMLINKS, UNKNOWN_LOCAL_PART,
 };
 use super::{
-    Config, Endpoint, Ftp, Log, Mail, Network, Relay, Route, RouteTo, Server, Smtp, Sni, Tls,
+    Config, Endpoint, Ftp, Log, Mail, Milter, MilterAddress, Network, Relay, Route, RouteTo,
+    Server, Smtp, Sni, Tls,
 };
 use crate::document::quoted;
 
@@ -30,6 +31,9 @@ pub(super) fn to_toml(config: &Config) -> String {
         table(&mut text, "[smtp]", smtp(section));
         for one in &section.routes {
             table(&mut text, "[[smtp.route]]", route(one));
+        }
+        for one in &section.milters {
+            table(&mut text, "[[smtp.milter]]", milter(one));
         }
     }
     table(&mut text, "[mail]", mail(&config.mail));
@@ -170,6 +174,17 @@ fn route(route: &Route) -> Vec<Line> {
     lines
 }
 
+fn milter(milter: &Milter) -> Vec<Line> {
+    let mut lines = vec![
+        ("address", quoted(&milter.address.to_string())),
+        ("on_failure", name_of(&ON_FAILURE, milter.on_failure)),
+    ];
+    lines.extend(milter.authenticated.map(|wanted| ("authenticated", wanted.to_string())));
+    lines.push(("timeout_seconds", milter.timeout_seconds.to_string()));
+    lines.push(("message_seconds", milter.message_seconds.to_string()));
+    lines
+}
+
 pub(super) fn relay(relay: &Relay) -> Vec<Line> {
     vec![
         ("retry_first_seconds", relay.retry_first_seconds.to_string()),
@@ -215,6 +230,16 @@ fn sni(sni: &Sni) -> Vec<Line> {
 impl Display for Network {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Display for MilterAddress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Net { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod milters;
 mod rewriting;
 mod routes;
 
@@ -108,6 +109,7 @@ fn the_default_text_is_the_defaults_of_mail() {
             resolvers: vec![],
             resolver_seconds: 5,
             routes: vec![],
+            milters: vec![],
             banner: String::new(),
             spool: "/home/op/sluicegate-data/spool".into(),
             spool_segment_bytes: 32 << 20,
@@ -336,6 +338,18 @@ max_messages_per_minute = 5
 [[smtp.route]]
 recipient = "*"
 to = "discard"
+[[smtp.milter]]
+address = "127.0.0.1:11332"
+[[smtp.milter]]
+address = "[2001:DB8::1]:11332"
+on_failure = "accept"
+authenticated = true
+timeout_seconds = 1
+message_seconds = 540
+[[smtp.milter]]
+address = "unix:run/dkim.sock"
+on_failure = "tempfail"
+authenticated = false
 [mail]
 root = "/boxes"
 unknown_local_part = "accept"

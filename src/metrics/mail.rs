@@ -47,6 +47,25 @@ pub enum Reason {
     Sender,
     /// A proxy did not say, as it should, for whom it speaks.
     Proxy,
+    /// A milter does not want it, or could not be asked.
+    Milter,
+}
+
+/// What became of a message (or of a command) in one milter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Milter {
+    /// It went through as it was.
+    Passed,
+    /// It was changed.
+    Changed,
+    /// It was refused, now or for good.
+    Refused,
+    /// It is thrown away.
+    Discarded,
+    /// It is held.
+    Quarantined,
+    /// The milter failed.
+    Failed,
 }
 
 /// What became of an AUTH.
@@ -64,10 +83,12 @@ pub enum Login {
 
 /// Labels, in the order of the enumerations.
 pub(super) const RECEIVED: [&str; 4] = ["accepted", "refused", "failed", "aborted"];
-pub(super) const REASONS: [&str; 12] = [
+pub(super) const REASONS: [&str; 13] = [
     "no_user", "relay", "mailbox", "no_space", "broken", "denied", "busy", "loop", "early", "slow",
-    "sender", "proxy",
+    "sender", "proxy", "milter",
 ];
+pub(super) const MILTERS: [&str; 6] =
+    ["passed", "changed", "refused", "discarded", "quarantined", "failed"];
 pub(super) const LOGINS: [&str; 4] = ["ok", "failed", "malformed", "unavailable"];
 pub(super) const REPORTS: [&str; 2] = ["sent", "limited"];
 pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
@@ -137,6 +158,7 @@ pub struct Mail {
     refusals: [Count; REASONS.len()],
     deliveries: [Count; 4],
     logins: [Count; 4],
+    milters: [Count; MILTERS.len()],
     reports: [Count; 2],
 }
 
@@ -156,6 +178,7 @@ impl Default for Mail {
             refusals: Default::default(),
             deliveries: Default::default(),
             logins: Default::default(),
+            milters: Default::default(),
             reports: Default::default(),
         }
     }
@@ -182,6 +205,15 @@ impl Mail {
     /// An AUTH came to its end.
     pub fn login(&self, how: Login) {
         one_more(&self.logins, how as usize);
+    }
+
+    /// One milter had its say.
+    pub fn milter(&self, how: Milter) {
+        one_more(&self.milters, how as usize);
+    }
+
+    pub(super) fn milters(&self, row: usize) -> u64 {
+        self.milters.get(row).map_or(0, Count::value)
     }
 
     pub(super) fn logins(&self, row: usize) -> u64 {

@@ -10,7 +10,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::mail::{
-    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, Mail, REASONS, RECEIVED, REPORTS,
+    BATCH_MESSAGES, DELIVERIES, Histogram, LATENCY_MICROS, LOGINS, MILTERS, Mail, REASONS,
+    RECEIVED, REPORTS,
 };
 use super::text::{Page, counter};
 use super::{Count, Metrics};
@@ -37,6 +38,13 @@ fn totals(page: &mut Page<'_, '_>) -> Result<(), Error> {
         Mail::refusal,
     )?;
     table(page, "smtp_logins", "AUTH by how it ended", ("result", &LOGINS), Mail::logins)?;
+    table(
+        page,
+        "smtp_milters",
+        "Messages and commands by what milters made of them",
+        ("result", &MILTERS),
+        Mail::milters,
+    )?;
     table(
         page,
         "deliveries",
@@ -159,7 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Metrics;
-    use super::super::mail::{Reason, Received};
+    use super::super::mail::{Milter, Reason, Received};
 
     #[test]
     fn mail_is_added_up_over_the_shards() {
@@ -170,6 +178,8 @@ mod tests {
         two.accepted(1, Duration::from_secs(60));
         two.received(Received::Aborted);
         one.refused(Reason::NoUser);
+        one.milter(Milter::Changed);
+        two.milter(Milter::Changed);
         one.show_deliveries([0, 0, 1, 0]);
         two.show_reports([3, 1]);
         one.batches.observe(1);
@@ -183,6 +193,7 @@ mod tests {
             "sluicegate_smtp_messages_total{result=\"aborted\"} 1\n",
             "sluicegate_smtp_messages_total{result=\"refused\"} 0\n",
             "sluicegate_smtp_refusals_total{reason=\"no_user\"} 1\n",
+            "sluicegate_smtp_milters_total{result=\"changed\"} 2\n",
             "sluicegate_smtp_received_bytes_total 1025\n",
             "sluicegate_smtp_commit_seconds_bucket{le=\"0.0001\"} 1\n",
             "sluicegate_smtp_commit_seconds_bucket{le=\"0.005\"} 2\n",

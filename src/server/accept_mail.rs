@@ -8,18 +8,18 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::ingress::Ingress;
+use super::milter::Settled;
 use crate::config::Senders;
 use crate::limits::LOOP_HEADER_BYTES_MAX;
 use crate::log::Printable;
 use crate::mail::rewrite;
 use crate::mail::route::{Client, Verdict};
-use crate::mail::stored::Message;
+use crate::mail::stored::{Destination, Message, TargetState};
 use crate::metrics::mail::{Reason, Received as How};
 use crate::shard;
 use crate::smtp::address::Mailbox;
 use crate::smtp::claims::Forwarded;
 use crate::smtp::envelope::Envelope;
-use crate::smtp::header::Lacks;
 use crate::smtp::step::{Answer, Ask, Fault};
 use crate::smtp::trace::{self, Arrival};
 use crate::store::spool::{Draft, QueueId, Trouble};
@@ -27,8 +27,6 @@ use crate::store::spool::{Draft, QueueId, Trouble};
 /// What is known of a message beside its envelope.
 #[derive(Clone, Copy)]
 pub(super) struct Arrived<'a> {
-    /// What it should have.
-    pub(super) lacks: Lacks,
     /// The cipher suite it came under.
     pub(super) cipher: Option<&'a str>,
     /// Who sent it.
@@ -104,6 +102,7 @@ pub(super) async fn commit(
     draft: Option<Draft>,
     envelope: Box<Envelope>,
     arrived: Arrived<'_>,
+    settled: Settled,
 ) -> Answer {
     let mail = &ingress.local.counters().mail;
     let Some(draft) = draft else {
@@ -113,7 +112,12 @@ pub(super) async fn commit(
     let begun = shard::now();
     let (size, rules) = (draft.len(), ingress.rules());
     let been = if rules.router.forwards() { been_to(&draft).await } else { Vec::new() };
-    let targets = rules.router.targets(&envelope, &been);
+    let mut targets = rules.router.targets(&envelope, &been);
+    if settled.discard {
+        for target in &mut targets {
+            (target.to, target.state) = (Destination::Discard, TargetState::Waiting);
+        }
+    }
     let mut whole = None;
     let committed = draft.commit(|id| {
         let (accepted, _) = shard::wall();
@@ -125,8 +129,10 @@ pub(super) async fn commit(
             cipher: arrived.cipher,
         };
         let mut trace = trace::received(&envelope, arrival);
-        trace.extend(trace::missing(arrived.lacks, arrival));
-        let message = Message { envelope: *envelope, accepted, trace, targets, held: false };
+        trace.extend(trace::missing(settled.lacks, arrival));
+        trace.extend(&settled.lead);
+        let held = settled.held;
+        let message = Message { envelope: *envelope, accepted, trace, targets, held };
         let octets = message.encode();
         whole = Some(message);
         octets
@@ -142,7 +148,7 @@ pub(super) async fn commit(
     mail.accepted(size, shard::now().since(begun));
     let name = committed.id.to_string();
     if let Some(message) = whole {
-        log(committed.id, size, &message, arrived);
+        log(committed.id, size, &message, arrived, &settled);
         ingress.watch();
         ingress.deliveries.accept(committed, message);
     }
@@ -161,7 +167,7 @@ async fn been_to(draft: &Draft) -> Vec<String> {
     }
 }
 
-fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
+fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>, settled: &Settled) {
     let printable = |text: &str| Printable(text.as_bytes()).to_string();
     let Arrived { user, name, forwarded, .. } = arrived;
     let envelope = &message.envelope;
@@ -177,11 +183,16 @@ fn log(id: QueueId, size: u64, message: &Message, arrived: Arrived<'_>) {
         user = user.map(printable).map(tracing::field::display),
         name = name.map(printable).map(tracing::field::display),
         forwarded = forwarded.map(ToString::to_string),
+        milter = match (settled.discard, settled.held) {
+            (true, _) => Some("discarded"),
+            (false, true) => Some("held"),
+            (false, false) => None,
+        },
         "message accepted"
     );
 }
 
-fn fault(trouble: Trouble) -> Fault {
+pub(super) fn fault(trouble: Trouble) -> Fault {
     match trouble {
         Trouble::NoSpace => Fault::NoSpace,
         Trouble::Broken => Fault::Broken,
@@ -202,5 +213,6 @@ fn reason(fault: Fault) -> Reason {
         Fault::Credentials | Fault::Response => Reason::Denied,
         Fault::Busy | Fault::ShuttingDown | Fault::NoLogins => Reason::Busy,
         Fault::Loop => Reason::Loop,
+        Fault::Filtered | Fault::Unfiltered | Fault::Dismissed => Reason::Milter,
     }
 }

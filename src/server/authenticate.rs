@@ -31,6 +31,8 @@ const NONCE_BYTES: usize = 18;
 pub(super) struct Client {
     /// The user it is.
     user: Option<Rc<str>>,
+    /// How it proved that.
+    mechanism: Option<&'static str>,
     underway: Option<Underway>,
     /// Logins that failed.
     failures: u32,
@@ -51,12 +53,17 @@ pub(super) fn mechanisms(accounts: &Accounts) -> Vec<&'static str> {
 impl Client {
     /// A client of whom a peer that is trusted says who it is.
     pub(super) fn vouched(name: &str) -> Self {
-        Self { user: Some(name.into()), ..Self::default() }
+        Self { user: Some(name.into()), mechanism: Some("XCLIENT"), ..Self::default() }
     }
 
     /// Who it is.
     pub(super) fn user(&self) -> Option<&Rc<str>> {
         self.user.as_ref()
+    }
+
+    /// How it proved who it is.
+    pub(super) fn mechanism(&self) -> Option<&'static str> {
+        self.mechanism
     }
 
     /// An exchange begins.
@@ -107,7 +114,7 @@ impl Client {
                     let attempt = self.attempt(peer, &name, underway.mechanism);
                     let checked = credentials::check(local, attempt, password, |_| true).await;
                     return match checked {
-                        Ok(user) => self.enter(local, &user.name),
+                        Ok(user) => self.enter(local, &user.name, underway.mechanism),
                         Err(Refused::Denied) => self.fail(local),
                         Err(Refused::Busy | Refused::Broken) => {
                             logins.login(How::Unavailable);
@@ -117,7 +124,7 @@ impl Client {
                 }
                 Step::Proven { name } => {
                     credentials::welcome(local, self.attempt(peer, &name, underway.mechanism));
-                    return self.enter(local, &name);
+                    return self.enter(local, &name, underway.mechanism);
                 }
                 Step::Refused { name } => {
                     let attempt = self.attempt(peer, &name, underway.mechanism);
@@ -155,9 +162,10 @@ impl Client {
         Attempt { name: name.as_bytes(), peer, failures: self.failures, how }
     }
 
-    fn enter(&mut self, local: &Local, name: &str) -> Answer {
+    fn enter(&mut self, local: &Local, name: &str, mechanism: Mechanism) -> Answer {
         local.counters().mail.login(How::Ok);
         self.user = Some(name.into());
+        self.mechanism = Some(mechanism.name());
         Answer::Authenticated
     }
 

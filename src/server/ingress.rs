@@ -44,6 +44,8 @@ pub(super) struct Ingress {
     pub(super) deliveries: Deliveries,
     /// Where mail goes on.
     pub(super) resolver: Rc<Resolver>,
+    /// Octets of header sections that milters look at.
+    pub(super) milter_bytes: Rc<Cell<usize>>,
     rulebook: Rc<Rulebook>,
     /// The figures of the queue are being shown.
     showing: Cell<bool>,
@@ -122,6 +124,7 @@ impl Ingress {
             spool,
             deliveries,
             resolver: Resolver::new(local),
+            milter_bytes: Rc::default(),
             rulebook,
             showing: Cell::new(false),
         });

@@ -29,6 +29,7 @@ mod lister;
 mod listing_cache;
 mod login;
 mod manage;
+mod milter;
 mod notice;
 mod pace;
 mod pattern;

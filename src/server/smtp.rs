@@ -29,12 +29,15 @@ use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
 use super::inlet::Ends;
 use super::link::{self, Link};
+use super::milter::{About, Milters, Settled, Who};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
 use super::sockets::Service;
 use crate::metrics::mail::{Reason, Received as How};
 use crate::metrics::{Protocol, Refusal};
 use crate::shard::{self, Alarm, Instant, Received, Stream};
+use crate::smtp::envelope::Envelope;
+use crate::smtp::header::Lacks;
 use crate::smtp::reply;
 use crate::smtp::session::Session;
 use crate::smtp::step::{Answer, Ask, Fault, Login, Next, Timer};
@@ -91,6 +94,8 @@ struct Reception {
     cipher: Option<&'static str>,
     out: Outbox,
     message: Message,
+    /// Who else is asked; nobody, as a rule.
+    milters: Option<Box<Milters>>,
     alarm: Alarm,
     /// The last whole command was answered.
     active: Instant,
@@ -141,6 +146,8 @@ impl Reception {
         Ends { local, peer }: Ends,
     ) -> Result<Self, Pin<Box<dyn Future<Output = ()>>>> {
         let rules = ingress.rules();
+        let configured = &rules.smtp.milters;
+        let milters = Milters::new(&ingress, configured, Ends { local, peer }, service);
         let link = |stream: Stream| {
             let link = Link::new(stream);
             link.speak_for(peer);
@@ -186,6 +193,7 @@ impl Reception {
             cipher: None,
             out,
             message: Message::default(),
+            milters,
             alarm: Alarm::default(),
             active: shard::now(),
             phase: Phase::Running,
@@ -216,6 +224,7 @@ impl Reception {
         self.stream.speak_for(self.peer);
         self.client = None;
         self.cipher = Some(info.cipher);
+        self.another_client(self.peer);
         // Time spent on a handshake is not idleness.
         self.active = shard::now();
         true
@@ -261,6 +270,9 @@ impl Reception {
     /// Counts what the end of the session ends.
     fn end(&mut self) {
         tracing::debug!(peer = %self.stream.peer(), "session ends");
+        if let Some(milters) = &mut self.milters {
+            milters.farewell();
+        }
         if std::mem::take(&mut self.message).open {
             self.ingress.local.counters().mail.received(How::Aborted);
         }
@@ -326,24 +338,16 @@ impl Reception {
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Ask(ask) => {
-                    let peer = self.stream.peer().ip();
-                    let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
-                    let answer = accept_mail::answer(&self.ingress, who, ask);
+                    let answer = match self.milters {
+                        Some(_) => Box::pin(self.answer_filtered(ask)).await,
+                        None => self.answer(ask),
+                    };
                     self.dialogue.resume(answer, &mut self.out);
                 }
                 Next::Begin { declared } => self.open(declared),
                 Next::Body(part) => self.keep(part).await,
                 Next::Commit(envelope, lacks) => {
-                    let draft = std::mem::take(&mut self.message).draft;
-                    let arrived = Arrived {
-                        lacks,
-                        cipher: self.cipher,
-                        user: self.user(),
-                        name: self.dialogue.client_name(),
-                        forwarded: self.dialogue.forwarded(),
-                    };
-                    let committing = accept_mail::commit(&self.ingress, draft, envelope, arrived);
-                    let answer = Box::pin(committing).await;
+                    let answer = Box::pin(self.finish(envelope, lacks)).await;
                     // Time spent on a commit is not idleness.
                     self.active = shard::now();
                     self.dialogue.resume(answer, &mut self.out);
@@ -360,6 +364,77 @@ impl Reception {
             }
         };
         (octets.len() - rest.len(), after)
+    }
+
+    /// The message is whole: the milters have their say, and then it is committed.
+    async fn finish(&mut self, mut envelope: Box<Envelope>, lacks: Lacks) -> Answer {
+        let mut draft = std::mem::take(&mut self.message).draft;
+        let mut settled = Settled { lacks, ..Settled::default() };
+        if let Some(milters) = &mut self.milters
+            && let Some(whole) = draft.take()
+        {
+            match milters.message(whole, &mut envelope, lacks).await {
+                Ok((whole, what)) => (draft, settled) = (Some(whole), what),
+                Err(refused) => {
+                    self.ingress.local.counters().mail.received(How::Refused);
+                    return refused;
+                }
+            }
+        }
+        let arrived = Arrived {
+            cipher: self.cipher,
+            user: self.user(),
+            name: self.dialogue.client_name(),
+            forwarded: self.dialogue.forwarded(),
+        };
+        accept_mail::commit(&self.ingress, draft, envelope, arrived, settled).await
+    }
+
+    fn answer(&self, ask: Ask) -> Answer {
+        let peer = self.stream.peer().ip();
+        let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
+        accept_mail::answer(&self.ingress, who, ask)
+    }
+
+    /// The same, and what is fine with us is asked of the milters.
+    async fn answer_filtered(&mut self, ask: Ask) -> Answer {
+        let about = match &ask {
+            Ask::Mail { declared, .. } => About::Sender(*declared),
+            Ask::Rcpt(recipient) => About::Recipient(recipient.clone()),
+            Ask::Verify(_)
+            | Ask::Expand(_)
+            | Ask::Auth { .. }
+            | Ask::Respond(_)
+            | Ask::Forget
+            | Ask::Client { .. } => return self.answer(ask),
+        };
+        let answer = self.answer(ask);
+        let Some(mut milters) = self.milters.take_if(|_| answer == Answer::Done) else {
+            return answer;
+        };
+        let tls = self.stream.info();
+        let client = self.client.as_ref();
+        let user = client.and_then(|client| Some((&**client.user()?, client.mechanism()?)));
+        let name = self.dialogue.client_name();
+        let refused = match self.dialogue.envelope() {
+            Some(envelope) => {
+                milters.ask(&Who { envelope, user, name, tls: tls.as_ref() }, about).await
+            }
+            None => None,
+        };
+        self.milters = Some(milters);
+        // Time spent on an answer is not idleness.
+        self.active = shard::now();
+        let Some(refused) = refused else { return Answer::Done };
+        self.ingress.local.counters().mail.refused(Reason::Milter);
+        refused
+    }
+
+    /// Nothing that milters were told of the client is true any more.
+    fn another_client(&mut self, peer: SocketAddr) {
+        if let Some(milters) = &mut self.milters {
+            milters.speak_for(peer);
+        }
     }
 
     /// Who the client is, if it said so.
@@ -387,6 +462,7 @@ impl Reception {
         }
         self.client = client;
         self.stream.speak_for(address);
+        self.another_client(address);
         Answer::Done
     }
 

@@ -150,8 +150,13 @@ impl ClientListener {
 pub fn black_hole() -> SocketAddr {
     let world = world();
     let address = SocketAddr::new(CLIENT.parse().unwrap(), world.net.port());
-    world.net.black_holes.borrow_mut().push(address);
+    black_hole_at(address);
     address
+}
+
+/// From now on this address does.
+pub fn black_hole_at(address: SocketAddr) {
+    world().net.black_holes.borrow_mut().push(address);
 }
 
 /// Runs `task` on a machine that is not the shard's: it is none of its tasks.

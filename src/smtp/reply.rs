@@ -3,6 +3,8 @@
 //! A reply is a code, an enhanced code (RFC 2034, RFC 3463) or none, and a text with `{}` where
 //! something is filled in. Nothing outside this file holds the text or the form of a reply.
 //!
+//! (Beside it: the words of a filter, [`Words`].)
+//!
 //! Promises: `ddd text CRLF`, or `ddd-` … `ddd ` with one code (RFC 5321 §4.2); no line is longer
 //! than 512 octets (§4.5.3.1.5); nothing filled in can end a line; the enhanced code's class is the
 //! code's first digit, and stands on every line but those of the greeting, HELO, EHLO, 334 and 354.
@@ -73,10 +75,12 @@ replies! {
     TOO_MANY_MESSAGES 421 "4.7.0" "{} too many messages in one session, closing"
     TOO_MANY_LOGINS 421 "4.7.0" "{} too many failed logins, closing"
     TOO_MANY_CONNECTIONS 421 "4.3.2" "{} has too many connections, try again later"
+    DISMISSED 421 "4.7.0" "{} takes nothing from you now, closing"
     TOO_MANY_OF_ADDRESS 421 "4.7.0" "{} too many connections from your address, closing"
     MAILBOX_BUSY 450 "4.2.1" "The mailbox takes nothing now, try again later"
     BUSY 450 "4.3.2" "Too much at once, try again later"
     BROKEN 451 "4.3.0" "Local error, try again later"
+    UNFILTERED 451 "4.7.1" "Service unavailable, try again later"
     MAILBOX_FULL 452 "4.2.2" "The mailbox is full"
     NO_SPACE 452 "4.3.1" "No space for mail now, try again later"
     TOO_MANY_RECIPIENTS 452 "4.5.3" "Too many recipients; send the message again for the others"
@@ -136,6 +140,7 @@ replies! {
     NO_USER 550 "5.1.1" "No such mailbox here"
     RELAY_DENIED 550 "5.7.1" "Relaying denied"
     DENIED 550 "5.7.1" "Not permitted"
+    FILTERED 550 "5.7.1" "Rejected"
     NOT_TRUSTED 550 "5.7.1" "Not believed from your address"
     LOOP 550 "5.4.6" "Expands without end, or to too many"
     FORGED_RETURN 550 "5.1.1" "That return address was not made here"
@@ -171,6 +176,9 @@ pub const fn refusal(fault: Fault) -> Reply {
         Fault::Credentials => BAD_CREDENTIALS,
         Fault::Response => BAD_RESPONSE,
         Fault::NoLogins => NO_LOGIN_NOW,
+        Fault::Filtered => FILTERED,
+        Fault::Unfiltered => UNFILTERED,
+        Fault::Dismissed => DISMISSED,
     }
 }
 
@@ -211,6 +219,42 @@ impl Reply {
             line.push(piece.as_bytes());
         }
         out.push(b"\r\n");
+    }
+}
+
+/// A refusal in words that are not ours: those of a milter. Its form is ours all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    code: u16,
+    status: String,
+    lines: Vec<String>,
+}
+
+impl Words {
+    /// `None` when it would be no refusal: another code than 4yz or 5yz, an enhanced code of another class,
+    /// or no line.
+    pub fn new(code: u16, status: String, lines: Vec<String>) -> Option<Self> {
+        let class = char::from_digit(u32::from(code) / 100, 10);
+        let fits = (400..600).contains(&code) && status.chars().next() == class;
+        (fits && !lines.is_empty()).then_some(Self { code, status, lines })
+    }
+
+    /// Its code.
+    pub const fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// All of its lines.
+    pub fn send(&self, out: &mut Outbox) {
+        for (number, text) in (1..).zip(&self.lines) {
+            let mut line = Line { left: SMTP_REPLY_LINE_BYTES_MAX - 2, out };
+            line.push(Digits::of(u64::from(self.code)).as_bytes());
+            line.push(if number == self.lines.len() { b" " } else { b"-" });
+            line.escape(self.status.as_bytes());
+            line.push(b" ");
+            line.escape(text.as_bytes());
+            out.push(b"\r\n");
+        }
     }
 }
 
@@ -307,6 +351,25 @@ mod tests {
         let long = sent(|out| greeting(&"h".repeat(600), "x", false, out));
         assert_eq!(long.len(), SMTP_REPLY_LINE_BYTES_MAX);
         assert!(long.ends_with(b"hh\r\n"));
+    }
+
+    #[test]
+    fn words_of_others_keep_our_form() {
+        let words = |code, status: &str, lines: &[&str]| {
+            Words::new(code, status.into(), lines.iter().map(|&line| line.into()).collect())
+        };
+        let said = words(550, "5.7.1", &["no\r\n250 yes", "never"]).unwrap();
+        assert_eq!(sent(|out| said.send(out)), b"550-5.7.1 no??250 yes\r\n550 5.7.1 never\r\n");
+        for (code, status, lines) in [
+            (250, "2.0.0", &["ok"][..]),
+            (354, "3.0.0", &["go"]),
+            (550, "4.7.1", &["no"]),
+            (550, "", &["no"]),
+            (450, "4.7.1", &[]),
+            (600, "6.0.0", &["no"]),
+        ] {
+            assert_eq!(words(code, status, lines), None, "{code} {status}");
+        }
     }
 
     proptest! {

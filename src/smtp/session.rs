@@ -36,8 +36,9 @@ pub use self::vouching::Trust;
 use self::vouching::Vouched;
 use super::address::Mailbox;
 use super::command::{self, Command, Malformed, Syntax, Verb, Why};
+use super::envelope::Envelope;
 use super::line::{Line, Lines, wipe};
-use super::reply::{self, Reply};
+use super::reply::{self, Reply, Words};
 use super::step::{Answer, Fault, Next, Timer};
 use crate::limits;
 use crate::wire::data::BareNewlines;
@@ -320,6 +321,12 @@ impl Session {
         }
     }
 
+    /// What is known of the mail that is under way: before its message, the recipient that is asked about
+    /// included.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        Some(&self.transaction()?.envelope)
+    }
+
     /// Who sends the mail that is under way; `None` for the null sender.
     pub fn sender(&self) -> Option<&Mailbox> {
         self.transaction()?.envelope.sender.as_ref()
@@ -562,6 +569,22 @@ impl Session {
         }
     }
 
+    /// What was refused in the words of somebody who was asked; counts as `refused` does.
+    fn refused_in(&mut self, words: &Words, out: &mut Outbox) {
+        match words.code() {
+            421 => {
+                words.send(out);
+                self.shut();
+            }
+            400..=499 => words.send(out),
+            _ => {
+                if self.is_borne(out) {
+                    words.send(out);
+                }
+            }
+        }
+    }
+
     /// Ends the transaction; a draft that is open goes with it.
     fn reset(&mut self) {
         match std::mem::replace(&mut self.state, State::Idle) {
@@ -591,6 +614,10 @@ impl Session {
             return;
         }
         answer.fill(&[self.settings.hostname.as_bytes()], out);
+        self.shut();
+    }
+
+    fn shut(&mut self) {
         self.reset();
         self.lines = Lines::new();
         self.helo = None;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use super::address::{Mailbox, Recipient, Sender};
 use super::envelope::Envelope;
 use super::header::Lacks;
+use super::reply::Words;
 use crate::wire::secret::Secret;
 
 /// What the driver must do before it calls [`super::session::Session::advance`] again.
@@ -112,6 +113,8 @@ pub enum Answer {
     Committed(String),
     /// It was not done, and why.
     Refused(Fault),
+    /// It was not done, in the words of somebody who was asked.
+    Said(Box<Words>),
 }
 
 /// Why the machine, the accounts or the operator say no.
@@ -153,6 +156,12 @@ pub enum Fault {
     Response,
     /// Proofs cannot be looked at now: 454 4.7.0.
     NoLogins,
+    /// A filter does not want it: 550 5.7.1.
+    Filtered,
+    /// A filter does not want it now, or could not be asked: 451 4.7.1.
+    Unfiltered,
+    /// A filter wants the client to go: 421 4.7.0.
+    Dismissed,
 }
 
 /// Which deadline counts from when.

@@ -228,6 +228,10 @@ class SpoiledDisk:
         """Answers again."""
         self._say(b"r")
 
+    def is_read_only(self):
+        """Has the kernel given it up?"""
+        return bool(os.statvfs(self.mount).f_flag & os.ST_RDONLY)
+
     def remount(self):
         """Unmounts and mounts again, as after a restart of the machine; checks the file system first."""
         unmount(self.mount)

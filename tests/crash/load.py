@@ -19,6 +19,7 @@ import time
 TIMEOUT_SECONDS = 60
 LOCAL = "box.test"
 DISCARDED = "void.test"
+FAR = "far.test"  # goes on to another server
 BROKEN_OFF = "broken off by the client"
 NUMBER = re.compile(rb"^X-Load: (\d+)\r?$", re.MULTILINE)
 
@@ -35,11 +36,18 @@ class Message:
     answer: str = ""
     entries: int = 0  # of the disk's log, right after the 250
     epoch: int = 0  # which life of the server
+    begun: float = 0.0  # by the monotonic clock, before anything of it was sent
+    settled: float = 0.0  # when the answer was read
 
     @property
     def mailboxes(self):
         """Those whose mailbox must get it."""
         return [one for one in self.recipients if one.endswith("@" + LOCAL)]
+
+    @property
+    def remote(self):
+        """Those that another server must get it for."""
+        return [one for one in self.recipients if one.endswith("@" + FAR)]
 
 
 def octets(seed, number, size):
@@ -79,6 +87,7 @@ class Ledger:
         content = octets(self.seed, number, size)
         digest = hashlib.sha256(content).hexdigest()
         message = Message(number, len(content), digest, recipients, epoch=epoch)
+        message.begun = time.monotonic()
         with self.lock:
             self.messages[number] = message
         return message, content
@@ -99,6 +108,7 @@ class Ledger:
         """The answer has come."""
         with self.changed:
             message.state, message.answer, message.entries = state, answer, entries
+            message.settled = time.monotonic()
             self.changed.notify_all()
 
     def of(self, state):
@@ -222,6 +232,7 @@ class Mix:
     large: tuple = (1_100_000, 2_200_000)
     large_share: float = 0.015
     discard_share: float = 0.1
+    far_share: float = 0.0  # for another server; a few of those it refuses
     two_share: float = 0.15
     users: int = 6
     pause_seconds: float = 0.0
@@ -300,6 +311,8 @@ class Load:
         recipients = [f"u{chance.randrange(mix.users)}@{LOCAL}"]
         if chance.random() < mix.discard_share:
             recipients = [f"nobody@{DISCARDED}"]
+        elif mix.far_share and chance.random() < mix.far_share:
+            recipients = self._far(chance)
         elif chance.random() < mix.two_share:
             recipients += [f"second@{LOCAL}"]
         if chance.random() < 0.03:
@@ -317,6 +330,20 @@ class Load:
             time.sleep(0.01)
         if mix.pause_seconds:
             time.sleep(chance.random() * 2 * mix.pause_seconds)
+
+    def _far(self, chance):
+        """Recipients elsewhere: one, two of one server, one here and one there, one that is refused there."""
+        recipients = [f"f{chance.randrange(self.mix.users)}@{FAR}"]
+        kind = chance.random()
+        if kind < 0.1:
+            recipients += [f"second@{FAR}"]
+        elif kind < 0.2:
+            recipients += [f"second@{LOCAL}"]
+        elif kind < 0.3:
+            recipients += [f"refused@{FAR}"]
+        elif kind < 0.35:
+            recipients = [f"refused@{FAR}"]
+        return recipients
 
     def _break_off(self, session, chance):
         """A message that ends in the middle of its data: it must not appear anywhere."""

@@ -4,6 +4,7 @@ import collections
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 
 import load
@@ -13,8 +14,11 @@ class Damaged(Exception):
     """Not a message that anybody sent."""
 
 
+SENDER = f"sender@{load.LOCAL}"  # of all messages: it gets the reports
 ADDED_AT_RECEIPT = (b"Received:",)
 ADDED_AT_DELIVERY = (b"Return-Path:", b"Received:")
+REPORT = b"Content-Type: multipart/report"
+ABOUT = re.compile(rb"^Final-Recipient: rfc822;(\S+?)\r?$", re.MULTILINE)
 
 
 def original(content, added):
@@ -53,11 +57,24 @@ def verify(ledger, content, where):
     return message
 
 
+def reported(content):
+    """(number, address) of everything that this report says was not delivered; None: it is no report."""
+    head = content.partition(b"\r\n\r\n")[0]
+    if REPORT not in head:
+        return None
+    number = load.NUMBER.search(content)
+    addresses = ABOUT.findall(content)
+    if number is None or not addresses or b"Action: failed" not in content:
+        raise Damaged(f"a report that says nothing: {content[:200]!r}")
+    return [(int(number[1]), address.decode()) for address in addresses]
+
+
 class Survey:
     """All mailboxes: who has what, and what is wrong with it."""
 
     def __init__(self, ledger, root):
         self.copies = collections.Counter()  # (number, address) -> copies
+        self.reports = collections.Counter()  # (number, address) -> how often its sender was told
         self.damage = []
         self.files = 0
         self._hash = hashlib.sha256()
@@ -74,6 +91,10 @@ class Survey:
         self._hash.update(f"{path.parent.parent.name}/{path.name}\n".encode())
         self._hash.update(hashlib.sha256(content).digest())
         try:
+            about = reported(content) if address == SENDER else None
+            if about is not None:
+                self.reports.update(about)
+                return
             message = verify(ledger, original(content, ADDED_AT_DELIVERY), path.name)
         except Damaged as damage:
             self.damage.append(f"{address}: {damage}")
@@ -100,49 +121,60 @@ class Export:
         directory = pathlib.Path(directory)
         shutil.rmtree(directory, ignore_errors=True)
         self.pending = collections.defaultdict(set)  # number -> addresses not yet settled
+        self.reports = collections.Counter()  # (number, address) -> reports on their way
+        self.owed = set()  # (number, address) that a report is still to be written about
         self.damage = []
         status, said = server.command("spool", "export", directory)
         if status != 0:
             self.damage.append(f"spool export ended with {status}: {said}")
         for path in sorted(directory.glob("*.eml")) if directory.is_dir() else []:
             envelope = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            content = path.read_bytes()
             try:
-                content = original(path.read_bytes(), ADDED_AT_RECEIPT)
-                message = verify(ledger, content, path.name)
+                about = reported(content)
+                if about is not None:
+                    self.reports.update(about)
+                    continue
+                message = verify(ledger, original(content, ADDED_AT_RECEIPT), path.name)
             except Damaged as damage:
                 self.damage.append(f"spool: {damage}")
                 continue
-            self.pending[message.number].update(unsettled(envelope))
+            self.pending[message.number].update(in_state(envelope, "waiting", "deferred"))
+            failed = in_state(envelope, "failed")
+            self.owed.update((message.number, address) for address in failed)
 
-
-    def waiting(self):
-        """(number, address) of everything that is still to be put into a mailbox."""
+    def waiting(self, domain=load.LOCAL):
+        """(number, address) of everything that is still to be put into a mailbox, or sent there."""
         return {
             (number, address)
             for number, addresses in self.pending.items()
             for address in addresses
-            if address.endswith("@" + load.LOCAL)
+            if address.endswith("@" + domain)
         }
 
 
-def unsettled(envelope):
-    """Addresses of an exported message that are not done with."""
-    return {
-        one["address"] for one in envelope["targets"] if one["state"] in ("waiting", "deferred")
-    }
+def in_state(envelope, *states):
+    """Addresses of an exported message that are in one of these states."""
+    return {one["address"] for one in envelope["targets"] if one["state"] in states}
 
 
-def lost(ledger, survey, export=None, entries=None):
-    """Acknowledged messages that are neither in a mailbox nor in the spool: (message, address).
-    With `entries`: of those acknowledged when the disk's log had at most so many."""
+def lost(ledger, survey, export=None, entries=None, arrived=()):
+    """Acknowledged messages that are neither in a mailbox nor in the spool, have not arrived elsewhere and
+    were not returned: (message, address). With `entries`: of those acknowledged when the disk's log had at
+    most so many. `arrived`: (number, address) of what other servers have."""
     missing = []
     for message in ledger.of("acked"):
         if entries is not None and message.entries > entries:
             continue
-        for address in message.mailboxes:
-            if survey.copies[message.number, address] > 0:
+        for address in message.mailboxes + message.remote:
+            one = (message.number, address)
+            if survey.copies[one] or one in arrived or survey.reports[one]:
                 continue
-            if export is not None and address in export.pending.get(message.number, ()):
+            if export is not None and (
+                address in export.pending.get(message.number, ())
+                or export.reports[one]
+                or one in export.owed
+            ):
                 continue
             missing.append((message, address))
     return missing

@@ -22,7 +22,7 @@ def newest_binary(given):
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
-def config(data, smtp="", mail="", more=""):
+def config(data, smtp="", mail="", more="", routes=""):
     """A configuration: small segments, every local part has a mailbox, one domain goes nowhere."""
     return (
         "[server]\n"
@@ -38,7 +38,8 @@ def config(data, smtp="", mail="", more=""):
             {"spool_segment_bytes": 1 << 20, "spool_reserve_bytes": 4 << 20, "max_errors": 1000}, smtp
         )
         + f'[[smtp.route]]\nrecipient = "*@{load.DISCARDED}"\nto = "discard"\n'
-        "[mail]\n"
+        + routes
+        + "[mail]\n"
         + settings({"unknown_local_part": "accept", "retry_seconds": 1, "retry_seconds_max": 2}, mail)
         + more
     )

@@ -11,6 +11,7 @@ import time
 
 import load
 import mailboxes
+import onward
 import servers
 
 SESSIONS = 6
@@ -18,6 +19,7 @@ OTHERS = 8  # more than shards: some land on each
 OTHERS_SECONDS = 2.0
 WAIT_SECONDS = 60
 DELIVERED_WITHIN_SECONDS = 60
+WHIMS = onward.Whims(drop_share=0.05, defer_share=0.05)
 
 
 class Failed(Exception):
@@ -98,14 +100,17 @@ class Trial:
         if spool is not None:
             pathlib.Path(spool).mkdir()
             smtp += f'spool = "{spool}"\n'
+        self.directory = pathlib.Path(directory)
+        self.ledger = load.Ledger(options.seed)
+        self.sink = onward.Sink(self.ledger, WHIMS)
+        self._ends = []
         text = servers.config(
             data,
             smtp=smtp,
             mail=f'root = "{self.mail}"\n',
-            more='[ftp]\nlisten = ["127.0.0.1:0"]\nanonymous = "read"\n',
+            more='[ftp]\nlisten = ["127.0.0.1:0"]\nanonymous = "read"\n' + onward.RETRIES,
+            routes=onward.route(self.sink.port),
         )
-        self.directory = pathlib.Path(directory)
-        self.ledger = load.Ledger(options.seed)
         self.server = servers.Server(
             servers.newest_binary(options.binary), directory, text, wrapper=wrapper
         )
@@ -113,6 +118,7 @@ class Trial:
         self.clients = load.Load(self.ledger, sessions, mix)
 
     def __enter__(self):
+        self.sink.__enter__()
         self.server.start()
         self.clients.start()
         self.clients.port = self.server.port
@@ -125,12 +131,17 @@ class Trial:
             self._disk.heal()
             self._disk.go_on()
         self.server.end()
+        self.sink.__exit__()
 
     # ------------------------------------------------------------ waiting
 
     def wait_acked(self, more):
         """Until so many more are acknowledged."""
         self._wait(lambda: len(self.ledger.of("acked")), more, f"{more} more 250")
+
+    def wait_arrived(self, more):
+        """Until so many more are with the other server."""
+        self._wait(lambda: len(self.sink.arrivals), more, f"{more} more relayed")
 
     def wait_refused(self, more, codes):
         """Until so many more are refused; all of them with one of these codes."""
@@ -240,11 +251,13 @@ class Trial:
     def end_of_life(self):
         """The clients stop and the server ends – its disk may be broken, but it must."""
         self.clients.stop()
+        began = time.monotonic()
         self.server.process.send_signal(signal.SIGTERM)
         try:
             self.server.process.wait(WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             raise Failed("it does not end: " + self.server.log()) from None
+        self._ends.append((began, time.monotonic()))
 
     def all_is_there(self):
         """Everything acknowledged, after a restart if the server has ended."""
@@ -255,7 +268,7 @@ class Trial:
         deadline = time.monotonic() + DELIVERED_WITHIN_SECONDS
         while True:
             survey = mailboxes.Survey(self.ledger, self.mail)
-            missing = mailboxes.lost(self.ledger, survey)
+            missing = mailboxes.lost(self.ledger, survey, arrived=self.sink.arrived())
             if not missing or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
@@ -263,8 +276,13 @@ class Trial:
         expect(not missing, f"{len(missing)} lost: {told}; {self.server.log()}")
         expect(not survey.damage, f"{len(survey.damage)} damaged: {survey.damage[:3]}")
         expect(not survey.duplicates(), f"delivered twice: {survey.duplicates()[:5]}")
+        wrong = self.sink.faults()
+        expect(not wrong, f"relayed, and not as it should be: {wrong[:3]}")
+        again, wrong = onward.Notes(self.ledger, self._ends).doubled(self.sink.arrived())
+        expect(not wrong, f"relayed twice though the answer was not lost: {wrong[:5]}")
         self.server.stop()
         export = mailboxes.Export(self.ledger, self.server, self.directory / "export")
         expect(not export.damage, f"{export.damage[:3]}")
         status, said = self.server.command("spool", "verify")
         expect(status == 0, f"spool verify ended with {status}: {said}")
+        return f"{len(self.sink.arrivals)} relayed, {again} again, as the answer was lost"

@@ -2,12 +2,14 @@
 //!
 //! Not here: trying the disk (`shard::probe`), reading aliases (`server`).
 
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::human;
-use crate::config::{Config, RouteTo, Smtp};
+use crate::config::{Config, Milter, MilterAddress, OnFailure, RouteTo, Smtp};
 use crate::mail::hop::Hop;
 use crate::problem::{Finding, Problem};
 use crate::server::look_at_aliases;
@@ -16,12 +18,15 @@ use crate::store::accounts::Accounts;
 
 /// Slower than this, a disk limits what can be accepted more than anything else.
 const SLOW_WRITE: Duration = Duration::from_millis(50);
+/// How long one address of a milter may take.
+const MILTER_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn mail(config: &Config, smtp: &Smtp) -> Vec<Finding> {
     let mut findings = domains(config, smtp);
     findings.extend(spool(config, smtp));
     findings.push(mailboxes(config));
     findings.extend(aliases(config));
+    findings.extend(smtp.milters.iter().map(milter));
     findings.extend(rewriting(config, smtp));
     findings
 }
@@ -44,6 +49,37 @@ fn rewriting(config: &Config, smtp: &Smtp) -> Option<Finding> {
     let file = &config.mail.srs_secret;
     let made = if file.exists() { "" } else { ", whose secret will be made" };
     Some(Finding::ok(format!("senders of what is forwarded are rewritten to {domain}{made}")))
+}
+
+/// Does it take connections?
+fn milter(milter: &Milter) -> Finding {
+    let address = &milter.address;
+    let connected = match address {
+        MilterAddress::Unix(path) => UnixStream::connect(path).map(drop),
+        MilterAddress::Net { host, port } => {
+            (host.as_str(), *port).to_socket_addrs().and_then(|found| {
+                let mut last = Err(ErrorKind::NotFound.into());
+                for one in found {
+                    last = TcpStream::connect_timeout(&one, MILTER_PATIENCE).map(drop);
+                    if last.is_ok() {
+                        break;
+                    }
+                }
+                last
+            })
+        }
+    };
+    let then = match milter.on_failure {
+        OnFailure::Tempfail => "all mail would be refused for now (451)",
+        OnFailure::Accept => "mail would go on without it",
+    };
+    match connected {
+        Ok(()) => Finding::ok(format!("milter {address} answers")),
+        Err(error) => Finding::warn(
+            format!("milter {address}: {error}: {then}"),
+            "start it, or correct address in [[smtp.milter]]",
+        ),
+    }
 }
 
 fn domains(config: &Config, smtp: &Smtp) -> Vec<Finding> {
@@ -272,6 +308,21 @@ mod tests {
                     domains = [\"example.org\"]\n";
         assert_eq!(levels(text), [Level::Ok]);
         assert_eq!(levels("[smtp]\nrelay_from = [\"10.0.0.0/8\"]\n"), [Level::Ok, Level::Warn]);
+    }
+
+    #[test]
+    fn milters_that_do_not_answer_are_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        let text = format!(
+            "[smtp]\n[[smtp.milter]]\naddress = \"{there}\"\n[[smtp.milter]]\naddress = \"unix:gone\"\non_failure = \"accept\"\n"
+        );
+        let config = config(&text, Path::new("/nonexistent"));
+        let found: Vec<String> =
+            config.smtp.unwrap().milters.iter().map(|one| milter(one).to_string()).collect();
+        assert_eq!(found[0], format!("ok    milter {there} answers"));
+        let gone = "milter unix:/nonexistent/gone: No such file or directory";
+        assert!(found[1].contains(gone) && found[1].contains("without it"), "{}", found[1]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::super::values::{
     domain, extension_separator, joined, mail_target, narrow, non_empty_path, optional, reply_text,
     resolver,
 };
-use super::super::{At, Copies, Mail, Route, Senders, Smtp, UnknownLocalPart};
+use super::super::{At, Copies, Mail, Milter, Route, Senders, Smtp, UnknownLocalPart};
 use super::{
     DAY_SECONDS, ENCRYPTION, Encryption, RATE_BYTES_MAX, Reader, Section, inlet, read_listen,
     read_more,
@@ -48,7 +48,12 @@ pub(in super::super) const COPIES: [(&str, Copies); 2] =
 pub(in super::super) const UNKNOWN_LOCAL_PART: [(&str, UnknownLocalPart); 2] =
     [("reject", UnknownLocalPart::Reject), ("accept", UnknownLocalPart::Accept)];
 
-pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route>) -> Smtp {
+pub(super) fn smtp(
+    keys: &mut Reader<'_, '_>,
+    data_dir: &Path,
+    routes: Vec<Route>,
+    milters: Vec<Milter>,
+) -> Smtp {
     let banner = format!("at most {SMTP_BANNER_BYTES_MAX} characters of US-ASCII, on one line");
     Smtp {
         listen: read_listen(keys, "SMTP", 25),
@@ -71,6 +76,7 @@ pub(super) fn smtp(keys: &mut Reader<'_, '_>, data_dir: &Path, routes: Vec<Route
         resolvers: resolvers(keys),
         resolver_seconds: keys.seconds("resolver_seconds", RESOLVER_SECONDS_MAX),
         routes,
+        milters,
         banner: keys.parsed("banner", &banner, reply_text).unwrap_or_default(),
         spool: directory(keys, "spool", data_dir),
         spool_segment_bytes: segment_bytes(keys),

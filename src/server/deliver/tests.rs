@@ -22,6 +22,7 @@ use crate::store::spool;
 mod crashes;
 mod memory;
 mod onward;
+mod onward_crashes;
 mod reports;
 mod steps;
 

@@ -17,6 +17,7 @@ use crate::server::shared::{Local, Shared};
 use crate::server::sockets::Service;
 use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
+use crate::shard::names::Table;
 use crate::shard::{self, Sim};
 use crate::store::accounts::{Access, Accounts, User};
 use crate::tls::{self, testing};
@@ -51,10 +52,16 @@ impl Post {
 
     /// The same, configured otherwise.
     pub(super) fn open_with(config: Config) -> Pin<Box<dyn Future<Output = Self>>> {
+        Self::open_among(config, Table::default())
+    }
+
+    /// The same in a world with these names.
+    pub(super) fn open_among(config: Config, names: Table) -> Pin<Box<dyn Future<Output = Self>>> {
         Box::pin(async move {
             let accounts = accounts();
             let router = Routing::default().load(&config, &accounts).unwrap();
-            let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1);
+            let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1)
+                .with_names(Arc::new(names));
             shared.replace_router(router.unwrap());
             let believes = testing::keeper().1.roots();
             shared.outbound.store(Some(Arc::new(tls::Client::new(believes).unwrap())));
@@ -199,6 +206,7 @@ pub(super) fn config() -> Config {
         resolvers: Vec::new(),
         resolver_seconds: 5,
         routes: Vec::new(),
+        milters: Vec::new(),
         banner: String::new(),
         spool: PathBuf::from(SPOOL),
         spool_segment_bytes: 256 << 10,

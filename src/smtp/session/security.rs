@@ -220,7 +220,11 @@ impl Session {
             // RFC 4954 §6: 454 is what says that it is not the password.
             Answer::Refused(Fault::Busy | Fault::Broken) => self.refused(Fault::NoLogins, out),
             Answer::Refused(fault) => self.refused(*fault, out),
-            Answer::Done | Answer::Verified(..) | Answer::Expanded(_) | Answer::Committed(_) => {
+            Answer::Done
+            | Answer::Verified(..)
+            | Answer::Expanded(_)
+            | Answer::Committed(_)
+            | Answer::Said(_) => {
                 self.refused(Fault::NoLogins, out);
             }
         }

@@ -6,22 +6,48 @@
 
 use super::{Session, State};
 use crate::limits::SMTP_OUTBOX_BYTES_MAX;
-use crate::smtp::reply::{self, Reply};
+use crate::smtp::reply::{self, Reply, Words};
 use crate::smtp::step::{Answer, Next};
 use crate::wire::outbox::Outbox;
 
 /// What is told, and to how many.
 #[derive(Debug)]
 pub(super) struct Telling {
-    answer: Reply,
-    /// What is filled in.
-    name: Box<str>,
+    what: Told,
     left: u32,
+}
+
+/// What came of a message.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A reply, and what is filled in.
+    Ours(Reply, Box<str>),
+    /// The words of somebody who was asked.
+    Theirs(Box<Words>),
+}
+
+impl Told {
+    fn code(&self) -> u16 {
+        match self {
+            Self::Ours(reply, _) => reply.code(),
+            Self::Theirs(words) => words.code(),
+        }
+    }
+
+    fn send(&self, out: &mut Outbox) {
+        match self {
+            Self::Ours(reply, name) => reply.fill(&[name.as_bytes()], out),
+            Self::Theirs(words) => words.send(out),
+        }
+    }
 }
 
 impl Session {
     pub(super) fn committed(&mut self, answer: &Answer, recipients: u32, out: &mut Outbox) {
         let (reply, name) = match answer {
+            Answer::Said(words) => {
+                return self.tell_all(Told::Theirs(words.clone()), recipients, out);
+            }
             Answer::Committed(id) => {
                 self.errors = 0;
                 (reply::QUEUED, id.as_str())
@@ -45,17 +71,26 @@ impl Session {
         recipients: u32,
         out: &mut Outbox,
     ) -> Option<Next<'static>> {
-        self.forget_forwarded();
         if answer.code() == 421 {
-            // Of LMTP too: replies that do not come are temporary failures (RFC 2033 §5).
+            self.forget_forwarded();
             self.close(answer, out);
-        } else if self.settings.lmtp {
-            self.state =
-                State::Telling(Box::new(Telling { answer, name: name.into(), left: recipients }));
         } else {
-            answer.fill(&[name.as_bytes()], out);
+            self.tell_all(Told::Ours(answer, name.into()), recipients, out);
         }
         None
+    }
+
+    fn tell_all(&mut self, what: Told, recipients: u32, out: &mut Outbox) {
+        self.forget_forwarded();
+        if what.code() == 421 {
+            // Of LMTP too: replies that do not come are temporary failures (RFC 2033 §5).
+            what.send(out);
+            self.shut();
+        } else if self.settings.lmtp {
+            self.state = State::Telling(Box::new(Telling { what, left: recipients }));
+        } else {
+            what.send(out);
+        }
     }
 
     /// Tells as many as the outbox has room for.
@@ -65,7 +100,7 @@ impl Session {
             if out.len() >= SMTP_OUTBOX_BYTES_MAX {
                 return Some(Next::Flush);
             }
-            telling.answer.fill(&[telling.name.as_bytes()], out);
+            telling.what.send(out);
             telling.left -= 1;
         }
         self.state = State::Idle;

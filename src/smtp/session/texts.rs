@@ -142,6 +142,7 @@ impl Session {
             Answer::Done
             | Answer::Expanded(_)
             | Answer::Committed(_)
+            | Answer::Said(_)
             | Answer::Challenge(_)
             | Answer::Authenticated => {
                 reply::NOT_VERIFIED.send(out);
@@ -187,6 +188,7 @@ impl Session {
             Answer::Done
             | Answer::Verified(..)
             | Answer::Committed(_)
+            | Answer::Said(_)
             | Answer::Challenge(_)
             | Answer::Authenticated => {
                 reply::NOT_EXPANDED.send(out);

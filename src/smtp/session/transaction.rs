@@ -91,12 +91,24 @@ impl Session {
     }
 
     pub(super) fn mail_answered(&mut self, answer: &Answer, out: &mut Outbox) {
-        if let Answer::Refused(fault) = answer {
-            self.state = State::Idle;
-            self.refused(*fault, out);
-        } else {
-            self.messages = self.messages.saturating_add(1);
-            reply::SENDER.send(out);
+        match answer {
+            Answer::Refused(fault) => {
+                self.state = State::Idle;
+                self.refused(*fault, out);
+            }
+            Answer::Said(words) => {
+                self.state = State::Idle;
+                self.refused_in(words, out);
+            }
+            Answer::Done
+            | Answer::Verified(..)
+            | Answer::Expanded(_)
+            | Answer::Challenge(_)
+            | Answer::Authenticated
+            | Answer::Committed(_) => {
+                self.messages = self.messages.saturating_add(1);
+                reply::SENDER.send(out);
+            }
         }
     }
 
@@ -117,15 +129,30 @@ impl Session {
     }
 
     pub(super) fn recipient_answered(&mut self, answer: &Answer, out: &mut Outbox) {
-        let Answer::Refused(fault) = answer else {
-            reply::RECIPIENT.send(out);
-            return;
-        };
+        match answer {
+            Answer::Refused(fault) => {
+                self.forget_recipient();
+                self.refused(*fault, out);
+            }
+            Answer::Said(words) => {
+                self.forget_recipient();
+                self.refused_in(words, out);
+            }
+            Answer::Done
+            | Answer::Verified(..)
+            | Answer::Expanded(_)
+            | Answer::Challenge(_)
+            | Answer::Authenticated
+            | Answer::Committed(_) => reply::RECIPIENT.send(out),
+        }
+    }
+
+    /// The last one was refused.
+    fn forget_recipient(&mut self) {
         if let State::Mail(transaction) = &mut self.state {
             transaction.envelope.recipients.pop();
             transaction.refused = true;
         }
-        self.refused(*fault, out);
     }
 
     /// The one whose message has not begun.

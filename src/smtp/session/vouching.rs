@@ -103,6 +103,7 @@ impl Session {
             Answer::Verified(..)
             | Answer::Expanded(_)
             | Answer::Committed(_)
+            | Answer::Said(_)
             | Answer::Challenge(_)
             | Answer::Authenticated => self.refused(Fault::Broken, out),
         }

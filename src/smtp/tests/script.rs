@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::smtp::address::{Domain, Mailbox, Recipient, Sender};
 use crate::smtp::envelope::{BodyType, Envelope, Return, To};
 use crate::smtp::header::Lacks;
+use crate::smtp::reply::Words;
 use crate::smtp::session::{Security, Session, Settings, Tls, Trust};
 use crate::smtp::step::{Answer, Ask, Fault, Login, Next, Timer};
 use crate::wire::data::BareNewlines;
@@ -47,7 +48,7 @@ pub(super) fn settings() -> Settings {
 /// The mechanisms of tests that have some.
 pub(super) const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 
-const FAULTS: [(&str, Fault); 13] = [
+const FAULTS: [(&str, Fault); 16] = [
     ("nobody", Fault::NoUser),
     ("relay", Fault::RelayDenied),
     ("two", Fault::Ambiguous),
@@ -61,15 +62,28 @@ const FAULTS: [(&str, Fault); 13] = [
     ("loop", Fault::Loop),
     ("closing", Fault::ShuttingDown),
     ("theirs", Fault::NotYours),
+    ("filtered", Fault::Filtered),
+    ("unfiltered", Fault::Unfiltered),
+    ("dismissed", Fault::Dismissed),
 ];
 
 pub(super) fn fault(name: &str) -> Option<Fault> {
     FAULTS.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault)
 }
 
+/// `said-550` and the like: two lines of somebody else.
+fn said(name: &str) -> Option<Answer> {
+    let code: u16 = name.strip_prefix("said-")?.parse().unwrap();
+    let lines = vec!["not this".into(), "nor\r\n250 that".into()];
+    Words::new(code, format!("{}.7.9", code / 100), lines)
+        .map(|words| Answer::Said(Box::new(words)))
+}
+
 /// Answers by name: `nobody@…` is unknown, `full@…` is full, and so on.
 pub(super) fn judge(ask: &Ask) -> Answer {
-    let by_name = |local: &str| fault(local).map_or(Answer::Done, Answer::Refused);
+    let by_name = |local: &str| {
+        said(local).unwrap_or_else(|| fault(local).map_or(Answer::Done, Answer::Refused))
+    };
     match ask {
         Ask::Mail { sender: None, .. } | Ask::Rcpt(Recipient::Postmaster) => Answer::Done,
         Ask::Mail { sender: Some(mailbox), .. } => by_name(&mailbox.local),
@@ -130,10 +144,14 @@ fn proof(response: &[u8]) -> Answer {
     }
 }
 
-/// A commit fails for `commit-FAULT@…`.
+/// A commit fails for `commit-FAULT@…`, or `commit-said-CODE@…`.
 pub(super) fn commit(envelope: &Envelope, number: usize) -> Answer {
     let local = envelope.sender.as_ref().map_or("", |sender| sender.local.as_str());
-    match local.strip_prefix("commit-").and_then(fault) {
+    let wanted = local.strip_prefix("commit-");
+    if let Some(answer) = wanted.and_then(said) {
+        return answer;
+    }
+    match wanted.and_then(fault) {
         Some(fault) => Answer::Refused(fault),
         None => Answer::Committed(format!("Q{number}")),
     }

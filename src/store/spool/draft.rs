@@ -15,7 +15,7 @@ use super::QueueId;
 use super::bell::Outcome;
 use super::budget::Charge;
 use super::content::Content;
-use super::disk::wide;
+use super::disk::{narrow, wide};
 use super::format::{self, Kind};
 use super::large::Large;
 use super::log::{Committed, Spool, Trouble};
@@ -35,6 +35,8 @@ pub struct Draft {
     charge: Charge,
     len: u64,
     large: Option<Large>,
+    /// The name it will have; 0 before somebody asks for it.
+    name: QueueId,
     /// Set while octets are under way to the file: a future dropped there leaves no whole message.
     unsure: Option<Trouble>,
 }
@@ -42,7 +44,15 @@ pub struct Draft {
 impl Draft {
     pub(super) fn new(spool: Spool) -> Self {
         let charge = Charge::nothing(&spool.0.budget);
-        Self { spool, octets: Vec::new(), charge, len: 0, large: None, unsure: None }
+        Self {
+            spool,
+            octets: Vec::new(),
+            charge,
+            len: 0,
+            large: None,
+            name: QueueId(0),
+            unsure: None,
+        }
     }
 
     /// Appends octets. May wait for the disk or for memory (back-pressure).
@@ -141,7 +151,7 @@ impl Draft {
         let Some(large) = &self.large else {
             return Ok(Cow::Borrowed(from_memory(max).unwrap_or_default()));
         };
-        let mut head = large.head(max).await?;
+        let mut head = large.read(0, max).await?;
         head.extend_from_slice(from_memory(max - head.len()).unwrap_or_default());
         Ok(Cow::Owned(head))
     }
@@ -149,6 +159,38 @@ impl Draft {
     /// Nothing yet?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The name it will have when it is durable.
+    pub fn name(&mut self) -> QueueId {
+        if self.name == QueueId(0) {
+            let inner = &self.spool.0;
+            self.name = inner.state.borrow_mut().next_id(inner.shard);
+        }
+        self.name
+    }
+
+    /// Takes the place of `other`, which will not be durable.
+    pub fn take_name(&mut self, other: &mut Self) {
+        self.name = std::mem::replace(&mut other.name, QueueId(0));
+    }
+
+    /// Some octets from `offset`, at most `max`; none only at the end.
+    ///
+    /// # Errors
+    /// [`Trouble`]: the disk does not give back what it was given.
+    pub async fn read(&self, offset: u64, max: usize) -> Result<Vec<u8>, Trouble> {
+        if let Some(trouble) = self.unsure {
+            return Err(trouble);
+        }
+        let written = self.large.as_ref().map_or(0, Large::written);
+        if let Some(large) = self.large.as_ref().filter(|_| offset < written) {
+            let octets = large.read(offset, max).await?;
+            return if octets.is_empty() { Err(Trouble::Broken) } else { Ok(octets) };
+        }
+        let from = narrow(offset - written).min(self.octets.len());
+        let end = from.saturating_add(max).min(self.octets.len());
+        Ok(self.octets.get(from..end).unwrap_or_default().to_vec())
     }
 
     /// Makes the message durable. `meta` is asked for once the name is known. Dropping the future does not
@@ -164,7 +206,7 @@ impl Draft {
             return Err(trouble);
         }
         let inner = Rc::clone(&self.spool.0);
-        let id = inner.state.borrow_mut().next_id(inner.shard);
+        let id = self.name();
         let meta = meta(id);
         if format::record_bytes(meta.len(), format::CUT_BYTES) > inner.record_max() {
             tracing::error!(%id, bytes = meta.len(), "an envelope too large for a spool segment");

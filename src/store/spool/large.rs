@@ -13,7 +13,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::QueueId;
-use super::disk::{self, wide};
+use super::disk::{self, narrow, wide};
 use super::log::Trouble;
 use super::state::{Entry, Inner};
 use crate::shard::File;
@@ -48,12 +48,17 @@ impl Large {
         Ok(())
     }
 
-    /// The first octets written, `max` at most.
-    pub(super) async fn head(&self, max: usize) -> io::Result<Vec<u8>> {
-        let count = usize::try_from(self.written).map_or(max, |written| written.min(max));
-        let mut head = disk::read(&self.file, 0, count).await?;
-        head.truncate(count);
-        Ok(head)
+    /// Octets so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Some of the octets written, from `offset`, `max` at most.
+    pub(super) async fn read(&self, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        let count = narrow(self.written.saturating_sub(offset)).min(max);
+        let mut octets = disk::read(&self.file, offset, count).await?;
+        octets.truncate(count);
+        Ok(octets)
     }
 
     /// Gives it its name, durably; what the pointer is to say.

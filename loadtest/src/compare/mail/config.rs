@@ -10,8 +10,17 @@ use std::process::Command;
 use super::super::room;
 use super::servers::{Programs, Server};
 
-/// sluicegate: everything is discarded.
-pub fn sluicegate(programs: &Programs, folder: &Path) -> Result<(Command, String), String> {
+/// sluicegate: everything is discarded, or goes on to that port.
+pub fn sluicegate(
+    programs: &Programs,
+    folder: &Path,
+    onward: Option<u16>,
+) -> Result<(Command, String), String> {
+    let route = match onward {
+        // No domain of its own, but one that it relays.
+        Some(port) => format!("to = \"relay:127.0.0.1:{port}\"\ntls = \"none\"\n"),
+        None => "to = \"discard\"\n".to_owned(),
+    };
     let text = format!(
         "[server]\n\
          data_dir = \"{}\"\n\
@@ -19,12 +28,12 @@ pub fn sluicegate(programs: &Programs, folder: &Path) -> Result<(Command, String
          \n\
          [smtp]\n\
          listen = [\"127.0.0.1:0\"]\n\
-         domains = [\"bench.test\"]\n\
+         domains = [\"own.test\"]\n\
          max_message_bytes = 104857600\n\
          \n\
          [[smtp.route]]\n\
-         recipient = \"*\"\n\
-         to = \"discard\"\n\
+         recipient = \"*@bench.test\"\n\
+         {route}\
          \n\
          [mail]\n\
          unknown_local_part = \"accept\"\n",
@@ -38,8 +47,18 @@ pub fn sluicegate(programs: &Programs, folder: &Path) -> Result<(Command, String
     Ok((command, text))
 }
 
-/// A private Postfix: limits on clients lifted, as many processes as it wants, its own log.
-pub fn postfix(programs: &Programs, folder: &Path, port: u16) -> Result<(Command, String), String> {
+/// A private Postfix: limits on clients lifted, as many processes as it wants, no pause for what comes in
+/// faster than it goes out, its own log.
+pub fn postfix(
+    programs: &Programs,
+    folder: &Path,
+    port: u16,
+    onward: Option<u16>,
+) -> Result<(Command, String), String> {
+    let transport = match onward {
+        Some(port) => format!("smtp:[127.0.0.1]:{port}"),
+        None => "discard".to_owned(),
+    };
     let here = room::text(folder)?;
     let (libraries, commands) = (programs.libraries(), programs.commands());
     let sbin = libraries.join("sbin");
@@ -58,8 +77,12 @@ pub fn postfix(programs: &Programs, folder: &Path, port: u16) -> Result<(Command
          myhostname = bench.test\n\
          mydestination =\n\
          relay_domains = bench.test\n\
-         default_transport = discard\n\
-         relay_transport = discard\n\
+         default_transport = {transport}\n\
+         relay_transport = {transport}\n\
+         initial_destination_concurrency = 20\n\
+         in_flow_delay = 0\n\
+         smtp_host_lookup = native\n\
+         disable_dns_lookups = yes\n\
          inet_interfaces = 127.0.0.1\n\
          inet_protocols = ipv4\n\
          mynetworks = 127.0.0.0/8\n\
@@ -172,6 +195,7 @@ proxymap  unix  -       -       n       -       -       proxymap
 error     unix  -       -       n       -       -       error
 retry     unix  -       -       n       -       -       error
 discard   unix  -       -       n       -       -       discard
+smtp      unix  -       -       n       -       -       smtp
 anvil     unix  -       -       n       -       1       anvil
 scache    unix  -       -       n       -       1       scache
 postlog   unix-dgram n  -       n       -       1       postlogd

@@ -3,7 +3,7 @@
 //! The generator is Postfix's own `smtp-source`, for all. sluicegate and Postfix have a message on stable
 //! storage before their 250; what they do with it afterwards is measured until it is done.
 //!
-//! Reading order: `rows` (the work; `sending` and `memory` hold the rows themselves), `servers` (who),
+//! Reading order: `rows` (the work; `sending`, `relaying` and `memory` hold the rows themselves), `servers` (who),
 //! `config` (their configurations), `bulk` and `idle` (the generators for memory).
 //!
 //! Promises: as `compare`: loopback, bounded, everything on the machine undone, nothing skipped in silence.
@@ -12,6 +12,7 @@ mod bulk;
 pub mod config;
 mod idle;
 mod memory;
+mod relaying;
 pub mod rows;
 mod sending;
 pub mod servers;
@@ -128,11 +129,14 @@ fn patience(limit: std::time::Duration, mut done: impl FnMut() -> bool) -> Resul
     Ok(())
 }
 
-const NOTES: [&str; 3] = [
+const NOTES: [&str; 4] = [
     "The generator is smtp-source, on the same processors; -d (many messages in a session) but in \
      the row of new connections; no pipelining.",
     "CPU is that of the server's control group until everything accepted is settled; kernel threads \
      (loop device, journal) are counted for nobody.",
+    "In the relay rows the server passes everything on to one smtp-sink (in clear, at most 20 connections, \
+     for both), and the time ends when that has the last message; its configuration is the one shown, but \
+     for the route: sluicegate relay:, Postfix relay_transport, both without look-ups in the DNS.",
     "OpenSMTPD 6.8.0 calls no fsync before its 250, so what it is compared in is not durable; the server \
      opensmtpd-synced (only by name) has its queue folder marked for synchronous updates (chattr +S), which \
      makes every write wait. It cannot discard mail, so its deliveries are paused: what it accepted stays \

@@ -1,7 +1,7 @@
 //! compare::mail::rows – what a row of work is, and what it is measured with.
 //!
 //! To add one, write a type with [`Row`] and name it in [`all`]; its figures say the rest.
-//! Not here: the rows (`sending`, `memory`), repetition and order (`interleave`).
+//! Not here: the rows (`sending`, `relaying`, `memory`), repetition and order (`interleave`).
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,7 +12,7 @@ use super::super::figures::Work;
 use super::super::report::Sample;
 use super::super::room;
 use super::servers::{Programs, Server};
-use super::{memory, sending};
+use super::{memory, relaying, sending};
 
 /// Octets written to learn the disk's own rate.
 const DISK_BYTES: usize = 512 << 20;
@@ -39,6 +39,7 @@ pub trait Row {
 /// Every row in the order of the report.
 pub fn all() -> Vec<Box<dyn Row>> {
     let mut rows = sending::all();
+    rows.extend(relaying::all());
     rows.extend(memory::all());
     rows
 }

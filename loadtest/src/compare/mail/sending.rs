@@ -8,6 +8,7 @@
 //! reply that is not what it should be).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use super::super::figures::{Aim, Figure, Work};
@@ -19,12 +20,12 @@ use super::servers::{Running, Server};
 /// Sessions of a row that is not about sessions, at most.
 const SESSIONS_USUAL: u32 = 20;
 /// Most messages of one measurement.
-const MESSAGES_MAX: u64 = 2_000_000;
+pub const MESSAGES_MAX: u64 = 2_000_000;
 /// For this many seconds of sending the warm-ups below are made.
-const WARM_FOR_SECONDS: f64 = 6.0;
+pub const WARM_FOR_SECONDS: f64 = 6.0;
 
-const RATE: &str = "messages/s";
-const CPU: &str = "CPU µs per message";
+pub const RATE: &str = "messages/s";
+pub const CPU: &str = "CPU µs per message";
 
 /// What `smtp-source` is told.
 struct Sending {
@@ -203,24 +204,33 @@ impl Sending {
         running: &Running,
         messages: u64,
     ) -> Result<Duration, String> {
-        let mut command = bench.programs.command(&bench.programs.generator());
-        if self.keep {
-            command.arg("-d");
-        }
         let sessions = self.sessions.min(bench.server.sessions_max());
-        let numbers = [("-s", u64::from(sessions)), ("-l", self.octets), ("-m", messages)];
-        for (option, number) in numbers {
-            command.args([option, &number.to_string()]);
-        }
-        command.args(["-f", "sender@client.test", "-t", "recipient@bench.test"]);
-        command.arg(running.address.to_string());
-        let begin = Instant::now();
-        let output = command.output().map_err(|error| format!("smtp-source: {error}"))?;
-        let took = begin.elapsed();
-        if output.status.success() {
-            return Ok(took);
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("smtp-source: {}: {}", output.status, said.trim()))
+        source(bench, running.address, (sessions, self.octets, messages), self.keep)
     }
+}
+
+/// Sends so many messages of so many octets in so many sessions; `keep`: many messages in a session.
+pub fn source(
+    bench: &Bench<'_>,
+    address: SocketAddrV4,
+    (sessions, octets, messages): (u32, u64, u64),
+    keep: bool,
+) -> Result<Duration, String> {
+    let mut command = bench.programs.command(&bench.programs.generator());
+    if keep {
+        command.arg("-d");
+    }
+    for (option, number) in [("-s", u64::from(sessions)), ("-l", octets), ("-m", messages)] {
+        command.args([option, &number.to_string()]);
+    }
+    command.args(["-f", "sender@client.test", "-t", "recipient@bench.test"]);
+    command.arg(address.to_string());
+    let begin = Instant::now();
+    let output = command.output().map_err(|error| format!("smtp-source: {error}"))?;
+    let took = begin.elapsed();
+    if output.status.success() {
+        return Ok(took);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("smtp-source: {}: {}", output.status, said.trim()))
 }

@@ -201,14 +201,19 @@ pub struct Running {
 impl Running {
     /// Starts `server` with an empty queue in `folder` and waits until it greets.
     pub fn start(bench: &Bench<'_>) -> Result<Self, String> {
+        Self::start_onward(bench, None)
+    }
+
+    /// The same; mail goes on to that port instead of being discarded, where the server knows how to.
+    pub fn start_onward(bench: &Bench<'_>, onward: Option<u16>) -> Result<Self, String> {
         let server = bench.server;
         let folder = bench.folder.join(server.id());
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (port, _) = running::free_ports()?;
         let (mut command, config) = match server {
-            Server::Sluicegate => config::sluicegate(bench.programs, &folder)?,
-            Server::Postfix => config::postfix(bench.programs, &folder, port)?,
+            Server::Sluicegate => config::sluicegate(bench.programs, &folder, onward)?,
+            Server::Postfix => config::postfix(bench.programs, &folder, port, onward)?,
             Server::Opensmtpd => config::opensmtpd(bench.programs, &folder, port, false)?,
             Server::OpensmtpdSynced => config::opensmtpd(bench.programs, &folder, port, true)?,
         };
@@ -260,7 +265,8 @@ impl Running {
             Server::Sluicegate => std::thread::sleep(NOTES),
             Server::Opensmtpd | Server::OpensmtpdSynced => std::thread::sleep(REST),
             Server::Postfix => {
-                let queues = ["maildrop", "incoming", "active", "deferred"]
+                // Not the deferred ones: there are none but what a sink took and did not answer.
+                let queues = ["maildrop", "incoming", "active"]
                     .map(|name| self.folder.join("queue").join(name));
                 patience(SETTLE_LIMIT, || queues.iter().all(|queue| is_empty(queue)))?;
             }

@@ -293,7 +293,7 @@ impl Ground<'_> {
     }
 
     fn postfix_command(&self, folder: &Path, port: u16) -> Result<(Command, String), String> {
-        let (command, text) = config::postfix(self.mail, folder, port)?;
+        let (command, text) = config::postfix(self.mail, folder, port, None)?;
         let main = format!(
             "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n\
              smtpd_tls_eecdh_grade = auto\n",
