@@ -4,9 +4,9 @@
 //! result; nothing is changed without a selection.
 //! Not here: what a selection takes and what a change is (`server::queue`).
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
 use clap::{Args, Subcommand};
@@ -184,19 +184,14 @@ impl Keeper {
     fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
         match self {
             Self::Running(path) => {
-                let asked = admin::query(path, &admin::Request::Queue(request));
-                match asked.map_err(|error| unreachable(path, &error))? {
-                    Response::Queue(answer) => Ok(answer),
-                    Response::Error(why) => Err(Failure::Running(format!("queue: {why}"))),
-                    Response::Status(_) => Err(misunderstood()),
-                }
+                heard(path, admin::query_octets(path, &admin::Request::Queue(request)))
             }
             Self::Stopped(stopped) => Ok(queue::answer(&request, &mut **stopped, human::now())),
         }
     }
 
     /// Shows the messages picked to `each`, some at a time, until it says no. A server is asked for the next
-    /// while these are shown.
+    /// while these are read and shown.
     fn each_page(
         &mut self,
         pick: &Pick,
@@ -205,18 +200,15 @@ impl Keeper {
         let Self::Running(path) = self else {
             return walk(pick, |request| self.ask(request), each);
         };
+        let path: &Path = path;
         thread::scope(|scope| {
             let (send, pages) = mpsc::sync_channel(PAGES_AHEAD);
-            scope.spawn(move || {
-                let ask = |request| Self::Running(path.clone()).ask(request);
-                let done = walk(pick, ask, |entries| Ok(send.send(Ok(entries)).is_ok()));
-                if let Err(failure) = done {
-                    // Nobody takes it who does not read any more.
-                    drop(send.send(Err(failure)));
-                }
-            });
+            scope.spawn(move || fetch(path, pick, &send));
             for page in pages {
-                if !each(page?)? {
+                let Answer::Page(Page { entries, .. }) = heard(path, page)? else {
+                    return Err(misunderstood());
+                };
+                if !each(entries)? {
                     break;
                 }
             }
@@ -230,6 +222,32 @@ impl Keeper {
             Self::Running(_) => Ok(()),
             Self::Stopped(stopped) => stopped.write(),
         }
+    }
+}
+
+/// What a server said.
+fn heard(path: &Path, answer: io::Result<Vec<u8>>) -> Result<Answer, Failure> {
+    let read: io::Result<Response> = answer.and_then(|octets| Ok(serde_json::from_slice(&octets)?));
+    match read.map_err(|error| unreachable(path, &error))? {
+        Response::Queue(answer) => Ok(answer),
+        Response::Error(why) => Err(Failure::Running(format!("queue: {why}"))),
+        Response::Status(_) => Err(misunderstood()),
+    }
+}
+
+/// Gets one page after the other from a server, as long as somebody takes them.
+fn fetch(path: &Path, pick: &Pick, send: &SyncSender<io::Result<Vec<u8>>>) {
+    let mut after = None;
+    loop {
+        let request = admin::Request::Queue(Request::List { pick: pick.clone(), after });
+        let answer = admin::query_octets(path, &request);
+        let until = answer.as_ref().ok().and_then(|octets| admin::until(octets));
+        // A server that does not come further would be asked for ever.
+        let over = until.is_none() || until <= after;
+        if send.send(answer).is_err() || over {
+            return;
+        }
+        after = until;
     }
 }
 
@@ -256,7 +274,7 @@ fn walk(
 }
 
 /// The server answers, but not here.
-pub(super) fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn unreachable(path: &Path, error: &io::Error) -> Failure {
     #[allow(clippy::wildcard_enum_match_arm, reason = "ErrorKind is not exhaustive")]
     let remedy = match error.kind() {
         ErrorKind::PermissionDenied => "run it as the user of the server",

@@ -29,6 +29,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::queue::{self, Answer};
 use super::status::Status;
 use crate::limits::{ADMIN_REQUEST_BYTES_MAX, ADMIN_REQUEST_SECONDS_MAX, ADMIN_RESPONSE_BYTES_MAX};
+use crate::store::spool::QueueId;
 
 /// After a failed accept (no descriptor left, say), so that the thread does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ const SHARDS: Duration = Duration::from_secs(5);
 const CHANGES: Duration = Duration::from_secs(600);
 /// Connections that may wait for the thread.
 const BACKLOG: i32 = 16;
+/// Octets read at a time: a page of a list has some hundred thousand.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,7 +244,7 @@ fn converse(mut stream: UnixStream, answer: &impl Fn(Request) -> Response) {
 /// Reads up to a newline (or the end): at most `most` octets, until `deadline`.
 fn read_line(stream: &mut UnixStream, most: usize, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    let mut piece = [0; 4096];
+    let mut piece = vec![0; PIECE_BYTES];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -256,7 +259,7 @@ fn read_line(stream: &mut UnixStream, most: usize, deadline: Instant) -> io::Res
             Err(error) => return Err(error),
         };
         let part = piece.get(..count).unwrap_or_default();
-        if let Some(end) = part.iter().position(|octet| *octet == b'\n') {
+        if let Some(end) = memchr::memchr(b'\n', part) {
             line.extend_from_slice(part.get(..end).unwrap_or_default());
             return Ok(line);
         }
@@ -280,6 +283,14 @@ pub fn reach(path: &Path) -> io::Result<()> {
 /// # Errors
 /// `NotFound` or `ConnectionRefused` when there is none; what else went wrong.
 pub fn query(path: &Path, request: &Request) -> io::Result<Response> {
+    Ok(serde_json::from_slice(&query_octets(path, request)?)?)
+}
+
+/// The same, not read yet.
+///
+/// # Errors
+/// As [`query`], less what the answer may be.
+pub fn query_octets(path: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let shards = match request {
         Request::Queue(request) => patience(request),
         Request::Status => SHARDS,
@@ -290,8 +301,25 @@ pub fn query(path: &Path, request: &Request) -> io::Result<Response> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let line = read_line(&mut stream, ADMIN_RESPONSE_BYTES_MAX, Instant::now() + patience)?;
-    Ok(serde_json::from_slice(&line)?)
+    read_line(&mut stream, ADMIN_RESPONSE_BYTES_MAX, Instant::now() + patience)
+}
+
+/// Behind which message the next page of a list begins, of an answer that is not read yet.
+#[must_use]
+pub fn until(answer: &[u8]) -> Option<QueueId> {
+    #[derive(Deserialize)]
+    struct Said {
+        queue: Part,
+    }
+    #[derive(Deserialize)]
+    struct Part {
+        page: Head,
+    }
+    #[derive(Deserialize)]
+    struct Head {
+        until: Option<QueueId>,
+    }
+    serde_json::from_slice::<Said>(answer).ok()?.queue.page.until
 }
 
 /// A name of at most 107 octets for a socket anywhere, valid while this lives.

@@ -85,6 +85,19 @@ fn a_path_may_be_longer_than_a_socket_address() {
 }
 
 #[test]
+fn where_the_next_page_begins_is_seen_before_it_is_read() {
+    let page = |until| Response::Queue(Answer::Page(Page { entries: Vec::new(), until }));
+    for (response, says) in [
+        (page(Some(QueueId(77))), Some(QueueId(77))),
+        (page(None), None),
+        (Response::Queue(Answer::Detail(None)), None),
+        (Response::Error("\"until\"".to_owned()), None),
+    ] {
+        assert_eq!(until(&serde_json::to_vec(&response).unwrap()), says, "{response:?}");
+    }
+}
+
+#[test]
 fn desks_are_asked_and_answers_merged() {
     let desks: Arc<Vec<Desk>> = Arc::new((0..3).map(|_| Desk::default()).collect());
     let notified = AtomicUsize::new(0);

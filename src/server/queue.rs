@@ -9,6 +9,9 @@
 //! without a selection; answers are bounded, long lists come in pages.
 //! Not here: sockets (`admin`), how changes reach the disk (whoever keeps the ledger).
 
+use std::fmt;
+
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::{QUEUE_PAGE_ENTRIES_MAX, QUEUE_RECIPIENTS_SHOWN_MAX};
@@ -475,8 +478,20 @@ impl Serialize for QueueId {
 
 impl<'de> Deserialize<'de> for QueueId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|()| serde::de::Error::custom("not a queue id"))
+        /// Without a string of its own: lists have many.
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = QueueId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a queue id")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<QueueId, E> {
+                text.parse().map_err(|()| E::custom("not a queue id"))
+            }
+        }
+        deserializer.deserialize_str(Name)
     }
 }
 

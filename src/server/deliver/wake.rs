@@ -4,7 +4,6 @@
 //! lost when it cannot be read: it stays where it is.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
@@ -12,7 +11,7 @@ use super::queue::{Begun, Known};
 use super::{Deliveries, Job};
 use crate::mail::stored::Message;
 use crate::shard;
-use crate::store::spool::{Content, QueueId};
+use crate::store::spool::{Content, Kept, QueueId};
 
 /// A message that is awake, and its octets if they came with it.
 pub(super) type Woken = (Rc<RefCell<Message>>, Option<Content>);
@@ -75,36 +74,40 @@ impl Deliveries {
         }
     }
 
-    /// Messages as they are now, to be looked at, with their sizes and in this order. What is not here any more,
-    /// or cannot be read, is left out; what somebody has awake is that same message.
+    /// Messages as they are now, to be looked at, with their sizes; `names` are in order, and so are they. What
+    /// is not here any more, or cannot be read, is left out; what somebody has awake is that same message.
     pub(super) async fn look_at(&self, names: &[QueueId]) -> Vec<Seen> {
-        let mut read = BTreeMap::new();
+        let (mut asked, mut read): (Vec<QueueId>, Vec<Kept>) = (Vec::new(), Vec::new());
         loop {
             // Some may fall asleep while others are read.
-            let asleep = self.asleep(names.iter().filter(|id| !read.contains_key(*id)));
+            let new = |id: &&QueueId| asked.binary_search(*id).is_err();
+            let asleep = self.asleep(names.iter().filter(new));
             if asleep.is_empty() {
                 break;
             }
-            read.extend(asleep.iter().map(|id| (*id, None)));
-            let kept = self.0.spool.metas(&asleep).await;
-            read.extend(kept.into_iter().map(|kept| (kept.id, Some(kept.meta))));
+            read.extend(self.0.spool.metas(&asleep).await);
+            asked.extend(asleep);
+            asked.sort();
         }
+        read.sort_by_key(|kept| kept.id);
+        let mut read = read.into_iter().peekable();
         let queue = self.0.queue.borrow();
         let mut seen = Vec::with_capacity(names.len());
         for id in names {
-            let read = read.remove(id).flatten();
-            let size = self.0.spool.size(*id).unwrap_or(0);
+            let kept = read.next_if(|kept| kept.id == *id);
             if let Some(Known::Awake(message)) = queue.known(*id) {
+                let size = self.0.spool.size(*id).unwrap_or(0);
                 seen.push(Seen { id: *id, size, message });
                 continue;
             }
-            let mut message = match read.map(|meta| meta.and_then(|meta| decode(&meta))) {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => {
+            // `None`: it is not here any more.
+            let Some(Kept { size, meta, .. }) = kept else { continue };
+            let mut message = match meta.and_then(|meta| decode(&meta)) {
+                Ok(message) => message,
+                Err(error) => {
                     drop(told(*id, error));
                     continue;
                 }
-                None => continue,
             };
             if queue.put_on(*id, &mut message) {
                 seen.push(Seen { id: *id, size, message: Rc::new(RefCell::new(message)) });

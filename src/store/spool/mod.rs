@@ -67,14 +67,29 @@ pub struct QueueId(pub u64);
 
 /// Digits of a queue id: Crockford's base 32, in upper case; sorts like the number.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// What a character stands for, in either case.
+static VALUES: [u8; 256] = values();
+const NO_DIGIT: u8 = u8::MAX;
+
+const fn values() -> [u8; 256] {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 32 {
+        let digit = DIGITS[value as usize];
+        values[digit as usize] = value;
+        values[digit.to_ascii_lowercase() as usize] = value;
+        value += 1;
+    }
+    values
+}
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for place in (0..13).rev() {
-            let digit = DIGITS[usize::try_from(self.0 >> (5 * place) & 31).unwrap_or(0)];
-            fmt::Write::write_char(f, char::from(digit))?;
+        let mut text = [0; 13];
+        for (place, digit) in (0..13).rev().zip(&mut text) {
+            *digit = DIGITS[usize::try_from(self.0 >> (5 * place) & 31).unwrap_or(0)];
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -87,13 +102,11 @@ impl FromStr for QueueId {
         }
         text.bytes()
             .try_fold(0_u64, |value, digit| {
-                let digit = digit.to_ascii_uppercase();
-                let digit = DIGITS.iter().position(|one| *one == digit).ok_or(())?;
-                let digit = u64::try_from(digit).map_err(drop)?;
-                if value >> 59 != 0 {
+                let digit = VALUES[usize::from(digit)];
+                if value >> 59 != 0 || digit == NO_DIGIT {
                     return Err(());
                 }
-                Ok(value << 5 | digit)
+                Ok(value << 5 | u64::from(digit))
             })
             .map(Self)
     }
