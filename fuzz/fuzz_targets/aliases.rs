@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use sluicegate::mail::aliases::Aliases;
 use sluicegate::mail::name;
-use sluicegate::mail::route::{Router, Rules, Unknown, User, Verdict};
+use sluicegate::mail::rewrite::Verp;
+use sluicegate::mail::route::{Client, Router, Rules, Unknown, User, Verdict};
 use sluicegate::mail::stored::{Destination, TargetState};
 use sluicegate::smtp::address::{Domain, Mailbox, Recipient};
 use sluicegate::smtp::envelope::{BodyType, Envelope, Protocol, To};
@@ -44,6 +45,8 @@ fuzz_target!(|octets: &[u8]| {
         unknown: if flags & 1 == 0 { Unknown::Reject } else { Unknown::Accept },
         catch_all: (flags & 2 != 0).then(|| names.first().cloned().unwrap_or_default()),
         separator: if flags & 4 == 0 { "+".to_owned() } else { String::new() },
+        srs: None,
+        verp: Verp::default(),
     };
     let users = ["a", "b"].map(|name| User { name: name.to_owned(), addresses: Vec::new() });
     let router = Router::new(rules, users, aliases);
@@ -56,7 +59,8 @@ fn expand(router: &Router, local: String) {
     let peer = std::net::SocketAddr::from(([192, 0, 2, 1], 25));
     let domain = Domain::Name("a.example".to_owned());
     let recipient = Recipient::Mailbox(Mailbox { local, domain });
-    let verdict = router.verdict(None, &recipient, peer.ip(), false);
+    let client = Client { peer: peer.ip(), authenticated: false };
+    let verdict = router.verdict(None, &recipient, client, 0);
     let envelope = Envelope {
         sender: None,
         recipients: vec![To { recipient, notify: None, original: None }],
@@ -69,7 +73,7 @@ fn expand(router: &Router, local: String) {
     };
     let mut boxes = BTreeSet::new();
     let mut placed = false;
-    for target in router.targets(&envelope) {
+    for target in router.targets(&envelope, &[]) {
         match (target.to, target.state) {
             (_, TargetState::Failed { .. }) => {}
             (Destination::Mailbox(mailbox), _) => {

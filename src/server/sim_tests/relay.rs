@@ -206,6 +206,45 @@ fn what_is_refused_for_good_comes_back_and_names_who_refused() {
     }
 }
 
+/// Two servers refuse at one moment: what the second said while the first was written about is told too, at once.
+#[test]
+fn what_is_refused_while_a_report_is_written_is_told_as_well() {
+    const OTHER: &str = "203.0.113.6:25";
+    seeds(20, |seed| {
+        let sim = boot(seed);
+        let post = sim.run(async {
+            let (one, other) = (Remote::begin(REMOTE), Remote::begin(OTHER));
+            one.0.refusals.borrow_mut().push(("a@far.example", "550 5.1.1 no such user"));
+            other.0.refusals.borrow_mut().push(("b@farther.example", "550 5.1.1 nor this one"));
+            let mut config = config(relay());
+            config.mail.retry_seconds = 3600;
+            config.mail.retry_seconds_max = 3600;
+            let smtp = config.smtp.as_mut().unwrap();
+            let hop = Hop::parse(&format!("relay:{OTHER}")).unwrap();
+            let onward = Onward { tls: TlsPolicy::None, ..Onward::new(hop) };
+            smtp.routes.push(Route {
+                recipient: "*@farther.example".into(),
+                to: RouteTo::Onward(Box::new(onward)),
+                ..smtp.routes[0].clone()
+            });
+            let post = Post::open_with(config).await;
+            let to = ["<a@far.example>", "<b@farther.example>"];
+            send(&post, "<ann@sim.example>", &to, &text(1, 4)).await;
+            assert!(
+                post.settled(Duration::from_secs(30)).await,
+                "seed {seed}: something is untold"
+            );
+            post
+        });
+        let reports = reports(&sim.disk(), "ann").concat();
+        for who in ["a@far.example", "b@farther.example"] {
+            let line = format!("Final-Recipient: rfc822;{who}\r\n");
+            assert_eq!(reports.matches(&line).count(), 1, "seed {seed}: {reports}");
+        }
+        post::assert_clean(&sim, post);
+    });
+}
+
 #[test]
 fn each_recipient_has_its_own_fate() {
     for lmtp in [false, true] {
