@@ -160,7 +160,7 @@ fn connections(before: &Sample, after: &Sample) -> String {
 }
 
 /// What is counted: of which protocol, shown as, metric, in octets.
-const ACTIVITY: [(&str, &str, &str, bool); 15] = [
+const ACTIVITY: [(&str, &str, &str, bool); 16] = [
     ("ftp", "downloads", "transfers_total{verb=\"retr\",result=\"ok\"}", false),
     ("ftp", "uploads", "transfers_total{verb=\"stor\",result=\"ok\"}", false),
     ("ftp", "listings", "transfers_total{verb=\"list\",result=\"ok\"}", false),
@@ -174,6 +174,7 @@ const ACTIVITY: [(&str, &str, &str, bool); 15] = [
     ("smtp", "mail refused", "smtp_messages_total{result=\"refused\"}", false),
     ("smtp", "mail not kept", "smtp_messages_total{result=\"failed\"}", false),
     ("smtp", "mail delivered", "deliveries_total{result=\"delivered\"}", false),
+    ("smtp", "mail passed on", "deliveries_total{result=\"relayed\"}", false),
     ("smtp", "mail discarded", "deliveries_total{result=\"discarded\"}", false),
     ("smtp", "deliveries deferred", "deliveries_total{result=\"deferred\"}", false),
 ];

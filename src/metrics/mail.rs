@@ -91,7 +91,8 @@ pub(super) const MILTERS: [&str; 6] =
     ["passed", "changed", "refused", "discarded", "quarantined", "failed"];
 pub(super) const LOGINS: [&str; 4] = ["ok", "failed", "malformed", "unavailable"];
 pub(super) const REPORTS: [&str; 2] = ["sent", "limited"];
-pub(super) const DELIVERIES: [&str; 4] = ["delivered", "discarded", "deferred", "failed"];
+pub(super) const DELIVERIES: [&str; 5] =
+    ["delivered", "discarded", "deferred", "failed", "relayed"];
 
 /// Upper bounds of the commit latency, microseconds.
 pub(super) const LATENCY_MICROS: [u64; 15] = [
@@ -156,7 +157,7 @@ pub struct Mail {
     pub batches: Histogram<10>,
     messages: [Count; 4],
     refusals: [Count; REASONS.len()],
-    deliveries: [Count; 4],
+    deliveries: [Count; 5],
     logins: [Count; 4],
     milters: [Count; MILTERS.len()],
     reports: [Count; 2],
@@ -220,8 +221,9 @@ impl Mail {
         self.logins.get(row).map_or(0, Count::value)
     }
 
-    /// Attempts to deliver that ended so, in the order of the labels: delivered, discarded, deferred, failed.
-    pub fn show_deliveries(&self, totals: [u64; 4]) {
+    /// Attempts to deliver that ended so, in the order of the labels: delivered, discarded, deferred, failed,
+    /// relayed.
+    pub fn show_deliveries(&self, totals: [u64; 5]) {
         for (count, total) in self.deliveries.iter().zip(totals) {
             count.show(total);
         }

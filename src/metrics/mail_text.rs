@@ -180,7 +180,7 @@ mod tests {
         one.refused(Reason::NoUser);
         one.milter(Milter::Changed);
         two.milter(Milter::Changed);
-        one.show_deliveries([0, 0, 1, 0]);
+        one.show_deliveries([0, 0, 1, 0, 2]);
         two.show_reports([3, 1]);
         one.batches.observe(1);
         two.batches.observe(3);
@@ -205,6 +205,7 @@ mod tests {
             "sluicegate_smtp_reports_total{result=\"sent\"} 3\n",
             "sluicegate_smtp_reports_total{result=\"limited\"} 1\n",
             "sluicegate_deliveries_total{result=\"deferred\"} 1\n",
+            "sluicegate_deliveries_total{result=\"relayed\"} 2\n",
             "sluicegate_queue_messages 9\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");

@@ -166,7 +166,14 @@ impl Ingress {
         let oldest = figures.oldest.and_then(|seconds| u64::try_from(seconds).ok());
         mail.queue_oldest.show(oldest.unwrap_or(0));
         mail.show_deliveries(
-            [&counts.delivered, &counts.discarded, &counts.deferred, &counts.failed].map(Cell::get),
+            [
+                &counts.delivered,
+                &counts.discarded,
+                &counts.deferred,
+                &counts.failed,
+                &counts.relayed,
+            ]
+            .map(Cell::get),
         );
         mail.show_reports([&counts.reports, &counts.reports_limited].map(Cell::get));
         let cached = u64::try_from(self.resolver.cached().0).unwrap_or(u64::MAX);
