@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::*;
 use crate::mail::aliases::Aliases;
 use crate::mail::rewrite::Verp;
 use crate::mail::route::{Rules, Unknown, User};
+use crate::server::sim_tests::{few_seeds, seeds};
 use crate::shard::disk::Disk;
 use crate::shard::{Links, Root, Sim};
 use crate::smtp::address::{Domain, Mailbox, Recipient};
@@ -156,24 +156,6 @@ impl Place {
 
 async fn pause(seconds: u64) {
     shard::sleep_until(shard::now().after(Duration::from_secs(seconds))).await;
-}
-
-/// Runs `scenario` for `count` seeds, or as the environment says.
-fn seeds(count: u64, scenario: impl Fn(u64)) {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let one = number("SIM_SEED");
-    let all = 0..number("SIM_SEEDS").unwrap_or(count);
-    let range = one.map_or(all, |seed| seed..seed + 1);
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("?");
-    for seed in range {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario(seed))) {
-            eprintln!(
-                "failed with seed {seed}; to run it again: SIM_SEED={seed} cargo test --lib {test}"
-            );
-            resume_unwind(panic);
-        }
-    }
 }
 
 fn boot(seed: u64) -> Sim {

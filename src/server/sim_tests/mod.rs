@@ -40,12 +40,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use crate::shard::rng::Rng;
 
 /// Runs `scenario` for `count` seeds, or as the environment says.
-fn seeds(count: u64, scenario: impl Fn(u64)) {
+pub(in crate::server) fn seeds(count: u64, scenario: impl Fn(u64)) {
     some_seeds(count, 1, scenario);
 }
 
 /// The same for a scenario that goes through every step by itself: a twentieth of what the environment says.
-fn few_seeds(count: u64, scenario: impl Fn(u64)) {
+pub(in crate::server) fn few_seeds(count: u64, scenario: impl Fn(u64)) {
     some_seeds(count, 20, scenario);
 }
 

@@ -148,7 +148,7 @@ fn plan(seed: u64) -> Plan {
 
 #[test]
 fn a_crash_at_any_step_loses_tears_and_doubles_nothing() {
-    seeds(2, |seed| {
+    few_seeds(2, |seed| {
         let mut tally = Tally::default();
         plan(seed).crash_everywhere(3, &mut tally);
         let rough = Plan { calm: false, ..plan(seed + 7) };
