@@ -311,7 +311,7 @@ fn a_spool_that_fills_up_relays_what_it_has() {
             let mut codes = Vec::new();
             for number in 0..40 {
                 if number == 5 {
-                    sim.disk().space.set(seed * 20_000);
+                    sim.disk().space.set(seed % 20 * 20_000);
                 }
                 codes.push(attempt(&post, &text(number, 500)).await);
             }
