@@ -84,7 +84,7 @@ fn a_shard_always_starts() {
                 ready.done();
             })
         };
-        let preempt = PREEMPT / (2 + number % 2);
+        let preempt = PREEMPT / (1 + number % 2);
         let listeners = Listeners::bind(&[], 1).unwrap();
         let shards =
             Shards::start(Plan { cpus: vec![cpu], listeners, preempt }, Arc::new(main)).unwrap();
