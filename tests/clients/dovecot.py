@@ -139,17 +139,8 @@ class Dovecot:
                 env=self.program.environment,
                 start_new_session=True,
             )
-        eventually(self._greets, "Dovecot greets", DEADLINE_SECONDS)
+        eventually(lambda: harness.greets(self, "Dovecot"), "Dovecot greets", DEADLINE_SECONDS)
         return self
-
-    def _greets(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"Dovecot ended with {self.process.returncode}:\n{self.log()}")
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                return connection.recv(3) == b"220"
-        except OSError:
-            return False
 
     def log(self):
         """What it logged."""

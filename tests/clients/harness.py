@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -53,6 +54,17 @@ def tree_digests(root):
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
+
+
+def greets(server, name):
+    """Does a mail server of others greet at its port? That it ended is a failure, with what it logged."""
+    if server.process.poll() is not None:
+        raise AssertionError(f"{name} ended with {server.process.returncode}:\n{server.log()}")
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+            return connection.recv(3) == b"220"
+    except OSError:
+        return False
 
 
 def eventually(condition, what, seconds=10):

@@ -164,17 +164,8 @@ class Postfix:
             cwd=self.folder,
             start_new_session=True,  # with -d it does not make one, and ends its group
         )
-        eventually(self._greets, f"Postfix greets\n{self.log()}", DEADLINE_SECONDS)
+        eventually(lambda: harness.greets(self, "Postfix"), f"Postfix greets\n{self.log()}", DEADLINE_SECONDS)
         return self
-
-    def _greets(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"Postfix ended with {self.process.returncode}:\n{self.log()}")
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                return connection.recv(3) == b"220"
-        except OSError:
-            return False
 
     def log(self):
         """What it logged."""

@@ -17,7 +17,7 @@ use super::super::report::Sample;
 use super::super::running;
 use super::patience;
 use super::rows::{Bench, Row};
-use super::sending::{CPU, MESSAGES_MAX, RATE, WARM_FOR_SECONDS, source};
+use super::sending::{CPU, RATE, source, warm_up};
 use super::servers::{Running, Server};
 
 const SESSIONS: u32 = 20;
@@ -88,7 +88,9 @@ impl Row for Relaying {
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let (sink, _) = running::free_ports()?;
         let running = Running::start_onward(bench, Some(sink))?;
-        let messages = self.warm_up(bench, &running, sink)?;
+        let messages = warm_up(bench, SESSIONS, self.warm, |messages| {
+            Ok(self.carry(bench, &running, sink, messages)?.whole)
+        })?;
         running.settle()?;
         let before = running.meter.read()?;
         let took = self.carry(bench, &running, sink, messages)?;
@@ -113,19 +115,6 @@ impl Row for Relaying {
 }
 
 impl Relaying {
-    /// Warms up; how many messages take as long as asked for.
-    fn warm_up(&self, bench: &Bench<'_>, running: &Running, sink: u16) -> Result<u64, String> {
-        let least = u64::from(SESSIONS) * 2;
-        let full = (self.warm as f64 * (bench.seconds / WARM_FOR_SECONDS).min(1.0)) as u64;
-        let mut messages = least;
-        for most in [full, full, MESSAGES_MAX] {
-            let took = self.carry(bench, running, sink, messages)?.whole.as_secs_f64();
-            let wanted = messages as f64 / took * bench.seconds;
-            messages = (wanted as u64).clamp(least, most.max(least));
-        }
-        Ok(messages)
-    }
-
     /// So many messages from one end to the other.
     fn carry(
         &self,

@@ -20,9 +20,9 @@ use super::servers::{Running, Server};
 /// Sessions of a row that is not about sessions, at most.
 const SESSIONS_USUAL: u32 = 20;
 /// Most messages of one measurement.
-pub const MESSAGES_MAX: u64 = 2_000_000;
+const MESSAGES_MAX: u64 = 2_000_000;
 /// For this many seconds of sending the warm-ups below are made.
-pub const WARM_FOR_SECONDS: f64 = 6.0;
+const WARM_FOR_SECONDS: f64 = 6.0;
 
 pub const RATE: &str = "messages/s";
 pub const CPU: &str = "CPU µs per message";
@@ -156,7 +156,9 @@ impl Row for Sending {
 
     fn measure(&self, bench: &Bench<'_>) -> Result<Sample, String> {
         let running = Running::start(bench)?;
-        let messages = self.warm_up(bench, &running)?;
+        let messages = warm_up(bench, self.sessions, self.warm, |messages| {
+            self.send(bench, &running, messages)
+        })?;
         running.settle()?;
         let before = running.meter.read()?;
         let took = self.send(bench, &running, messages)?.as_secs_f64();
@@ -184,20 +186,6 @@ impl Row for Sending {
 }
 
 impl Sending {
-    /// Warms up; how many messages take as long as asked for. A slow server is warm sooner.
-    fn warm_up(&self, bench: &Bench<'_>, running: &Running) -> Result<u64, String> {
-        let least = u64::from(self.sessions) * 2;
-        let full = (self.warm as f64 * (bench.seconds / WARM_FOR_SECONDS).min(1.0)) as u64;
-        let mut messages = least;
-        // The first also starts processes and makes files.
-        for most in [full, full, MESSAGES_MAX] {
-            let took = self.send(bench, running, messages)?.as_secs_f64();
-            let wanted = messages as f64 / took * bench.seconds;
-            messages = (wanted as u64).clamp(least, most.max(least));
-        }
-        Ok(messages)
-    }
-
     fn send(
         &self,
         bench: &Bench<'_>,
@@ -207,6 +195,26 @@ impl Sending {
         let sessions = self.sessions.min(bench.server.sessions_max());
         source(bench, running.address, (sessions, self.octets, messages), self.keep)
     }
+}
+
+/// Warms up; how many messages take as long as asked for. A slow server is warm sooner. `carry` does so many and
+/// says how long they took.
+pub fn warm_up(
+    bench: &Bench<'_>,
+    sessions: u32,
+    warm: u64,
+    carry: impl Fn(u64) -> Result<Duration, String>,
+) -> Result<u64, String> {
+    let least = u64::from(sessions) * 2;
+    let full = (warm as f64 * (bench.seconds / WARM_FOR_SECONDS).min(1.0)) as u64;
+    let mut messages = least;
+    // The first also starts processes and makes files.
+    for most in [full, full, MESSAGES_MAX] {
+        let took = carry(messages)?.as_secs_f64();
+        let wanted = messages as f64 / took * bench.seconds;
+        messages = (wanted as u64).clamp(least, most.max(least));
+    }
+    Ok(messages)
 }
 
 /// Sends so many messages of so many octets in so many sessions; `keep`: many messages in a session.
