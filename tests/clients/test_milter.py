@@ -228,7 +228,7 @@ class OfOurOwn(Milters):
             with self.subTest(step):
                 self.puppet({step: packet("d")})
                 self.send()
-                self.assertIn("milter=\"discarded\"", self.server.log())
+                eventually(lambda: "milter=\"discarded\"" in self.server.log(), "the log says so")
                 eventually(self.nothing_is_left, "the spool is empty")
                 self.assertEqual(self.mailbox(self.address()), [])
 
