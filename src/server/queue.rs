@@ -10,7 +10,7 @@
 //! Not here: sockets (`admin`), how changes reach the disk (whoever keeps the ledger).
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,6 +19,9 @@ use crate::limits::{QUEUE_PAGE_ENTRIES_MAX, QUEUE_RECIPIENTS_SHOWN_MAX};
 use crate::mail::stored::{Destination, Message, Note, Target, TargetState};
 use crate::smtp::envelope::BodyType;
 use crate::store::spool::QueueId;
+
+/// Octets that most senders fit in.
+const SENDER_BYTES: usize = 64;
 
 mod asked;
 pub mod destinations;
@@ -351,8 +354,13 @@ fn open(target: &Target) -> bool {
 }
 
 fn sender_of(message: &Message) -> Cow<'_, str> {
-    let sender = message.envelope.sender.as_ref();
-    sender.map(ToString::to_string).map(Cow::Owned).unwrap_or_default()
+    let Some(sender) = &message.envelope.sender else { return Cow::Borrowed("") };
+    // One piece of memory for nearly every sender: lists have many.
+    let mut text = String::with_capacity(SENDER_BYTES);
+    match write!(text, "{sender}") {
+        Ok(()) => Cow::Owned(text),
+        Err(_) => Cow::Owned(sender.to_string()),
+    }
 }
 
 /// Is `text` what the pattern says, `*` standing for anything, in any case?
