@@ -364,15 +364,17 @@ fn each_policy_takes_whom_it_names() {
     ];
     for (policy, here, elsewhere) in expected {
         for (source, expected) in [(HERE, here), (ELSEWHERE, elsewhere)] {
-            for (number, code) in expected.into_iter().enumerate() {
-                takes(policy, source, number, code);
+            let mut codes = expected.to_vec();
+            codes.dedup();
+            for code in codes {
+                takes(policy, source, expected, code);
             }
         }
     }
 }
 
-/// One of the three of [`each_policy_takes_whom_it_names`].
-fn takes(policy: &str, source: Ipv4Addr, number: usize, code: u16) {
+/// Those of [`each_policy_takes_whom_it_names`] that get this code.
+fn takes(policy: &str, source: Ipv4Addr, expected: [u16; 3], code: u16) {
     // Who is refused stands in front of nobody: that need not be waited for long, where TLS was begun at all longer.
     let patience = match code {
         226 => 60,
@@ -387,8 +389,10 @@ fn takes(policy: &str, source: Ipv4Addr, number: usize, code: u16) {
         let mut another = Secure::explicit(&server, version);
         another.expect("NOOP", 200);
         let memories = [Arc::clone(&client.memory), memory(version), another.memory];
-        let got = tried(&mut client, &memories[number], source);
-        assert_eq!(got, code, "{policy} {version:?} from {source}, {number}");
+        for (memory, _) in memories.iter().zip(expected).filter(|(_, one)| *one == code) {
+            let got = tried(&mut client, memory, source);
+            assert_eq!(got, code, "{policy} {version:?} from {source}");
+        }
         client.expect("NOOP", 200);
     }
     server.stop();

@@ -13,7 +13,6 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use common::{
     Client, PASSWORD, PATIENCE, Setup, USER, add_user, eventually, finish, installed, pattern,
