@@ -496,8 +496,9 @@ impl<'a> Input<'a> {
         match Hop::parse(text).ok_or(Malformed::Value)? {
             // By far the most, and there is one way to write it.
             Hop::Mx => Ok(Hop::Mx),
-            hop if hop.to_string() == text => Ok(hop),
-            _ => Err(Malformed::Value),
+            hop @ (Hop::Relay { .. } | Hop::Lmtp { .. } | Hop::LmtpUnix(_)) => {
+                if hop.to_string() == text { Ok(hop) } else { Err(Malformed::Value) }
+            }
         }
     }
 

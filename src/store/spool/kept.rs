@@ -42,7 +42,7 @@ pub struct Kept {
 /// otherwise be as many pieces of memory, each for a moment.
 #[derive(Debug, Clone)]
 pub struct Meta {
-    all: Rc<Vec<u8>>,
+    all: Rc<[u8]>,
     own: Range<usize>,
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn metas(inner: &Rc<Inner>, ids: &[QueueId]) -> Vec<Kept> {
         rest = after;
     }
     found.sort_by_key(|(at, ..)| *at);
-    let all = Rc::new(all);
+    let all: Rc<[u8]> = all.into();
     let kept = |(_, id, size, own): (usize, QueueId, u64, io::Result<Range<usize>>)| {
         let meta = own.map(|own| Meta { all: Rc::clone(&all), own });
         Kept { id, size, meta }

@@ -119,12 +119,12 @@ pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
     for some in own.chunks(LOGS_AT_ONCE) {
         let neighbours = &neighbours;
         thread::scope(|scope| {
-            let read = |(shard, path): &(u32, PathBuf)| {
-                let (shard, path) = (*shard, path.clone());
-                scope.spawn(move || Log::read(&path, shard, neighbours))
-            };
-            for one in some.iter().map(read).collect::<Vec<_>>() {
-                logs.push(one.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            let mut readers = Vec::with_capacity(some.len());
+            for (shard, path) in some {
+                readers.push(scope.spawn(move || Log::read(path, *shard, neighbours)));
+            }
+            for reader in readers {
+                logs.push(reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
             }
         });
     }
