@@ -254,7 +254,7 @@ mod tests {
         for offset in
             (0..text.len() + 3).filter(|at| *at > text.len() || text.is_char_boundary(*at))
         {
-            let before = &text[..offset.min(text.len())];
+            let before = text.get(..offset.min(text.len())).unwrap();
             let last = before.rsplit('\n').next().unwrap_or_default();
             let Place { line, column, .. } = document.place(offset);
             let counted = (before.matches('\n').count() + 1, last.chars().count() + 1);
