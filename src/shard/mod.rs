@@ -30,6 +30,7 @@ mod interfaces;
 mod net;
 mod offers;
 mod pacemaker;
+mod patience;
 mod pipes;
 mod place;
 pub mod preflight;
