@@ -571,10 +571,11 @@ impl Reception {
         let mut manner = if self.expects_much() { Manner::Large } else { Manner::Usual };
         loop {
             let until = if manner == Manner::Usual { rest.min(deadline) } else { deadline };
-            match self.event_before(until, manner, notice).await {
-                Event::Deadline if until < deadline => manner = Manner::AtRest,
-                event => return event,
+            let event = self.event_before(until, manner, notice).await;
+            if !matches!(event, Event::Deadline) || until == deadline {
+                return event;
             }
+            manner = Manner::AtRest;
         }
     }
 
