@@ -3,10 +3,10 @@
 //! Promises: every route at once, each for [`PATIENCE`] at the most; nothing is said to whoever answers.
 //! Not here: names that MX records lead to (`names`), certificates of ours (`tls`).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -29,31 +29,28 @@ const WAITS: &str = "mail there would wait";
 pub(super) fn onward(config: &Config, smtp: &Smtp) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         look_at_authorities(config).map(Finding::from).into_iter().collect();
-    let mut hops: BTreeMap<&Hop, Vec<SocketAddr>> = BTreeMap::new();
+    let mut hops: BTreeSet<&Hop> = BTreeSet::new();
     for (route, onward) in smtp.routes.iter().filter_map(led) {
         findings.extend(password(route, onward));
         findings.extend(source(route, onward));
         if onward.hop != Hop::Mx {
-            hops.insert(&onward.hop, Vec::new());
+            hops.insert(&onward.hop);
         }
     }
     let left_out = hops.len().saturating_sub(TRIED_MAX);
-    let tried: Vec<Hop> = hops.keys().take(TRIED_MAX).map(|hop| (*hop).clone()).collect();
-    for (hop, answer) in reached(&tried) {
-        if let Ok(addresses) = &answer {
-            hops.insert(hop, addresses.clone());
+    let tried: Vec<&Hop> = hops.into_iter().take(TRIED_MAX).collect();
+    for Tried { hop, addresses, answer } in tried_out(&tried) {
+        if !leads_back(smtp, hop, &addresses) {
+            findings.push(answered(hop, answer));
+            continue;
         }
-        findings.push(answered(hop, answer.map(drop)));
+        let routes = smtp.routes.iter().filter_map(led);
+        let there = routes.filter(|(_, onward)| onward.hop == *hop);
+        findings.extend(there.map(|(route, _)| circle(route, hop)));
     }
     if left_out > 0 {
-        let more = format!("{left_out} more next hops were not tried");
-        findings.push(Finding::ok(more));
+        findings.push(Finding::ok(format!("{left_out} more next hops were not tried")));
     }
-    let circles = smtp.routes.iter().filter_map(led).filter_map(|(route, onward)| {
-        let found = hops.get(&onward.hop).map(Vec::as_slice).unwrap_or_default();
-        circle(smtp, route, onward, found)
-    });
-    findings.extend(circles);
     findings
 }
 
@@ -96,35 +93,60 @@ fn source(route: &Route, onward: &Onward) -> Option<Finding> {
     Some(at(route, Finding::warn, what, "name an address of this machine, or leave it out"))
 }
 
-/// The addresses of each hop that takes connections, in the order of `hops`. Each is tried by a thread of its own,
-/// which is left behind when it is late: the name of a host may hang in the system's resolver.
-fn reached(hops: &[Hop]) -> Vec<(&Hop, io::Result<Vec<SocketAddr>>)> {
-    let (sender, receiver) = mpsc::channel();
-    let deadline = Instant::now() + PATIENCE;
-    for (index, hop) in hops.iter().cloned().enumerate() {
-        let sender = sender.clone();
-        std::thread::spawn(move || drop(sender.send((index, reach(&hop)))));
-    }
-    drop(sender);
-    let late = || Err(io::Error::from(ErrorKind::TimedOut));
-    let mut found: Vec<_> = hops.iter().map(|hop| (hop, late())).collect();
-    while let Ok((index, answer)) =
-        receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-    {
-        if let Some(slot) = found.get_mut(index) {
-            slot.1 = answer;
-        }
-    }
-    found
+/// A next hop, as far as it came to be known in time.
+struct Tried<'h> {
+    hop: &'h Hop,
+    addresses: Vec<SocketAddr>,
+    answer: io::Result<()>,
 }
 
-fn reach(hop: &Hop) -> io::Result<Vec<SocketAddr>> {
+/// What a thread learned of its hop.
+enum News {
+    Addresses(Vec<SocketAddr>),
+    Answer(io::Result<()>),
+}
+
+/// Tries all, in their order. Each has a thread of its own, which is left behind when it is late: the name of a host may
+/// hang in the system's resolver.
+fn tried_out<'h>(hops: &[&'h Hop]) -> Vec<Tried<'h>> {
+    let (sender, receiver) = mpsc::channel();
+    let deadline = Instant::now() + PATIENCE;
+    for (index, hop) in hops.iter().map(|hop| (*hop).clone()).enumerate() {
+        let sender = sender.clone();
+        // Nobody hears what comes too late.
+        let tell = move |news| drop(sender.send((index, news)));
+        std::thread::spawn(move || {
+            let answer = reach(&hop, |addresses| tell(News::Addresses(addresses)));
+            tell(News::Answer(answer));
+        });
+    }
+    drop(sender);
+    let late = |hop: &&'h Hop| {
+        let answer = Err(ErrorKind::TimedOut.into());
+        Tried { hop, addresses: Vec::new(), answer }
+    };
+    let mut all: Vec<Tried<'h>> = hops.iter().map(late).collect();
+    while let Ok((index, news)) =
+        receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    {
+        match (all.get_mut(index), news) {
+            (Some(one), News::Addresses(addresses)) => one.addresses = addresses,
+            (Some(one), News::Answer(answer)) => one.answer = answer,
+            (None, _) => {}
+        }
+    }
+    all
+}
+
+/// Says which addresses it has, and whether one of them takes connections.
+fn reach(hop: &Hop, tell: impl Fn(Vec<SocketAddr>)) -> io::Result<()> {
     let (host, port) = match hop {
-        Hop::Mx => return Ok(Vec::new()),
-        Hop::LmtpUnix(path) => return UnixStream::connect(path).map(|_| Vec::new()),
+        Hop::Mx => return Ok(()),
+        Hop::LmtpUnix(path) => return UnixStream::connect(path).map(drop),
         Hop::Relay { host, port } | Hop::Lmtp { host, port } => (host.as_str(), *port),
     };
     let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    tell(addresses.clone());
     let mut last = Err(ErrorKind::NotFound.into());
     for address in &addresses {
         last = TcpStream::connect_timeout(address, ADDRESS_PATIENCE).map(drop);
@@ -132,7 +154,7 @@ fn reach(hop: &Hop) -> io::Result<Vec<SocketAddr>> {
             break;
         }
     }
-    last.map(|()| addresses)
+    last
 }
 
 fn answered(hop: &Hop, answer: io::Result<()>) -> Finding {
@@ -145,29 +167,30 @@ fn answered(hop: &Hop, answer: io::Result<()>) -> Finding {
     }
 }
 
-/// A route to where we listen ourselves. What comes back takes the same route again, unless that is for users only: what
-/// comes back is a stranger's.
-fn circle(smtp: &Smtp, route: &Route, onward: &Onward, found: &[SocketAddr]) -> Option<Finding> {
-    let ours = match &onward.hop {
+/// Do we listen there ourselves?
+fn leads_back(smtp: &Smtp, hop: &Hop, addresses: &[SocketAddr]) -> bool {
+    match hop {
         Hop::Mx => false,
         Hop::LmtpUnix(path) => smtp
             .listen_lmtp
             .iter()
             .any(|one| matches!(one, Endpoint::Unix(own) if own == Path::new(path))),
-        Hop::Relay { host, port } | Hop::Lmtp { host, port } => {
-            let literal = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port));
-            literal.iter().chain(found).any(|address| is_ours(smtp, *address))
+        Hop::Relay { .. } | Hop::Lmtp { .. } => {
+            addresses.iter().any(|address| is_ours(smtp, *address))
         }
-    };
-    let hop = &onward.hop;
+    }
+}
+
+/// What comes back takes the same route again, unless that is for users only: what comes back is a stranger's.
+fn circle(route: &Route, hop: &Hop) -> Finding {
     let what = format!("route {} to {hop}: this server listens there itself", route.recipient);
     let remedy = "name the next server, or to = \"local\"";
-    ours.then(|| match route.authenticated {
+    match route.authenticated {
         Some(true) => at(route, Finding::warn, format!("{what}: mail comes back once"), remedy),
         Some(false) | None => {
             at(route, Finding::fail, format!("{what}: mail would go in circles"), remedy)
         }
-    })
+    }
 }
 
 fn is_ours(smtp: &Smtp, address: SocketAddr) -> bool {
@@ -288,6 +311,7 @@ mod tests {
                 "FAIL  s.toml:{line}:13: route *@a.example to {to}: this server listens there itself: mail would go in circles (name the next server, or to = \"local\")"
             )
         };
+        // Nobody answers there yet: `check` comes before the start.
         assert_eq!(judged(here, "relay:127.0.0.1:1", clear), [circle(4, "relay:127.0.0.1:1")]);
         assert_eq!(judged(here, "relay:127.0.0.2:1", clear), [""; 0]);
         assert_eq!(judged(here, "relay:127.0.0.1:2", clear), [""; 0]);
