@@ -12,9 +12,12 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{FormatFields, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt as text, reload};
 
@@ -49,6 +52,56 @@ impl fmt::Display for Printable<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The fields of an event as text: `name=value`, quoted where a value has blanks, or could be taken for quoted or for
+/// more than one field. Strings are quoted always.
+#[derive(Debug)]
+struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut shown = Shown { writer, any: false, outcome: Ok(()) };
+        fields.record(&mut shown);
+        shown.outcome
+    }
+}
+
+struct Shown<'w> {
+    writer: Writer<'w>,
+    any: bool,
+    outcome: fmt::Result,
+}
+
+impl Shown<'_> {
+    fn field(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        let separator = if std::mem::replace(&mut self.any, true) { " " } else { "" };
+        let written = match name.strip_prefix("r#").unwrap_or(name) {
+            "message" => write!(self.writer, "{separator}{value}"),
+            name => write!(self.writer, "{separator}{name}={value}"),
+        };
+        self.outcome = self.outcome.and(written);
+    }
+}
+
+impl Visit for Shown<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.field("message", format_args!("{value}"));
+        } else {
+            self.field(field.name(), format_args!("{value:?}"));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        let one = !text.starts_with('"') && !text.contains(|c: char| c.is_whitespace() || c == '=');
+        if one || field.name() == "message" {
+            self.field(field.name(), format_args!("{text}"));
+        } else {
+            self.field(field.name(), format_args!("{text:?}"));
+        }
     }
 }
 
@@ -89,6 +142,7 @@ pub fn start(level: &str, json: bool) -> Result<Guard, Problem> {
         text::layer()
             .with_ansi(false)
             .with_target(false)
+            .fmt_fields(Fields)
             .with_writer(Maker(lines.clone()))
             .with_filter(filter)
             .boxed()
@@ -214,6 +268,46 @@ mod tests {
             let shown = Printable(&[b'a', octet, b'b']).to_string();
             assert!(!shown.chars().any(char::is_control), "{octet}: {shown:?}");
         }
+    }
+
+    #[test]
+    fn a_value_is_one_word_or_quoted() {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<std::sync::Mutex<Vec<u8>>>);
+        impl io::Write for Kept {
+            fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(octets);
+                Ok(octets.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let layer = text::layer()
+            .with_ansi(false)
+            .with_target(false)
+            .without_time()
+            .fmt_fields(Fields)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            let error = io::Error::other("no route to \"x\" peer=9.9.9.9");
+            let forged = "\"ok\" id=1";
+            tracing::info!(id = 7, %error, "it failed");
+            tracing::info!(how = "smtp PLAIN", why = %"plain", forged = %forged, empty = %"");
+            tracing::info!(r#type = ?Some(1), from = %Printable(b"a b=\"c\""), "{} {}", "two", "words");
+        });
+        let said = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"INFO it failed id=7 error="no route to \"x\" peer=9.9.9.9""#,
+                r#"INFO how="smtp PLAIN" why=plain forged="\"ok\" id=1" empty="#,
+                r#"INFO two words type=Some(1) from=a\x20b\x3d\"c\""#,
+            ]
+        );
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub enum Level {
     Ok,
     /// The server runs, but less well than it could.
     Warn,
-    /// The server would not run.
+    /// The server would not run, or mail could never go where the configuration sends it.
     Fail,
 }
 
@@ -109,7 +109,7 @@ impl Finding {
         Self { level: Level::Warn, what: what.into(), remedy: remedy.into() }
     }
 
-    /// It would not run.
+    /// It would not run, or not do what it is for.
     pub fn fail(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { level: Level::Fail, what: what.into(), remedy: remedy.into() }
     }

@@ -29,12 +29,21 @@ fn der(pair: &Pair) -> CertificateDer<'static> {
 
 /// A connection in TLS by somebody who trusts these certificates, or why there is none.
 fn connect(to: SocketAddr, trust: &[CertificateDer<'static>]) -> std::io::Result<Secure> {
+    connect_as("localhost", to, trust)
+}
+
+/// The same, by a name or an address that the certificate has to bear.
+fn connect_as(
+    name: &'static str,
+    to: SocketAddr,
+    trust: &[CertificateDer<'static>],
+) -> std::io::Result<Secure> {
     let mut roots = RootCertStore::empty();
     for certificate in trust {
         roots.add(certificate.clone()).unwrap();
     }
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut stream = StreamOwned::new(connection, common::patient(TcpStream::connect(to)?));
     while stream.conn.is_handshaking() {
@@ -80,7 +89,11 @@ fn a_certificate_is_made_and_both_protocols_speak_tls() {
         // rustls takes an end that was not said for an error.
         assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0, "{listener}");
     }
-    assert!(server.metric("sluicegate_tls_handshakes_total") >= 2.0);
+    for address in ["127.0.0.1", "::1"] {
+        let mut client = connect_as(address, server.listener("smtps"), &[der(&made)]).unwrap();
+        assert!(reply(&mut client).starts_with("220"), "{address}");
+    }
+    assert!(server.metric("sluicegate_tls_handshakes_total") >= 4.0);
     server.stop();
 }
 

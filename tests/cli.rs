@@ -259,7 +259,7 @@ fn check_names_what_would_stop_the_server() {
     assert_eq!(line("ok    ftp"), "ok    ftp 127.0.0.1:0 is free");
     assert!(line("ok    data directory").ends_with("/sluicegate-data will be made"));
     assert!(
-        outcome.err.ends_with(" findings would stop the server (see the lines marked FAIL)\n"),
+        outcome.err.ends_with(" findings must be mended (see the lines marked FAIL)\n"),
         "{}",
         outcome.err
     );
@@ -379,6 +379,50 @@ fn users_that_cannot_be() {
         ],
         2,
     );
+}
+
+#[test]
+fn an_address_has_one_owner() {
+    let here = directory();
+    with_mail(here.path());
+    let add = |name: &str, mail: &str| {
+        let add = ["user", "add", name, "--password-stdin", "--config", "s.toml", "--mail", mail];
+        let outcome = sluicegate(here.path(), &add, "secret\n");
+        (outcome.status, outcome.err)
+    };
+    let fine = (0, String::new());
+    let refused = |what: &str, why: &str, remedy: &str| {
+        (1, format!("sluicegate: {what}: {why} ({remedy})\n"))
+    };
+    assert_eq!(add("alice", "al@example.org"), fine);
+    fs::write(here.path().join("sluicegate-data/aliases"), "# who\nsales: alice\n").unwrap();
+    let first = "take it from there first";
+    assert_eq!(
+        add("bob", "AL@Example.org"),
+        refused("--mail \"AL@Example.org\"", "user \"alice\" has that address", first)
+    );
+    assert_eq!(
+        add("bob", "Alice@example.org"),
+        refused(
+            "--mail \"Alice@example.org\"",
+            "user \"alice\" has that mail, for a name is an address in every domain",
+            first
+        )
+    );
+    assert_eq!(
+        add("bob", "Sales@example.org"),
+        refused("--mail \"Sales@example.org\"", "the alias sales (line 2) gets that mail", first)
+    );
+    assert_eq!(
+        add("Alice", "bob@example.org"),
+        refused(
+            "user \"Alice\"",
+            "user \"alice\" differs in case only, and mail knows no case",
+            "choose another name"
+        )
+    );
+    assert_eq!(add("bob", "bob@example.org"), fine);
+    assert_eq!(add("carl", "al@elsewhere.example"), fine);
 }
 
 #[test]
@@ -554,7 +598,7 @@ fn commands_about_mail_say_what_is_missing() {
         |arguments: &[&str]| good(here.path(), &[arguments, &["--config", "s.toml"]].concat(), "");
     assert_eq!(run(&["queue", "list"]), "nothing waits\n");
     assert_eq!(run(&["queue", "list", "--json"]), "[]\n");
-    assert_eq!(run(&["queue", "delete", "--all"]), "0 messages deleted\n");
+    assert_eq!(run(&["queue", "delete", "--all"]), "no message matches\n");
     assert_eq!(run(&["spool", "stat"]), "no mail was ever taken here\n");
     assert!(run(&["spool", "verify"]).ends_with(": sound\n"));
     let (status, text) =

@@ -301,8 +301,11 @@ fn setup_onward(port: u16) -> Setup {
     let route = |domain: &str, host: &str| {
         format!("[[smtp.route]]\nrecipient = \"*@{domain}\"\nto = \"relay:{host}:{port}\"\n")
     };
+    // What is special about a route is part of the name of its destination.
+    let source = "source_address = \"127.0.0.1\"\n";
     let relay = "[relay]\nretry_first_seconds = 3600\n";
-    let routes = [route("one.test", "127.0.0.1"), route("two.test", "127.0.0.2"), relay.to_owned()];
+    let routes =
+        [route("one.test", "127.0.0.1"), route("two.test", "127.0.0.2") + source, relay.to_owned()];
     setup().smtp("relay_from = [\"127.0.0.0/8\"]").smtp(&routes.concat())
 }
 
@@ -334,6 +337,7 @@ fn destinations(config: &Path, command: &[&str]) -> Vec<(String, u64)> {
 /// The same with a server and without.
 fn steer_onward(config: &Path, port: u16, names: &[String]) {
     let [one, two] = ["127.0.0.1", "127.0.0.2"].map(|host| format!("relay:{host}:{port}"));
+    let two = two + " from 127.0.0.1";
     let all = destinations(config, &["queue", "destinations"]);
     assert_eq!(all, [(one.clone(), 3), (two.clone(), 2)]);
     assert_eq!(destinations(config, &["queue", "top", "-n", "1"]), [(one.clone(), 3)]);
@@ -342,6 +346,9 @@ fn steer_onward(config: &Path, port: u16, names: &[String]) {
     assert_eq!(ids(config, &["--destination", &one]), names[..3]);
     assert_eq!(ids(config, &["--destination", "*127.0.0.2:*"]), names[2..]);
     assert_eq!(ids(config, &["--destination", "*", "--recipient", "c@two.test"]), names[2..3]);
+    let none = good(config, &["queue", "retry", "--destination", "relay:127.0.0.3:1"]);
+    assert_eq!(none, "no message matches (`sluicegate queue destinations` has the names)\n");
+    assert_eq!(good(config, &["queue", "hold", "--sender", "x@y"]), "no message matches\n");
     let held = good(config, &["queue", "hold", "--destination", &two]);
     assert_eq!(held, "2 messages held\n");
     let released = good(config, &["queue", "release", "--all"]);
@@ -369,7 +376,7 @@ fn other_servers_are_listed_and_select_mail() {
     let known = || (destinations(&config, &["queue", "destinations"]).len() == 2).then_some(());
     eventually("what waits is known again", known);
     // Only that delivery goes; the message stays for the other server.
-    let two = format!("relay:127.0.0.2:{port}");
+    let two = format!("relay:127.0.0.2:{port} from 127.0.0.1");
     let retried = good(&config, &["queue", "retry", "--destination", &two]);
     assert!(retried.contains("to be tried now"), "{retried}");
     assert_eq!(good(&config, &["queue", "delete", "--destination", &two]), "2 messages deleted\n");

@@ -281,7 +281,7 @@ fn aliases_are_read_again_and_broken_ones_change_nothing() {
     fs::write(&aliases, "team: |/bin/sh\n").unwrap();
     server.signal(Signal::SIGHUP);
     eventually("the fault is reported", || {
-        server.log().contains("the old ones stay in force").then_some(())
+        server.log().contains("aliases: not reloaded; what it said before").then_some(())
     });
     assert!(server.log().contains("aliases:1:"), "{}", server.log());
     let (mut client, code) = asked(&server);
@@ -386,4 +386,38 @@ fn a_spool_of_another_format_is_not_touched() {
     assert!(matches!(output.status.code(), Some(1 | 2)), "{said}");
     assert!(said.contains("FORMAT") || said.contains("format"), "{said}");
     assert!(!said.contains("ready"), "{said}");
+}
+
+#[test]
+fn who_is_refused_is_in_the_log_and_does_not_fill_it() {
+    let server = setup().start();
+    let mut client = client(&server);
+    client.expect("MAIL FROM:<\"a b\"@example.net>", 250);
+    client.expect("RCPT TO:<nobody@example.org>", 550);
+    client.expect("RCPT TO:<bob@elsewhere.example>", 550);
+    let log = |wanted: &str| {
+        eventually(wanted, || server.log().contains(wanted).then_some(()));
+    };
+    let from = "peer=127.0.0.1 from=\\\"a\\x20b\\\"@example.net";
+    log(&format!(
+        "recipient refused {from} to=nobody@example.org reply=\"550 5.1.1 No such mailbox here\" unsaid=0"
+    ));
+    log(&format!(
+        "recipient refused {from} to=bob@elsewhere.example reply=\"550 5.7.1 Relaying denied\" unsaid=0"
+    ));
+    // A dictionary: each is refused, and of those beyond the limit of a second there is a count.
+    eventually("some are left out", || {
+        let mut client = self::client(&server);
+        client.expect("MAIL FROM:<>", 250);
+        let all: String =
+            (0..19).map(|number| format!("RCPT TO:<x{number}@example.org>\r\n")).collect();
+        client.send(all);
+        assert_eq!(client.codes(19), [550; 19]);
+        client.expect("RSET", 250);
+        server
+            .log()
+            .lines()
+            .any(|line| line.contains("unsaid=") && !line.ends_with("unsaid=0"))
+            .then_some(())
+    });
 }

@@ -13,7 +13,6 @@ use std::path::Path;
 
 use super::{load, say};
 use crate::config::{Anonymous, Config, Endpoint, Ftp, Origin};
-use crate::owner::Owner;
 use crate::problem::{Finding, Level};
 use crate::server::Failure;
 use crate::shard::{self, preflight};
@@ -21,6 +20,8 @@ use crate::store::accounts::Accounts;
 
 mod mail;
 mod names;
+mod onward;
+mod start;
 mod tls;
 mod tuning;
 
@@ -34,7 +35,7 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         None => Finding::ok("configuration: the embedded default"),
     });
     findings.extend(kernel(&config));
-    findings.push(user(&config));
+    findings.extend(start::start(&config));
     findings.push(data_dir(&config.server.data_dir));
     findings.push(users(&config));
     if let Some(address) = config.server.metrics_listen {
@@ -56,9 +57,10 @@ pub(super) fn check(origin: &Origin) -> Result<(), Failure> {
         findings.extend(users.map(|address| port("submission", key, *address)));
         findings.extend(smtp.listen_lmtp.iter().map(|one| match one {
             Endpoint::Net(address) => port("lmtp", LMTP, *address),
-            Endpoint::Unix(path) => unix(path),
+            Endpoint::Unix(path) => unix("lmtp", LMTP, path),
         }));
         findings.extend(mail::mail(&config, smtp));
+        findings.extend(onward::onward(&config, smtp));
         findings.extend(names::names(&config, smtp));
     }
     findings.extend(tls::tls(&config, shard::wall().0));
@@ -83,7 +85,7 @@ fn report(findings: &[Finding]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "check: {failures} of {} findings would stop the server (see the lines marked FAIL)",
+        "check: {failures} of {} findings must be mended (see the lines marked FAIL)",
         findings.len()
     )))
 }
@@ -100,22 +102,6 @@ fn kernel(config: &Config) -> Vec<Finding> {
         Finding { level, what: seen.what, remedy: seen.remedy }
     };
     seen.findings.into_iter().map(finding).collect()
-}
-
-fn user(config: &Config) -> Finding {
-    match &config.server.user {
-        None => Finding::ok("user: stays the one that starts it"),
-        Some(name) => match Owner::of_user(name) {
-            Some(owner) => Finding::ok(format!(
-                "user {name} is {}:{}; what follows was tried as the present user",
-                owner.uid, owner.gid
-            )),
-            None => Finding::warn(
-                format!("user {name} is not in /etc/passwd"),
-                format!("useradd --system {name}, unless another directory knows it"),
-            ),
-        },
-    }
 }
 
 /// Exists and takes files, or could be made.
@@ -171,12 +157,12 @@ fn port(protocol: &str, key: &str, address: SocketAddr) -> Finding {
 }
 
 /// A Unix socket: nobody answers there, and nothing else is in the way.
-fn unix(path: &Path) -> Finding {
-    let shown = format!("lmtp unix:{}", path.display());
+fn unix(protocol: &str, key: &str, path: &Path) -> Finding {
+    let shown = format!("{protocol} unix:{}", path.display());
     match UnixStream::connect(path) {
         Ok(_) => Finding::fail(
             format!("{shown}: address in use"),
-            format!("stop what listens there (is it this server, running?), or change {LMTP}"),
+            format!("stop what listens there (is it this server, running?), or change {key}"),
         ),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             match path.parent().map(fs::metadata) {
@@ -184,7 +170,7 @@ fn unix(path: &Path) -> Finding {
                 _ => Finding::fail(
                     format!("{shown}: no such directory"),
                     format!(
-                        "make it and give it to the user that starts the server, or change {LMTP}"
+                        "make it and give it to the user that starts the server, or change {key}"
                     ),
                 ),
             }
@@ -192,7 +178,7 @@ fn unix(path: &Path) -> Finding {
         Err(_) if fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket()) => {
             Finding::ok(format!("{shown} is left from an earlier server and will be replaced"))
         }
-        Err(error) => Finding::fail(format!("{shown}: {error}"), format!("change {LMTP}")),
+        Err(error) => Finding::fail(format!("{shown}: {error}"), format!("change {key}")),
     }
 }
 
@@ -301,15 +287,15 @@ mod tests {
         use crate::problem::Level::{Fail, Ok};
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lmtp");
-        assert_eq!(unix(&path).level, Ok);
-        assert_eq!(unix(&folder.path().join("no/lmtp")).level, Fail);
+        assert_eq!(unix("lmtp", LMTP, &path).level, Ok);
+        assert_eq!(unix("lmtp", LMTP, &folder.path().join("no/lmtp")).level, Fail);
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert_eq!(unix(&path).level, Fail);
+        assert_eq!(unix("lmtp", LMTP, &path).level, Fail);
         drop(listener);
-        assert!(unix(&path).what.ends_with("will be replaced"));
+        assert!(unix("lmtp", LMTP, &path).what.ends_with("will be replaced"));
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert_eq!(unix(&file).level, Fail);
+        assert_eq!(unix("lmtp", LMTP, &file).level, Fail);
     }
 
     #[test]

@@ -504,6 +504,7 @@ fn run_change(action: Action, change: Change) -> Result<(), Failure> {
     let config = place.config()?;
     place::smtp(&config)?;
     let mut keeper = Keeper::find(&config)?;
+    let by_place = pick.destination.is_some();
     let mut ids = pick.ids.clone();
     ids.sort();
     ids.dedup();
@@ -518,7 +519,8 @@ fn run_change(action: Action, change: Change) -> Result<(), Failure> {
     if named && changed.picked == 0 && missing > 0 {
         return Err(unknown(&ids));
     }
-    if json { say::json(&changed) } else { say::out(&done(action, &changed)) }?;
+    let text = || if changed.picked > 0 { done(action, &changed) } else { nothing(by_place) };
+    if json { say::json(&changed) } else { say::out(&text()) }?;
     if named && missing > 0 {
         let what = format!("queue: {missing} of the {} named", ids.len());
         let remedy = "see `sluicegate queue list` for those that do";
@@ -527,16 +529,21 @@ fn run_change(action: Action, change: Change) -> Result<(), Failure> {
     Ok(())
 }
 
+fn nothing(by_place: bool) -> String {
+    let hint = if by_place { " (`sluicegate queue destinations` has the names)" } else { "" };
+    format!("no message matches{hint}\n")
+}
+
 fn done(action: Action, changed: &Changed) -> String {
-    let verb = match action {
-        Action::Hold => "held",
-        Action::Release => "released",
-        Action::Retry => "to be tried now",
-        Action::Delete => "deleted",
+    let (verb, others) = match action {
+        Action::Hold => ("held", "needed no change"),
+        Action::Release => ("released", "needed no change"),
+        Action::Retry => ("to be tried now", "due already, or held"),
+        Action::Delete => ("deleted", "needed no change"),
     };
     let rest = match changed.picked - changed.changed.min(changed.picked) {
         0 => String::new(),
-        rest => format!(" ({rest} needed no change)"),
+        rest => format!(" ({rest} {others})"),
     };
     format!("{} {verb}{rest}\n", counted(changed.changed))
 }

@@ -12,10 +12,11 @@ use std::path::Path;
 use super::place;
 use crate::config::Config;
 use crate::mail::dsn;
-use crate::mail::stored::{Message, Note};
+use crate::mail::route::Router;
+use crate::mail::stored::{Message, Note, Target};
 use crate::problem::Problem;
-use crate::server::Failure;
-use crate::server::queue::{Ledger, Line, Places};
+use crate::server::queue::{Ledger, Line, Places, destinations};
+use crate::server::{Failure, routes_of};
 use crate::store::lock::DataLock;
 use crate::store::spool::QueueId;
 use crate::store::spool::fold::Held;
@@ -33,6 +34,8 @@ pub(super) struct Stopped {
     /// What became of those that were changed; `None`: settled.
     changed: BTreeMap<QueueId, Option<Message>>,
     changes: Vec<Vec<Change>>,
+    /// What a server would name destinations by.
+    routes: Option<Router>,
 }
 
 impl Stopped {
@@ -48,7 +51,8 @@ impl Stopped {
         };
         let changes = logs.iter().map(|_| Vec::new()).collect();
         let (names, changed) = (BTreeMap::new(), BTreeMap::new());
-        let mut stopped = Self { _lock: lock, logs, faults, names, changed, changes };
+        let routes = routes_of(config);
+        let mut stopped = Self { _lock: lock, logs, faults, names, changed, changes, routes };
         stopped.understand();
         Ok(stopped)
     }
@@ -108,7 +112,14 @@ fn decode(held: &Held) -> Result<Message, String> {
     Ok(message)
 }
 
-impl Places for Stopped {}
+impl Places for Stopped {
+    fn destination(&self, message: &Message, target: &Target) -> Option<String> {
+        match &self.routes {
+            Some(router) => destinations::by_routes(router, message, target),
+            None => destinations::as_stored(target),
+        }
+    }
+}
 
 impl Ledger for Stopped {
     fn visit(&self, after: Option<QueueId>, visit: &mut dyn FnMut(Line<'_>) -> bool) {

@@ -19,6 +19,8 @@ use crate::sasl::scram::Verifier;
 use crate::server::Failure;
 use crate::store::accounts::{self, Access, Accounts, Hash, User};
 
+mod clash;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
     /// Add a user
@@ -140,9 +142,11 @@ fn run_add(add: Add) -> Result<(), Failure> {
     }
     let config = add.place.config()?;
     let users = config.users_file();
-    if Accounts::load(&users).map_err(running)?.find(add.name.as_bytes()).is_some() {
-        return Err(running(taken(&add.name)));
-    }
+    let free = |accounts: &Accounts| match accounts.find(add.name.as_bytes()) {
+        Some(_) => Err(taken(&add.name)),
+        None => clash::clash(&config, accounts, &add.name, &add.mail).map_or(Ok(()), Err),
+    };
+    free(&Accounts::load(&users).map_err(running)?).map_err(running)?;
     let (hash, scram) =
         hash(&add.secret, &add.name, if add.scram { Scram::Make } else { Scram::No })?;
 
@@ -151,16 +155,15 @@ fn run_add(add: Add) -> Result<(), Failure> {
         make_user_root(&config, root).map_err(running)?;
     }
     accounts::edit(&users, |accounts| {
-        if accounts.find(add.name.as_bytes()).is_some() {
-            return Err(taken(&add.name));
-        }
+        // Somebody else may have been quicker than the password was typed.
+        free(accounts)?;
         accounts.insert(User {
-            name: add.name,
+            name: add.name.clone(),
             hash,
             scram,
             ftp: add.ftp.into(),
             ftp_root,
-            mail: add.mail,
+            mail: add.mail.clone(),
         });
         Ok(())
     })

@@ -182,6 +182,13 @@ fn address(message: &Message, target: &Target, action: Action) -> String {
     }
 }
 
+/// What the client said, where that is another address than the report names.
+fn expanded_from(message: &Message, target: &Target, named: &str) -> Option<String> {
+    let Recipient::Mailbox(asked) = &recipient_of(message, target)?.recipient else { return None };
+    let asked = asked.to_string();
+    (!asked.eq_ignore_ascii_case(named)).then_some(asked)
+}
+
 /// Does it go to the sender, and not to the owner of a list or the postmaster?
 fn is_own(message: &Message, notice: &Notice) -> bool {
     message.envelope.sender.as_ref().is_some_and(|sender| sender.to_string() == notice.to)

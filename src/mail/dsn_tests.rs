@@ -91,6 +91,26 @@ fn fields(text: &str, wanted: &[&str]) {
     }
 }
 
+#[test]
+fn an_alias_is_named_beside_where_it_led() {
+    let away =
+        Target { address: "ann@other.example".to_owned(), ..target(0, "ann", failed("5.1.1 no")) };
+    let message = message(
+        vec![to("alias", None), to("Bob", None)],
+        vec![away, target(1, "bob", failed("5.1.1 no"))],
+    );
+    let octets = compose(&message, &due(&message)[0], whole(TEXT), FRAME);
+    let parsed = MessageParser::default().parse(&octets).unwrap();
+    let [human, status, _] = parts(&parsed);
+    fields(
+        &human,
+        &["  <ann@other.example>", "    (expanded from <alias@a.example>)", "  <bob@a.example>"],
+    );
+    assert_eq!(human.matches("expanded from").count(), 1, "{human}");
+    fields(&status, &["Final-Recipient: rfc822;ann@other.example"]);
+    fields(&status, &["Original-Recipient: rfc822;alias+orig@x.example"]);
+}
+
 const TEXT: &[u8] = b"Subject: hello\r\nFrom: x\r\n\r\n--report-0ABC-0\r\nbody\r\n";
 
 #[test]

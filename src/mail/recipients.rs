@@ -1,8 +1,8 @@
 //! mail::recipients – the table of recipients that another server has, so that others are refused at RCPT.
 //!
 //! ```text
-//!  # one a line; what follows behind a blank is left to whoever wrote it
-//!  ann@example.org
+//!  # one a line; `OK` or `x` may follow, as in tables for Postfix, and a comment
+//!  ann@example.org     OK
 //!  bob                 in any domain of the route
 //!  @lists.example.org  every name of that domain
 //! ```
@@ -12,7 +12,10 @@
 use std::collections::HashSet;
 
 use super::name;
-use crate::smtp::address::Domain;
+use crate::smtp::address::Mailbox;
+
+/// What may follow a name: tables for Postfix have a value, which nobody looks at.
+const VALUES: [&str; 3] = ["OK", "ok", "x"];
 
 /// The names of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,19 +41,19 @@ impl Known {
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
         let (mut names, mut faults) = (HashSet::new(), Vec::new());
         for (line, text) in (1..).zip(text.lines()) {
-            let Some(word) = text.split_whitespace().next().filter(|word| !word.starts_with('#'))
-            else {
+            let mut words = text.split_whitespace();
+            let Some(word) = words.next().filter(|word| !word.starts_with('#')) else {
                 continue;
             };
-            match key(word) {
-                Some(key) => {
+            let what = match (key(word), words.find(|word| !VALUES.contains(word))) {
+                (Some(key), more) if more.is_none_or(|more| more.starts_with('#')) => {
                     names.insert(key.into_boxed_str());
+                    continue;
                 }
-                None => {
-                    let what = format!("{word}: no address, no local part, no @domain");
-                    faults.push(Fault { line, what });
-                }
-            }
+                (Some(_), more) => format!("{}: more than a name", more.unwrap_or_default()),
+                (None, _) => format!("{word}: no address, no local part, no @domain"),
+            };
+            faults.push(Fault { line, what });
         }
         if faults.is_empty() { Ok(Self { names }) } else { Err(faults) }
     }
@@ -77,14 +80,16 @@ impl Known {
     }
 }
 
+/// A name as clients may say it: what is none of RFC 5321 and RFC 6531 could never be asked for.
 fn key(word: &str) -> Option<String> {
-    if let Some(domain) = word.strip_prefix('@') {
-        let plain = !domain.is_empty() && !domain.contains(['@', '"']);
-        return plain.then(|| format!("@{}", Domain::Name(domain.to_owned()).key()));
+    let read = |text: &str| Mailbox::parse(text, true).ok();
+    if word.starts_with('@') {
+        return read(&format!("a{word}")).map(|one| format!("@{}", one.domain.key()));
     }
-    let (local, domain) = name::split(word)?;
-    let local = name::folded(&local);
-    Some(domain.map_or_else(|| local.clone(), |domain| format!("{local}@{domain}")))
+    if let Some(whole) = read(word) {
+        return Some(format!("{}@{}", name::folded(&whole.local), whole.domain.key()));
+    }
+    read(&format!("{word}@a")).map(|one| name::folded(&one.local))
 }
 
 #[cfg(test)]
@@ -114,8 +119,28 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_told_with_its_line() {
-        let faults = Known::parse("a@b\n@\n\nx@y@\n\"\n").unwrap_err();
-        let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
-        assert_eq!(lines, [2, 4, 5]);
+        for line in [
+            "@",
+            "x@y@",
+            "\"",
+            "ann:",
+            "ann,",
+            "<ann@a.example>",
+            "ann@a..example",
+            "@-a.example",
+            "what is this",
+            "ann@a.example bob@a.example",
+            "ann@a.example OK bob",
+            "ann(at)a.example",
+        ] {
+            let faults = Known::parse(&format!("a@b\n{line}\n")).unwrap_err();
+            let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
+            assert_eq!(lines, [2], "{line}");
+        }
+        let told = Known::parse("what is this\n").unwrap_err();
+        assert_eq!(told[0].what, "is: more than a name");
+        let fine = "a@b OK # yes\nb x\nc@[192.0.2.1]\n\"d\"@b#\n";
+        assert_eq!(Known::parse(fine).unwrap_err().len(), 1);
+        assert_eq!(Known::parse(fine.trim_end_matches("#\n")).unwrap().len(), 4);
     }
 }

@@ -202,6 +202,11 @@ impl Router {
         &self.warnings
     }
 
+    /// What it was made from.
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
+    }
+
     /// Is mail of this sender for this recipient taken from this client now? Who is authenticated may send
     /// anywhere a route leads.
     pub fn verdict(
@@ -373,6 +378,14 @@ impl Router {
         let mut open = self.routes.iter().filter(|pattern| pattern.is_for_all());
         let first = open.find(|pattern| pattern.fits(&folded, domain));
         self.domains.contains(domain) || first.is_some_and(|pattern| pattern.domain.is_some())
+    }
+
+    /// A name that others see, where mail is taken for nobody but the postmaster: that of the greeting, and the domain of
+    /// rewritten senders unless it is one of ours.
+    fn is_our_face(&self, domain: &str) -> bool {
+        let named = Domain::Name(domain.to_owned());
+        let srs = self.srs.as_ref().is_some_and(|srs| srs.is_of(&named));
+        domain == self.host || (srs && !self.is_ours(walk::POSTMASTER, domain))
     }
 
     /// Where an address goes before anybody asks who that is.

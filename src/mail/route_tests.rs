@@ -655,6 +655,9 @@ fn a_rewritten_sender_leads_back() {
     assert_eq!(said(&made.replace("=Me@", "=You@"), 0), Verdict::ForgedReturn);
     assert_eq!(said(&made.replace("srs.example", "b.example"), 0), Verdict::NoUser);
     assert_eq!(said("ann@srs.example", 0), Verdict::RelayDenied);
+    // RFC 5321 §4.5.1: whoever sees the domain may write to its postmaster.
+    assert_eq!(said("Postmaster@SRS.example", 0), Verdict::Taken);
+    assert_eq!(said("postmaster+x@srs.example", 0), Verdict::RelayDenied);
     let targets = router.targets(&envelope(STRANGER, &[&made]), &[]);
     assert_eq!((targets.len(), targets[0].address.as_str()), (1, "Me@far.example"));
     assert_eq!(targets[0].via.as_deref(), Some(made.as_str()));

@@ -20,6 +20,7 @@ use crate::shard;
 use crate::smtp::address::Mailbox;
 use crate::smtp::claims::Forwarded;
 use crate::smtp::envelope::Envelope;
+use crate::smtp::reply;
 use crate::smtp::step::{Answer, Ask, Fault};
 use crate::smtp::trace::{self, Arrival};
 use crate::store::spool::{Draft, QueueId, Trouble};
@@ -49,15 +50,14 @@ pub(super) struct Asking<'a> {
 }
 
 /// Answers a question of the dialogue, without waiting.
-pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: Ask) -> Answer {
+pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: &Ask) -> Answer {
     let Asking { peer, user, sender: from } = who;
     let rules = ingress.rules();
     let answer = match ask {
         // RFC 6409 §6.1. An empty sender is nobody's: reports have it.
         Ask::Mail { sender: Some(sender), .. }
             if user.is_some_and(|user| {
-                rules.smtp.authenticated_senders == Senders::Own
-                    && !rules.router.owns(user, &sender)
+                rules.smtp.authenticated_senders == Senders::Own && !rules.router.owns(user, sender)
             }) =>
         {
             Answer::Refused(Fault::NotYours)
@@ -68,7 +68,7 @@ pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: Ask) -> Answer {
         },
         Ask::Rcpt(to) => {
             let client = Client { peer, authenticated: user.is_some() };
-            match rules.router.verdict(from, &to, client, shard::wall().0) {
+            match rules.router.verdict(from, to, client, shard::wall().0) {
                 Verdict::Taken => Answer::Done,
                 Verdict::NoUser => Answer::Refused(Fault::NoUser),
                 Verdict::RelayDenied => Answer::Refused(Fault::RelayDenied),
@@ -77,11 +77,11 @@ pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: Ask) -> Answer {
                 Verdict::ExpiredReturn => Answer::Refused(Fault::ExpiredReturn),
             }
         }
-        Ask::Verify(text) => match rules.router.verify(&text) {
+        Ask::Verify(text) => match rules.router.verify(text) {
             Some((name, mailbox)) => Answer::Verified(name, mailbox),
             None => Answer::Refused(Fault::NoUser),
         },
-        Ask::Expand(text) => match rules.router.expand(&text) {
+        Ask::Expand(text) => match rules.router.expand(text) {
             Some(members) => Answer::Expanded(members),
             None => Answer::Refused(Fault::NoUser),
         },
@@ -92,8 +92,44 @@ pub(super) fn answer(ingress: &Ingress, who: Asking<'_>, ask: Ask) -> Answer {
     };
     if let Answer::Refused(fault) = &answer {
         ingress.local.counters().mail.refused(reason(*fault));
+        tell(ingress, who, ask, &answer);
     }
     answer
+}
+
+/// Says in the log who was refused what. A dictionary of names costs its client nothing, so lines are limited.
+pub(super) fn tell(ingress: &Ingress, who: Asking<'_>, ask: &Ask, answer: &Answer) {
+    let shown = |one: &dyn ToString| Printable(one.to_string().as_bytes()).to_string();
+    let (what, from, to) = match ask {
+        Ask::Mail { sender, .. } => ("sender refused", sender.as_ref(), None),
+        Ask::Rcpt(to) => ("recipient refused", who.sender, Some(shown(to))),
+        Ask::Verify(_)
+        | Ask::Expand(_)
+        | Ask::Auth { .. }
+        | Ask::Respond(_)
+        | Ask::Forget
+        | Ask::Client { .. } => return,
+    };
+    let reply = match answer {
+        Answer::Refused(fault) => reply::refusal(*fault).shown(),
+        Answer::Said(words) => words.shown(),
+        Answer::Done
+        | Answer::Verified(..)
+        | Answer::Expanded(_)
+        | Answer::Challenge(_)
+        | Answer::Authenticated
+        | Answer::Committed(_) => return,
+    };
+    let Some(unsaid) = ingress.refusal_lines.take() else { return };
+    tracing::info!(
+        peer = %who.peer,
+        user = who.user.map(|user| shown(&user)).map(tracing::field::display),
+        from = %from.map(|from| shown(from)).unwrap_or_default(),
+        to = to.map(tracing::field::display),
+        reply,
+        unsaid,
+        "{what}"
+    );
 }
 
 /// Makes the message durable. The client may be gone meanwhile: the commit goes on.

@@ -126,6 +126,11 @@ pub(super) fn outbound(config: &Config) -> Result<Option<Client>, Problem> {
     Client::new(roots).map(Some)
 }
 
+/// For `sluicegate check`: can servers be verified that routes want verified?
+pub fn look(config: &Config) -> Option<Problem> {
+    outbound(config).err()
+}
+
 /// The pairs that the configuration names, in order.
 fn pairs(config: &Config) -> Vec<Pair> {
     let tls = &config.tls;
@@ -149,6 +154,12 @@ fn make_own(config: &Config) -> Result<(), Problem> {
     let mut names = vec![config.server.hostname.trim_end_matches('.').to_ascii_lowercase()];
     if names.first().is_none_or(|name| name != "localhost") {
         names.push("localhost".to_owned());
+    }
+    // Whoever tries it out on this machine may say the address.
+    for address in ["127.0.0.1", "::1"] {
+        if names.iter().all(|name| name != address) {
+            names.push(address.to_owned());
+        }
     }
     let owner = Owner::of(&config.server.data_dir).ok();
     if tls::make_own(&pair, &names, owner)? {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::authenticate;
 use super::deliver::{Deliveries, Policy};
 use super::inlet::Peers;
+use super::quota::Quota;
 use super::relay;
 use super::resolver::Resolver;
 use super::shared::{Local, Shared};
@@ -44,6 +45,8 @@ pub(super) struct Ingress {
     pub(super) deliveries: Deliveries,
     /// Where mail goes on.
     pub(super) resolver: Rc<Resolver>,
+    /// Lines in the log about senders and recipients that were refused.
+    pub(super) refusal_lines: Quota,
     /// Octets of header sections that milters look at.
     pub(super) milter_bytes: Rc<Cell<usize>>,
     rulebook: Rc<Rulebook>,
@@ -124,6 +127,7 @@ impl Ingress {
             spool,
             deliveries,
             resolver: Resolver::new(local),
+            refusal_lines: Quota::default(),
             milter_bytes: Rc::default(),
             rulebook,
             showing: Cell::new(false),

@@ -53,8 +53,11 @@ pub mod status;
 mod store;
 mod transfer;
 
+pub use certificates::look as look_at_authorities;
 use drain::drain_watch;
 use notice::Phase;
-pub use routing::look as look_at_aliases;
+pub use relay::look_at_password;
+pub use routing::{aliases as aliases_of, look as look_at_aliases, routes as routes_of};
 pub use run::{Failure, serve};
 use shared::Shared;
+pub use sockets::look as look_at_listeners;

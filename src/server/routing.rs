@@ -1,8 +1,8 @@
 //! server::routing – who gets mail: the router that configuration, accounts, the aliases file, the tables of
 //! recipients and the secrets for rewritten senders make.
 //!
-//! Promises: a file that is wrong is reported with file, line and column, and changes nothing; a change
-//! of one of these files or of a list that is included is noticed by [`Routing::changed`]; memory is bounded.
+//! Promises: a file that is wrong is reported with file, line and column, and what it said before goes on to count,
+//! without keeping the others from being read; a change of one of these files or of a list that is included is noticed by [`Routing::changed`]; memory is bounded.
 //! Not here: the syntax of the file (`mail::aliases`), the decision (`mail::route`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,34 +24,57 @@ use crate::problem::{Place, Problem};
 use crate::store::accounts::{Accounts, Fingerprint};
 use crate::wire::secret::Secret;
 
-/// The files a router was made from, as they were.
+/// The files a router was made from, as they were, and what the last good ones said.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
     seen: Vec<(PathBuf, Fingerprint)>,
     /// Nothing was prepared: what the start would make may be missing.
     unprepared: bool,
+    /// The file whose aliases are in the router in force.
+    aliases: Option<PathBuf>,
+    tables: Tables,
+    srs: Option<(String, PathBuf, Srs)>,
 }
 
 impl Routing {
-    /// Reads the aliases and makes the router; `None` without SMTP.
+    /// Reads the files and makes the router; `None` without SMTP. Where a file is wrong that was read before, what it said
+    /// then is taken from `old`, the router in force.
     ///
     /// # Errors
-    /// Everything that is wrong with the files. What they were like is remembered all the same: they
+    /// Everything that is wrong with files that were never read. What they were like is remembered all the same: they
     /// are read again when they change.
     pub(super) fn load(
         &mut self,
         config: &Config,
         accounts: &Accounts,
+        old: Option<&Router>,
     ) -> Result<Option<Router>, Vec<Problem>> {
         self.seen.clear();
         let Some(smtp) = &config.smtp else { return Ok(None) };
-        let aliases = self.aliases(&config.mail)?;
-        let tables = self.tables(smtp)?;
-        let srs = self.srs(config)?;
+        let mail = &config.mail;
+        let mut fatal = Vec::new();
+        let before = old.filter(|_| self.aliases.as_ref() == Some(&mail.aliases));
+        let before = before.map(Router::aliases).cloned();
+        let aliases = one(&mail.aliases, self.aliases(mail), before, &mut fatal);
+        let tables = self.all_tables(smtp, &mut fatal);
+        let read = self.srs(config);
+        let before = self.srs.take().filter(|(domain, file, _)| {
+            (mail.srs_domain.as_ref(), file) == (Some(domain), &mail.srs_secret)
+        });
+        let before = before.map(|(_, _, srs)| Some(srs));
+        let srs = one(&mail.srs_secret, read, before, &mut fatal).flatten();
+        self.srs = mail
+            .srs_domain
+            .clone()
+            .zip(srs.clone())
+            .map(|(domain, srs)| (domain, mail.srs_secret.clone(), srs));
+        let Some(aliases) = aliases.filter(|_| fatal.is_empty()) else { return Err(fatal) };
+        self.aliases = Some(mail.aliases.clone());
         let users = accounts
             .iter()
             .map(|user| User { name: user.name.clone(), addresses: user.mail.clone() });
         let router = Router::new(Rules { srs, ..rules(config, smtp, &tables) }, users, aliases);
+        self.tables = tables;
         for warning in warnings(&router, config, smtp) {
             tracing::warn!("{warning}");
         }
@@ -64,39 +87,20 @@ impl Routing {
     }
 
     /// The tables of recipients that routes name, each read once.
-    fn tables(&mut self, smtp: &Smtp) -> Result<Tables, Vec<Problem>> {
-        const REMEDY: &str = "give a readable file of recipients, or take it out of the route";
-        let (mut tables, mut problems) = (Tables::new(), Vec::new());
+    fn all_tables(&mut self, smtp: &Smtp, fatal: &mut Vec<Problem>) -> Tables {
+        let mut tables = Tables::new();
         for file in smtp.routes.iter().filter_map(|route| route.recipients.as_ref()) {
             if tables.contains_key(file) {
                 continue;
             }
+            // Looked at before it is read, as the aliases are.
             self.seen.push((file.clone(), Accounts::fingerprint(file)));
-            let known = read(file, RECIPIENTS_FILE_BYTES_MAX).map_err(|unread| {
-                let why = match unread {
-                    Unread::Missing => "no such file".to_owned(),
-                    Unread::Other(why) => why,
-                };
-                vec![Problem::path(file, why, REMEDY)]
-            });
-            let known = known.and_then(|text| {
-                Known::parse(&text).map_err(|faults| {
-                    let problem = |fault: recipients::Fault| {
-                        let place = Place { file: file.clone(), line: fault.line, column: 1 };
-                        let remedy = "write name@example.org, name or @example.org";
-                        Problem::new("recipients", fault.what, remedy).at(place)
-                    };
-                    faults.into_iter().map(problem).collect()
-                })
-            });
-            match known {
-                Ok(known) => {
-                    tables.insert(file.clone(), Arc::new(known));
-                }
-                Err(more) => problems.extend(more),
+            let before = self.tables.get(file).cloned();
+            if let Some(known) = one(file, table(file).map(Arc::new), before, fatal) {
+                tables.insert(file.clone(), known);
             }
         }
-        if problems.is_empty() { Ok(tables) } else { Err(problems) }
+        tables
     }
 
     /// What senders are rewritten with.
@@ -189,9 +193,62 @@ fn warnings(router: &Router, config: &Config, smtp: &Smtp) -> Vec<Problem> {
 /// # Errors
 /// What is wrong with them: the server would not start.
 pub fn look(config: &Config, accounts: &Accounts) -> Result<Vec<Problem>, Vec<Problem>> {
-    let router = Routing { unprepared: true, ..Routing::default() }.load(config, accounts)?;
+    let router = Routing { unprepared: true, ..Routing::default() }.load(config, accounts, None)?;
     let both = router.as_ref().zip(config.smtp.as_ref());
     Ok(both.map(|(router, smtp)| warnings(router, config, smtp)).unwrap_or_default())
+}
+
+/// The routes of a configuration alone, without aliases, users and tables of recipients: where mail goes on to that was
+/// taken already. `None` without SMTP.
+pub fn routes(config: &Config) -> Option<Router> {
+    let smtp = config.smtp.as_ref()?;
+    Some(Router::new(rules(config, smtp, &Tables::new()), [], Aliases::default()))
+}
+
+/// The aliases as they are now; none where the file is wrong.
+pub fn aliases(config: &Config) -> Aliases {
+    Routing::default().aliases(&config.mail).unwrap_or_default()
+}
+
+/// What a file says, or said before; what is wrong is in the log then, and else the end of it.
+fn one<T>(
+    file: &Path,
+    read: Result<T, Vec<Problem>>,
+    before: Option<T>,
+    fatal: &mut Vec<Problem>,
+) -> Option<T> {
+    match (read, before) {
+        (Ok(said), _) => Some(said),
+        (Err(problems), None) => {
+            fatal.extend(problems);
+            None
+        }
+        (Err(problems), Some(before)) => {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("{}: not reloaded; what it said before stays in force", file.display());
+            Some(before)
+        }
+    }
+}
+
+/// A table of recipients.
+fn table(file: &Path) -> Result<Known, Vec<Problem>> {
+    const REMEDY: &str = "give a readable file of recipients, or take it out of the route";
+    let text = read(file, RECIPIENTS_FILE_BYTES_MAX).map_err(|unread| {
+        let why = match unread {
+            Unread::Missing => "no such file".to_owned(),
+            Unread::Other(why) => why,
+        };
+        vec![Problem::path(file, why, REMEDY)]
+    })?;
+    let problem = |fault: recipients::Fault| {
+        let place = Place { file: file.to_owned(), line: fault.line, column: 1 };
+        let remedy = "write name@example.org, name or @example.org, one a line";
+        Problem::new("recipients", fault.what, remedy).at(place)
+    };
+    Known::parse(&text).map_err(|faults| faults.into_iter().map(problem).collect())
 }
 
 /// Why a file was not read.
@@ -260,3 +317,7 @@ fn rules(config: &Config, smtp: &Smtp, tables: &Tables) -> Rules {
         verp: Verp::new(&config.mail.verp_lists),
     }
 }
+
+#[cfg(test)]
+#[path = "routing_tests.rs"]
+mod tests;

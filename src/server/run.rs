@@ -85,7 +85,7 @@ pub fn serve(
     let accounts = Accounts::load(&users_file).map_err(usage)?;
     let connections_fit = config.server.max_connections;
     let mut routing = Routing::default();
-    let router = routing.load(&config, &accounts).map_err(usages)?;
+    let router = routing.load(&config, &accounts, None).map_err(usages)?;
     let mut shared = Shared::new(config, accounts, tls, start_number());
     if let Some(router) = router {
         shared.replace_router(router);
@@ -434,17 +434,18 @@ impl Supervisor {
     /// Makes the router anew, of whatever is in force; one that cannot be made changes nothing.
     fn load_router(&mut self) {
         let (config, accounts) = (self.shared.config.load_full(), self.shared.accounts.load_full());
-        match self.routing.load(&config, &accounts) {
+        let old = self.shared.router.load_full();
+        match self.routing.load(&config, &accounts, old.as_deref()) {
             Ok(Some(router)) => {
                 self.shared.replace_router(router);
-                tracing::info!("aliases reloaded");
+                tracing::info!("aliases and tables reloaded");
             }
             Ok(None) => {}
             Err(problems) => {
                 for problem in problems {
                     tracing::error!("{problem}");
                 }
-                tracing::error!("aliases: not reloaded; the old ones stay in force");
+                tracing::error!("who gets mail: not reloaded; all of it stays as it was");
             }
         }
     }

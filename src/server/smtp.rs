@@ -340,7 +340,7 @@ impl Reception {
                 Next::Ask(ask) => {
                     let answer = match self.milters {
                         Some(_) => Box::pin(self.answer_filtered(ask)).await,
-                        None => self.answer(ask),
+                        None => self.answer(&ask),
                     };
                     self.dialogue.resume(answer, &mut self.out);
                 }
@@ -390,10 +390,13 @@ impl Reception {
         accept_mail::commit(&self.ingress, draft, envelope, arrived, settled).await
     }
 
-    fn answer(&self, ask: Ask) -> Answer {
+    fn answer(&self, ask: &Ask) -> Answer {
+        accept_mail::answer(&self.ingress, self.asking(), ask)
+    }
+
+    fn asking(&self) -> Asking<'_> {
         let peer = self.stream.peer().ip();
-        let who = Asking { peer, user: self.user(), sender: self.dialogue.sender() };
-        accept_mail::answer(&self.ingress, who, ask)
+        Asking { peer, user: self.user(), sender: self.dialogue.sender() }
     }
 
     /// The same, and what is fine with us is asked of the milters.
@@ -406,9 +409,9 @@ impl Reception {
             | Ask::Auth { .. }
             | Ask::Respond(_)
             | Ask::Forget
-            | Ask::Client { .. } => return self.answer(ask),
+            | Ask::Client { .. } => return self.answer(&ask),
         };
-        let answer = self.answer(ask);
+        let answer = self.answer(&ask);
         let Some(mut milters) = self.milters.take_if(|_| answer == Answer::Done) else {
             return answer;
         };
@@ -427,6 +430,7 @@ impl Reception {
         self.active = shard::now();
         let Some(refused) = refused else { return Answer::Done };
         self.ingress.local.counters().mail.refused(Reason::Milter);
+        accept_mail::tell(&self.ingress, self.asking(), &ask, &refused);
         refused
     }
 

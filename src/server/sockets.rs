@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::run::Failure;
 use crate::config::{Config, Endpoint};
+use crate::problem::Problem;
 use crate::shard::Listeners;
 use crate::shard::unix::{self, SocketFile};
 
@@ -96,6 +97,9 @@ pub(super) fn bind(
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() == 0 {
+        if let Some(problem) = look(config).into_iter().next() {
+            return Err(Failure::Usage(problem.to_string()));
+        }
         let numbered: Vec<_> = wanted.iter().map(|(one, at)| (one.number(), *at)).collect();
         let mut listeners =
             Listeners::bind(&numbered, shards).map_err(|refused| cannot_bind(&wanted, &refused))?;
@@ -119,6 +123,39 @@ pub(super) fn bind(
     listeners
         .map(|listeners| (listeners, Vec::new()))
         .map_err(|error| Failure::Running(format!("inherited sockets: {error}")))
+}
+
+/// Addresses that the configuration has twice, or that another one of it takes as well. What is bound for every
+/// address (`0.0.0.0`) takes each of its kind; that of IPv6 takes IPv4 too, but leaves it to a listener of ours that
+/// wants it.
+pub fn look(config: &Config) -> Vec<Problem> {
+    let mut all: Vec<(&str, SocketAddr)> =
+        wanted(config).into_iter().map(|(service, address)| (service.key(), address)).collect();
+    let listeners = all.len();
+    all.extend(config.server.metrics_listen.map(|address| ("[server] metrics_listen", address)));
+    let four = |port| all.iter().take(listeners).any(|(_, at)| at.is_ipv4() && at.port() == port);
+    let takes = |one: &SocketAddr, other: &SocketAddr| {
+        one.ip() == other.ip()
+            || one.ip().is_unspecified()
+                && (one.is_ipv4() == other.is_ipv4() || one.is_ipv6() && !four(one.port()))
+    };
+    let mut problems = Vec::new();
+    for (index, (key, address)) in all.iter().enumerate() {
+        let clash = all.iter().take(index).find(|(_, other)| {
+            let same_port = other.port() == address.port() && address.port() != 0;
+            same_port && (takes(address, other) || takes(other, address))
+        });
+        if let Some((other, taken)) = clash {
+            let why = if taken == address {
+                format!("{other} has it already")
+            } else {
+                format!("{other} {taken} takes it already")
+            };
+            let what = format!("{key}: {address}");
+            problems.push(Problem::new(what, why, "take one out, or give it another port"));
+        }
+    }
+    problems
 }
 
 /// Unix sockets that are to be made.
@@ -261,6 +298,35 @@ mod tests {
         assert!(service_of(&socket, "smtp", &[(Ftp, here)]).is_err());
         assert!(service_of(&socket, "ftps", &[(Ftp, here)]).is_err());
         assert!(service_of(&socket, "", &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_there_twice_is_named() {
+        let machine =
+            crate::config::Machine { hostname: "edge".into(), cores: 1, directory: "/".into() };
+        let found = |text: &str| -> Vec<String> {
+            let config = Config::parse(Path::new("s.toml"), text, &machine, None).unwrap();
+            look(&config).iter().map(ToString::to_string).collect()
+        };
+        let remedy = "(take one out, or give it another port)";
+        assert_eq!(found("[ftp]\n[smtp]\nlisten = [\"0.0.0.0:25\", \"[::]:25\"]\n"), [""; 0]);
+        assert_eq!(found("[smtp]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n"), [""; 0]);
+        assert_eq!(
+            found("[ftp]\nlisten = [\"127.0.0.1:25\"]\n[smtp]\nlisten = [\"127.0.0.1:25\"]\n"),
+            [format!("[smtp] listen: 127.0.0.1:25: [ftp] listen has it already {remedy}")]
+        );
+        assert_eq!(
+            found("[smtp]\nlisten = [\"0.0.0.0:25\"]\nlisten_submission = [\"127.0.0.1:25\"]\n"),
+            [format!(
+                "[smtp] listen_submission: 127.0.0.1:25: [smtp] listen 0.0.0.0:25 takes it already {remedy}"
+            )]
+        );
+        assert_eq!(
+            found("[server]\nmetrics_listen = \"127.0.0.1:25\"\n[smtp]\nlisten = [\"[::]:25\"]\n"),
+            [format!(
+                "[server] metrics_listen: 127.0.0.1:25: [smtp] listen [::]:25 takes it already {remedy}"
+            )]
+        );
     }
 
     #[test]

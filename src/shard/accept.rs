@@ -27,6 +27,7 @@ use std::time::Duration;
 use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::patience::patiently;
 use super::ring::Keep;
 use super::{Stream, core, now, sleep_until};
 
@@ -63,7 +64,8 @@ impl Listeners {
             let wildcard = if taken { Takes::SixOnly } else { Takes::Both };
             // Without SO_REUSEPORT this fails while anybody listens there: a second server must not
             // take half of the clients. It is closed again before the real ones are bound.
-            let probe = socket(wanted, wildcard, false).map_err(|error| (wanted, error))?;
+            let probe = patiently(|| socket(wanted, wildcard, false));
+            let probe = probe.map_err(|error| (wanted, error))?;
             let bound = probe.local_addr().map_err(|error| (wanted, error))?;
             let bound = bound.as_socket().unwrap_or(wanted);
             drop(probe);

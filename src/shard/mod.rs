@@ -29,6 +29,7 @@ mod file;
 mod interfaces;
 mod net;
 mod pacemaker;
+mod patience;
 mod pipes;
 mod place;
 pub mod preflight;

@@ -25,12 +25,9 @@ pub enum Refusal {
 /// See [`Refusal`]. After [`Refusal::Kernel`] the process must end: it may be half-way.
 pub fn become_user(name: &str) -> Result<(), Refusal> {
     let kernel = |error: nix::Error| Refusal::Kernel(error.into());
-    let user = User::from_name(name).map_err(kernel)?.ok_or(Refusal::Unknown)?;
+    let user = known(name)?;
     if getuid() == user.uid {
         return no_new_privileges();
-    }
-    if !getuid().is_root() {
-        return Err(Refusal::NotRoot);
     }
     let name = std::ffi::CString::new(name).map_err(|_| Refusal::Unknown)?;
     initgroups(&name, user.gid).map_err(kernel)?;
@@ -41,6 +38,21 @@ pub fn become_user(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::Kernel(io::Error::other("root could be regained")));
     }
     no_new_privileges()
+}
+
+/// Would [`become_user`] be let?
+///
+/// # Errors
+/// See [`Refusal`].
+pub fn may_become(name: &str) -> Result<(), Refusal> {
+    known(name).map(drop)
+}
+
+/// A user of this machine that this process is, or may become.
+fn known(name: &str) -> Result<User, Refusal> {
+    let found = User::from_name(name).map_err(|error| Refusal::Kernel(error.into()))?;
+    let user = found.ok_or(Refusal::Unknown)?;
+    if getuid() == user.uid || getuid().is_root() { Ok(user) } else { Err(Refusal::NotRoot) }
 }
 
 /// From now on no program this process might execute gains privileges.

@@ -10,35 +10,32 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::patience::patiently;
 
 /// Connections the kernel holds for us until they are accepted, as for other listeners.
 const BACKLOG: i32 = 65_535;
 /// Anybody of this machine may connect, as to an address of it; the directory decides who reaches the file.
 const MODE: u32 = 0o666;
-/// How long the socket of a server that is no more may still take connections, and how often that is looked at.
-const LAST_BREATH: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(20);
-
 /// Listens at `path`.
 ///
 /// # Errors
 /// `AddrInUse` when somebody answers there, `AlreadyExists` when something else than a socket is in the way;
 /// what bind(2) says.
 pub fn listen(path: &Path) -> io::Result<(OwnedFd, SocketFile)> {
-    match connect(path) {
-        Ok(_) => return Err(ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+    match patiently(|| unanswered(path))? {
+        error if error.kind() == ErrorKind::NotFound => {}
         // Refused: a socket nobody listens on, or no socket at all.
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+        error if error.kind() == ErrorKind::ConnectionRefused => {
             if !fs::symlink_metadata(path)?.file_type().is_socket() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
             fs::remove_file(path)?;
         }
-        Err(error) => return Err(error),
+        error => return Err(error),
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -48,15 +45,12 @@ pub fn listen(path: &Path) -> io::Result<(OwnedFd, SocketFile)> {
     Ok((socket.into(), file))
 }
 
-/// Is somebody there? The kernel ends a killed server's accepts after the server itself, and until then its
-/// socket takes connections that nobody will serve.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    let deadline = Instant::now() + LAST_BREATH;
-    loop {
-        match UnixStream::connect(path) {
-            Ok(_) if Instant::now() < deadline => std::thread::sleep(LOOK),
-            done => return done,
-        }
+/// Why nobody answers; `AddrInUse` when somebody does. The socket of a server that was killed takes connections a little
+/// longer, and nobody will serve them.
+fn unanswered(path: &Path) -> io::Result<io::Error> {
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ErrorKind::AddrInUse.into()),
+        Err(error) => Ok(error),
     }
 }
 

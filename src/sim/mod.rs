@@ -28,6 +28,8 @@ pub mod file;
 pub mod kernel;
 pub mod names;
 pub mod net;
+#[path = "../shard/patience.rs"]
+mod patience;
 pub mod pipe;
 #[path = "../shard/preflight.rs"]
 pub mod preflight;

@@ -188,6 +188,11 @@ impl Reply {
         self.code
     }
 
+    /// As it stands in the log: one with places is none that is logged.
+    pub fn shown(self) -> String {
+        format!("{} {} {}", self.code, self.enhanced, self.text)
+    }
+
     /// As a line of its own.
     pub fn send(self, out: &mut Outbox) {
         self.fill(&[], out);
@@ -242,6 +247,11 @@ impl Words {
     /// Its code.
     pub const fn code(&self) -> u16 {
         self.code
+    }
+
+    /// As they stand in the log: all lines as one.
+    pub fn shown(&self) -> String {
+        format!("{} {} {}", self.code, self.status, self.lines.join(" "))
     }
 
     /// All of its lines.

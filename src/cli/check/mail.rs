@@ -15,6 +15,7 @@ use crate::problem::{Finding, Problem};
 use crate::server::look_at_aliases;
 use crate::shard::probe::{self, Disk, Keeps, TRIES};
 use crate::store::accounts::Accounts;
+use crate::store::spool::offline;
 
 /// Slower than this, a disk limits what can be accepted more than anything else.
 const SLOW_WRITE: Duration = Duration::from_millis(50);
@@ -139,6 +140,16 @@ fn spool(config: &Config, smtp: &Smtp) -> Vec<Finding> {
         Ok(made) => made,
         Err(finding) => return vec![finding],
     };
+    let file = smtp.spool.join("FORMAT");
+    let strange = match offline::other_format(&smtp.spool) {
+        Ok(says) => says,
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = strange {
+        let remedy =
+            "run the version that wrote it until it is empty, or name another [smtp] spool";
+        return vec![Finding::fail(format!("{}: {why}", file.display()), remedy)];
+    }
     match probe::disk(existing(&smtp.spool)) {
         Ok(disk) => judge(smtp, &disk, &format!("spool {shown}{made}")),
         Err(error) => vec![Finding::fail(
@@ -336,6 +347,16 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(mailboxes(&config).level, Level::Ok);
+        let (kept, strange) = (data.path().join("kept"), "sluicegate spool 9\n");
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::write(kept.join("FORMAT"), strange).unwrap();
+        let other = self::config("[smtp]\nspool = \"kept\"\n", data.path());
+        let found = spool(&other, other.smtp.as_ref().unwrap());
+        let expected = format!(
+            "FAIL  {}/FORMAT: says \"sluicegate spool 9\", not \"sluicegate spool 1\" (run the version that wrote it until it is empty, or name another [smtp] spool)",
+            kept.display()
+        );
+        assert!(found.len() == 1 && found[0].to_string() == expected, "{found:?}");
         let all = |config: &Config| -> Vec<String> {
             aliases(config).iter().map(ToString::to_string).collect()
         };

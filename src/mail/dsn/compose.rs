@@ -16,7 +16,9 @@ use mail_builder::mime::MimePart;
 use memchr::memmem;
 
 use super::parts::{clean, date, is_plain, quoted_printable};
-use super::{Action, Frame, Notice, Original, address, is_own, line, status, target_of};
+use super::{
+    Action, Frame, Notice, Original, address, expanded_from, is_own, line, status, target_of,
+};
 use crate::limits::DSN_ORIGINAL_BYTES_MAX;
 use crate::mail::stored::{Message, TargetState};
 use crate::smtp::address::Mailbox;
@@ -165,7 +167,12 @@ fn human(message: &Message, notice: &Notice, returned: &Returned, frame: Frame<'
                 line(&mut text, format_args!("\r\n{title}\r\n"));
                 titled = true;
             }
-            line(&mut text, format_args!("  <{}>", clean(&address(message, target, action))));
+            let named = address(message, target, action);
+            line(&mut text, format_args!("  <{}>", clean(&named)));
+            // RFC 3461 §6.3: `Original-Recipient` is what the sender gave as ORCPT, and nothing else.
+            if let Some(asked) = expanded_from(message, target, &named) {
+                line(&mut text, format_args!("    (expanded from <{}>)", clean(&asked)));
+            }
             if let TargetState::Failed { reason } | TargetState::Deferred { reason, .. } =
                 &target.state
             {

@@ -170,13 +170,13 @@ impl<'r> Walk<'r> {
             }
             Recipient::Mailbox(Mailbox { local, domain }) => match domain {
                 // RFC 5321 §4.5.1. Which addresses are ours is not known here, but whoever names the
-                // postmaster of one, or of the name that the greeting shows, means us.
+                // postmaster of one, or of the name that the greeting or rewritten senders show, means us.
                 Domain::Literal(_) if local.eq_ignore_ascii_case(POSTMASTER) => {
                     self.address(POSTMASTER, home, For { relays: true, ..whom });
                 }
                 Domain::Name(_)
                     if local.eq_ignore_ascii_case(POSTMASTER)
-                        && domain.key() == self.router.host =>
+                        && self.router.is_our_face(&domain.key()) =>
                 {
                     self.address(POSTMASTER, home, For { relays: true, ..whom });
                 }

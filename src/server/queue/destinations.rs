@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ledger, Places, open};
 use crate::limits::QUEUE_DESTINATIONS_MAX;
 use crate::mail::hop::Onward;
+use crate::mail::route::Router;
 use crate::mail::stored::{Destination, Message, Target, TargetState};
 
 /// One destination.
@@ -72,6 +73,15 @@ pub fn as_stored(target: &Target) -> Option<String> {
     let Destination::Remote(hop) = &target.to else { return None };
     let domain = target.address.rsplit_once('@').map_or("", |(_, domain)| domain);
     Some(Onward::new(hop.clone()).destination(&domain.to_lowercase()))
+}
+
+/// Where a target leads by the routes that there are now.
+#[must_use]
+pub fn by_routes(router: &Router, message: &Message, target: &Target) -> Option<String> {
+    match router.onward(&message.envelope, target) {
+        Some((route, domain)) => Some(route.destination(&domain)),
+        None => as_stored(target),
+    }
 }
 
 /// What the messages of a ledger that no server runs say about destinations.

@@ -77,6 +77,14 @@ impl Login {
     }
 }
 
+/// For `sluicegate check`: would a password be found there?
+///
+/// # Errors
+/// Why not.
+pub fn look(path: &str) -> io::Result<()> {
+    password(path).map(drop)
+}
+
 /// The first line of the file.
 fn password(path: &str) -> io::Result<Secret> {
     let mut octets = Vec::with_capacity(PASSWORD_BYTES_MAX + 3);

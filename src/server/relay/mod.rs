@@ -23,6 +23,8 @@ mod reach;
 mod talk;
 mod visit;
 
+pub use login::look as look_at_password;
+
 /// Why nothing can be sent to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Refusal {

@@ -305,6 +305,10 @@ impl Trip {
                 );
                 return if talk.is_torn() { Given::Torn(reason) } else { Given::Lost(reason) };
             }
+            if sent.outcomes.iter().any(|one| one.in_doubt) {
+                let id = errand.id;
+                tracing::warn!(%id, %peer, "the reply to the end of a message was lost: it may arrive twice");
+            }
             let mut left = Vec::new();
             for (number, outcome) in targets.into_iter().zip(sent.outcomes) {
                 let taken =
@@ -336,9 +340,6 @@ fn decide(
     reported: bool,
 ) -> Option<Outcome> {
     let told = || outcome.told_by(peer);
-    if outcome.in_doubt {
-        tracing::warn!(%peer, "the reply to the end of a message was lost: it may arrive twice");
-    }
     match outcome.fate {
         Fate::Delivered => {
             let reply = outcome.reply.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -60,7 +60,7 @@ impl Post {
     pub(super) fn open_among(config: Config, names: Table) -> Pin<Box<dyn Future<Output = Self>>> {
         Box::pin(async move {
             let accounts = accounts();
-            let router = Routing::default().load(&config, &accounts).unwrap();
+            let router = Routing::default().load(&config, &accounts, None).unwrap();
             let shared = Shared::new(config.clone(), accounts, testing::keeper().0, 1)
                 .with_names(Arc::new(names));
             shared.replace_router(router.unwrap());

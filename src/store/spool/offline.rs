@@ -131,14 +131,29 @@ fn litter(name: &str) -> &'static str {
     }
 }
 
+/// What `FORMAT` in a spool says when this version does not read it.
+///
+/// # Errors
+/// Why it cannot be read, where there is one.
+pub fn other_format(spool: &Path) -> io::Result<Option<String>> {
+    let path = spool.join("FORMAT");
+    if !path.exists() {
+        return Ok(None);
+    }
+    fs::read(path).map(|text| strange(&text))
+}
+
+fn strange(text: &[u8]) -> Option<String> {
+    if text == FORMAT_LINE.as_bytes() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(text.get(..64).unwrap_or(text)).into_owned();
+    Some(format!("says {:?}, not {:?}", text.trim(), FORMAT_LINE.trim()))
+}
+
 fn judge_format(path: &Path) -> Option<Fault> {
     match fs::read(path) {
-        Ok(text) if text == FORMAT_LINE.as_bytes() => None,
-        Ok(text) => {
-            let text = String::from_utf8_lossy(text.get(..64).unwrap_or(&text)).into_owned();
-            let why = format!("says {:?}, not {:?}", text.trim(), FORMAT_LINE.trim());
-            Some(fault(Grade::Damage, path, None, why))
-        }
+        Ok(text) => strange(&text).map(|why| fault(Grade::Damage, path, None, why)),
         Err(error) => Some(fault(Grade::Unreadable, path, None, error)),
     }
 }
