@@ -363,22 +363,39 @@ fn each_policy_takes_whom_it_names() {
         ("off", [226, 226, 226], [226, 226, 226]),
     ];
     for (policy, here, elsewhere) in expected {
-        let server =
-            setup().ftp(&format!("data_tls = \"{policy}\"")).ftp("accept_seconds = 1").start();
-        for version in VERSIONS {
-            let mut client = Secure::explicit(&server, version);
-            for (source, expected) in [(HERE, here), (ELSEWHERE, elsewhere)] {
-                // TLS 1.3 tickets come with the first replies.
-                let mut another = Secure::explicit(&server, version);
-                another.expect("NOOP", 200);
-                let memories = [Arc::clone(&client.memory), memory(version), another.memory];
-                let got = memories.map(|memory| tried(&mut client, &memory, source));
-                assert_eq!(got, expected, "{policy} {version:?} from {source}");
-                client.expect("NOOP", 200);
+        for (source, expected) in [(HERE, here), (ELSEWHERE, elsewhere)] {
+            let mut codes = expected.to_vec();
+            codes.dedup();
+            for code in codes {
+                takes(policy, source, expected, code);
             }
         }
-        server.stop();
     }
+}
+
+/// Those of [`each_policy_takes_whom_it_names`] that get this code.
+fn takes(policy: &str, source: Ipv4Addr, expected: [u16; 3], code: u16) {
+    // Who is refused stands in front of nobody: that need not be waited for long, where TLS was begun at all longer.
+    let patience = match code {
+        226 => 60,
+        522 => 2,
+        _ => 1,
+    };
+    let setup = setup().ftp(&format!("accept_seconds = {patience}"));
+    let server = setup.ftp(&format!("data_tls = \"{policy}\"")).start();
+    for version in VERSIONS {
+        let mut client = Secure::explicit(&server, version);
+        // TLS 1.3 tickets come with the first replies.
+        let mut another = Secure::explicit(&server, version);
+        another.expect("NOOP", 200);
+        let memories = [Arc::clone(&client.memory), memory(version), another.memory];
+        for (memory, _) in memories.iter().zip(expected).filter(|(_, one)| *one == code) {
+            let got = tried(&mut client, memory, source);
+            assert_eq!(got, code, "{policy} {version:?} from {source}");
+        }
+        client.expect("NOOP", 200);
+    }
+    server.stop();
 }
 
 #[test]
@@ -580,7 +597,8 @@ fn a_client_may_change_its_keys_at_any_time() {
 fn injected(server: &Server, octets: &[u8], at: usize) -> Vec<u8> {
     let mut client = server.connect();
     client.send(&octets[..at]);
-    client.send(&octets[at..]);
+    // The server may have closed meanwhile.
+    drop(client.stream.write_all(&octets[at..]));
     client.drain()
 }
 
@@ -597,7 +615,7 @@ fn octets_in_clear_behind_auth_are_never_interpreted() {
             assert!(came.is_empty(), "one portion: not a word of success");
         }
     }
-    assert!(server.metric("sluicegate_tls_handshakes_failed_total{reason=\"injected\"}") > 0.0);
+    server.counts("sluicegate_tls_handshakes_failed_total{reason=\"injected\"}", 1.0);
     assert!(server.files().iter().all(|path| !path.ends_with("evil")));
     server.stop();
 }
@@ -659,7 +677,7 @@ fn nothing_passes_in_clear_where_tls_is_required() {
 
 #[test]
 fn a_data_connection_without_a_word_holds_nobody_else_up() {
-    let server = setup().ftp("accept_seconds = 30").start();
+    let server = setup().ftp("accept_seconds = 300").start();
     let mut silent: Vec<(Secure, TcpStream)> = (0..30)
         .map(|_| {
             let mut client = Secure::explicit(&server, &version::TLS13);
@@ -672,7 +690,7 @@ fn a_data_connection_without_a_word_holds_nobody_else_up() {
     let begun = Instant::now();
     let mut client = Secure::explicit(&server, &version::TLS13);
     assert_eq!(client.fetch("RETR /pub/small"), b"contents");
-    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert!(begun.elapsed() < Duration::from_secs(150));
     drop(client);
     let before = server.settled_descriptors();
     for (client, _) in &mut silent {

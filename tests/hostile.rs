@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{
@@ -20,8 +21,8 @@ use common::{
     pattern, reset,
 };
 
-/// How long what a client left behind may stay.
-const SOON: Duration = Duration::from_secs(5);
+/// How long what a client left behind may stay: far beyond the limits of [`short_limits`], far below the usual ones.
+const SOON: Duration = Duration::from_secs(30);
 
 fn short_limits() -> Setup {
     let setup = Setup::new()
@@ -129,10 +130,10 @@ fn nothing_reaches_a_log_unescaped() {
     });
     let plain = |byte: &u8| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\n';
     assert!(transfers.iter().all(plain), "{:?}", String::from_utf8_lossy(&transfers));
-    let log = server.log();
+    let log = server.last_words();
+    assert!(log.contains("evil"), "{log:?}");
     assert!(log.bytes().all(|byte| plain(&byte)), "{log:?}");
     assert!(!log.contains('\u{9b}') && !log.contains("secret"), "{log:?}");
-    server.stop();
 }
 
 #[test]
@@ -201,23 +202,27 @@ fn the_delay_for_a_wrong_password_blocks_nobody_else() {
     let begin = Instant::now();
     measured.expect("PASS wrong", 530);
     let delay = begin.elapsed();
-    let mut slow = Client::raw_from(Ipv4Addr::new(127, 0, 0, 3), server.v4());
-    slow.expect_reply(220);
-    slow.expect(&format!("USER {USER}"), 331);
-    slow.send("PASS wrong\r\n");
-    let begin = Instant::now();
-    let mut other = Client::raw_from(Ipv4Addr::new(127, 0, 0, 2), server.v4());
-    other.expect_reply(220);
-    other.login("anonymous", "x");
-    let (bytes, _) = other.fetch("RETR /pub/small");
-    assert_eq!(bytes, b"contents");
-    let taken = begin.elapsed();
-    assert!(
-        taken < delay.max(Duration::from_millis(300)),
-        "a whole session took {taken:?}, the delay is {delay:?}"
-    );
-    slow.expect_reply(530);
-    server.stop();
+    // A machine with other things to do may be slow by itself, but not each time.
+    let mut all = Vec::new();
+    for attempt in 3..13 {
+        let mut slow = Client::raw_from(Ipv4Addr::new(127, 0, 0, attempt), server.v4());
+        slow.expect_reply(220);
+        slow.expect(&format!("USER {USER}"), 331);
+        slow.send("PASS wrong\r\n");
+        let begin = Instant::now();
+        let mut other = Client::raw_from(Ipv4Addr::new(127, 0, 0, 2), server.v4());
+        other.expect_reply(220);
+        other.login("anonymous", "x");
+        let (bytes, _) = other.fetch("RETR /pub/small");
+        assert_eq!(bytes, b"contents");
+        all.push(begin.elapsed());
+        slow.expect_reply(530);
+        if all.last().is_some_and(|taken| *taken < delay / 2) {
+            server.stop();
+            return;
+        }
+    }
+    panic!("a whole session took {all:?}, the delay is {delay:?}");
 }
 
 #[test]
@@ -289,7 +294,7 @@ fn a_login_that_never_comes_is_ended() {
             Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 break true;
             }
-            Ok(_) | Err(_) if begin.elapsed() > Duration::from_secs(10) => break false,
+            Ok(_) | Err(_) if begin.elapsed() > SOON => break false,
             Ok(_) | Err(_) => drop(slow.stream.write_all(b"x")),
         }
     };
@@ -359,10 +364,12 @@ fn clients_that_vanish_leave_nothing() {
         }
         // What APPE wrote in place, or a STOR whose end looked like an orderly one, may stay as a file of its name.
         nothing_left(&server, descriptors, usize::MAX);
-        for path in server.files() {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            assert!(!name.starts_with('.'), "left behind: {name}");
-        }
+        eventually_within(SOON, "temporary files are gone", || {
+            let hidden = |path: &PathBuf| {
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+            };
+            (!server.files().iter().any(hidden)).then_some(())
+        });
     }
     assert!(server.files().len() <= files + 2 + 4 * 5, "{:?}", server.files());
     server.stop();
@@ -396,7 +403,7 @@ fn replies_that_nobody_reads_stop_the_reading() {
     }
     let lines = "HELP\r\nFEAT\r\nSTAT\r\n".repeat(1000);
     let mut blocked = 0;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + SOON * 2;
     // Blocked everywhere, and again and again: the server has stopped reading. Or it has closed.
     while blocked < 50 {
         let mut progress = false;
@@ -465,7 +472,9 @@ fn passive_ports_are_not_hoarded() {
     let mut client = server.anonymous();
     let descriptors = server.settled_descriptors();
     let mut ports: Vec<u16> = (0..500).map(|_| client.passive().port()).collect();
-    assert!(server.descriptors().len() <= descriptors + 1);
+    eventually_within(SOON, "the earlier ones are closed", || {
+        (server.descriptors().len() <= descriptors + 1).then_some(())
+    });
     ports.sort_unstable();
     ports.dedup();
     assert!(ports.len() > 400, "only {} different ports of 500", ports.len());

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluicegate::dns::{Client, Settings};
 use sluicegate::mx::{Answer, Exchange, Found, Kind, Lookup, Question, Trouble};
@@ -160,16 +160,25 @@ const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
 const REFUSED: u16 = 5;
 
+/// How long is waited for an answer that will come, on a slow machine with other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// And where none will.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
 /// Asks one question of those resolvers.
 fn ask(resolvers: &[SocketAddr], name: &str, kind: Kind) -> Answer {
     ask_of(&client(resolvers), name, kind)
 }
 
 fn client(resolvers: &[SocketAddr]) -> Client {
+    client_of(resolvers, PATIENCE)
+}
+
+fn client_of(resolvers: &[SocketAddr], patience: Duration) -> Client {
     let files = tempfile::tempdir().unwrap();
     let settings = Settings {
         resolvers: resolvers.to_vec(),
-        patience: Duration::from_secs(1),
+        patience,
         resolv_conf: files.path().join("resolv.conf"),
         hosts: files.path().join("hosts"),
     };
@@ -291,7 +300,8 @@ fn answers_that_are_not_to_the_question_are_not_believed() {
         let liar = Server::start(move |asked| Some(lie(asked)));
         let honest =
             Server::start(|asked| Some(reply(asked, 0, &[a("a.example", [192, 0, 2, 10])], &[])));
-        let answer = ask(&[liar.address, honest.address], "a.example", Kind::V4);
+        let client = client_of(&[liar.address, honest.address], IMPATIENCE);
+        let answer = ask_of(&client, "a.example", Kind::V4);
         assert!(liar.asked_by_udp() > 0, "{what}: never asked");
         let poisoned = matches!(&answer.found, Found::Addresses(all) if all.iter().any(|one| one.to_string() == "203.0.113.66"));
         assert!(!poisoned, "{what}: {answer:?}");
@@ -328,7 +338,7 @@ fn what_is_no_message_is_no_answer() {
     ];
     for (what, message) in broken {
         let server = Server::start(move |asked| Some(message(asked)));
-        let answer = ask(&[server.address], "a.example", Kind::V4);
+        let answer = ask_of(&client_of(&[server.address], IMPATIENCE), "a.example", Kind::V4);
         assert!(matches!(answer.found, Found::Trouble(_)), "{what}: {answer:?}");
         assert!(server.asked_by_udp() > 0);
     }
@@ -386,16 +396,15 @@ fn silence_costs_its_patience_once() {
     let dead = Server::start(|_| None);
     let good =
         Server::start(|asked| Some(reply(asked, 0, &[mx("a.example", 10, "b.example")], &[])));
-    let client = client(&[dead.address, good.address]);
+    let client = client_of(&[dead.address, good.address], 5 * IMPATIENCE);
     assert_eq!(ask_of(&client, "a.example", Kind::Mx).found, exchanges(&[(10, "b.example")]));
     let before = dead.asked_by_udp();
     for _again in 0..20 {
         ask_of(&client, "a.example", Kind::Mx);
     }
     assert_eq!(dead.asked_by_udp(), before, "who answered last is asked first");
-    let begun = Instant::now();
-    assert_eq!(ask(&[dead.address], "a.example", Kind::Mx).found, Found::Trouble(Trouble::Timeout));
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let client = client_of(&[dead.address], IMPATIENCE);
+    assert_eq!(ask_of(&client, "a.example", Kind::Mx).found, Found::Trouble(Trouble::Timeout));
 }
 
 #[test]
@@ -403,7 +412,7 @@ fn a_closed_port_and_no_resolver_are_trouble() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let closed = socket.local_addr().unwrap();
     drop(socket);
-    let answer = ask(&[closed], "a.example", Kind::Mx);
+    let answer = ask_of(&client_of(&[closed], IMPATIENCE), "a.example", Kind::Mx);
     assert!(matches!(answer.found, Found::Trouble(_)), "{answer:?}");
     assert_eq!(ask(&[], "a.example", Kind::Mx).found, Found::Trouble(Trouble::NoResolver));
 }
@@ -449,7 +458,7 @@ fn command(resolver: SocketAddr, domains: &[&str]) -> (i32, String, String) {
     let config = directory.path().join("sluicegate.toml");
     let text = format!(
         "[server]\nhostname = \"us.example\"\n[smtp]\nlisten = [\"192.0.2.250:0\"]\nresolvers = [\"{resolver}\"]\n\
-         resolver_seconds = 1\n"
+         resolver_seconds = 3\n"
     );
     std::fs::write(&config, text).unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"))
@@ -553,7 +562,7 @@ fn other_resolvers_take_over_at_once_and_files_are_read() {
     std::fs::write(&hosts, "192.0.2.77 a.example\n").unwrap();
     let settings = |resolvers: &[SocketAddr]| Settings {
         resolvers: resolvers.to_vec(),
-        patience: Duration::from_secs(1),
+        patience: PATIENCE,
         resolv_conf: files.path().join("resolv.conf"),
         hosts: hosts.clone(),
     };
@@ -564,7 +573,7 @@ fn other_resolvers_take_over_at_once_and_files_are_read() {
     let (sender, receiver) = mpsc::channel();
     let question = Question { name: "a.example".to_owned(), kind: Kind::V4, files: true };
     client.ask(question, Box::new(move |answer| sender.send(answer).unwrap()));
-    let answer = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+    let answer = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(answer.found, addresses(&[[192, 0, 2, 77]]));
     client.configure(settings(&[]));
     assert_eq!(ask_of(&client, "a.example", Kind::V4).found, Found::Trouble(Trouble::NoResolver));

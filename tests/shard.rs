@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use on_shard::{Life, alone, both, cpus, on_shard};
+use on_shard::{Life, PATIENCE, alone, both, cpus, on_shard};
 use sluicegate::shard::{self, Links, Listeners, Passive, Plan, Ready, Root, Shards, Stream};
 
 /// An echo server on `count` shards; what each shard accepted is counted.
@@ -60,7 +60,7 @@ fn octets_come_back_in_order_however_they_are_cut() {
     }
     let (address, _, shards) = echo(1);
     let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     let sent: Vec<u8> = (0..200_000u32).map(|index| (index % 251) as u8).collect();
     let mut writer = client.try_clone().unwrap();
     let expected = sent.clone();
@@ -144,7 +144,7 @@ fn more_operations_than_the_queue_holds_all_complete() {
                 completed.set(completed.get() + 1);
             });
         }
-        let deadline = shard::now().after(Duration::from_secs(20));
+        let deadline = shard::now().after(PATIENCE);
         while completed.get() < 5_000 && shard::now() < deadline {
             shard::sleep_until(shard::now().after(Duration::from_millis(5))).await;
         }
@@ -169,7 +169,9 @@ fn timers_fire_in_order_and_not_early() {
                 order.borrow_mut().push(millis);
             });
         }
-        shard::sleep_until(start.after(Duration::from_millis(60))).await;
+        while order.borrow().len() < 4 {
+            shard::sleep_until(shard::now().after(Duration::from_millis(5))).await;
+        }
         assert_eq!(*order.borrow(), [10, 20, 30, 40]);
         let never = shard::within(
             shard::now().after(Duration::from_millis(5)),
@@ -233,7 +235,7 @@ fn every_shard_beats_while_idle() {
     }
     let (_, _, shards) = echo(2);
     let boards = shards.boards();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     // An age only falls when the shard beat in between.
     for board in boards.iter() {
         let mut last = board.beat_age();
@@ -254,15 +256,18 @@ fn both_wildcards_can_be_listened_on() {
     if !alone("both_wildcards_can_be_listened_on") {
         return;
     }
-    let any = Listeners::bind(&[(0, "[::]:0".parse().unwrap())], 1).unwrap();
-    let port = any.addresses()[0].1.port();
-    drop(any);
-    let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
-    let both: Vec<(u8, SocketAddr)> =
-        both.iter().map(|address| (1, address.parse().unwrap())).collect();
-    let listeners =
-        Listeners::bind(&both, 2).map_err(|(address, error)| format!("{address}: {error}"));
-    assert_eq!(listeners.unwrap().addresses(), both);
+    // Somebody else may take the port in between, but not each time.
+    let bound = (0..20).find_map(|_| {
+        let any = Listeners::bind(&[(0, "[::]:0".parse().unwrap())], 1).unwrap();
+        let port = any.addresses()[0].1.port();
+        drop(any);
+        let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+        let both: Vec<(u8, SocketAddr)> =
+            both.iter().map(|address| (1, address.parse().unwrap())).collect();
+        Listeners::bind(&both, 2).ok().map(|listeners| (listeners.addresses().to_vec(), both))
+    });
+    let (addresses, both) = bound.expect("both are bound");
+    assert_eq!(addresses, both);
 }
 
 /// A server that echoes, but never again reads from a connection that says `s`.
@@ -299,7 +304,7 @@ fn floods_that_nobody_reads_make_nobody_deaf() {
     }
     let (address, _shards) = stallable(1);
     let mut other = TcpStream::connect(address).unwrap();
-    other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    other.set_read_timeout(Some(PATIENCE)).unwrap();
     other.write_all(b"a").unwrap();
     other.read_exact(&mut [0]).unwrap();
     // More of them than the shard has provided buffers for.
@@ -323,7 +328,7 @@ fn floods_that_nobody_reads_make_nobody_deaf() {
         assert_eq!(back, [b'b', round]);
     }
     let mut new = TcpStream::connect(address).unwrap();
-    new.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    new.set_read_timeout(Some(PATIENCE)).unwrap();
     new.write_all(b"new").unwrap();
     new.read_exact(&mut [0; 3]).unwrap();
 }
@@ -338,7 +343,7 @@ fn a_burst_of_connections_is_accepted_whole() {
         let burst: Vec<TcpStream> =
             (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
         for mut client in burst {
-            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
             client.write_all(b"x").unwrap();
             client.read_exact(&mut [0]).unwrap();
         }
@@ -367,7 +372,7 @@ fn dropped_operations_give_everything_back() {
             );
             assert!(shard::within(soon, server.receive()).await.is_none());
         }
-        let deadline = shard::now().after(Duration::from_secs(5));
+        let deadline = shard::now().after(PATIENCE);
         let mut after = usize::MAX;
         while after > before && shard::now() < deadline {
             shard::sleep_until(shard::now().after(Duration::from_millis(5))).await;
@@ -494,7 +499,7 @@ fn who_sends_slowly_holds_no_block() {
             }
             u8::try_from(blocks.len()).unwrap()
         };
-        let patience = shard::now().after(Duration::from_secs(10));
+        let patience = shard::now().after(PATIENCE);
         let count = shard::within(patience, blocks).await.unwrap_or(0);
         stream.readable().await.unwrap();
         assert_eq!(stream.unread(), 5);

@@ -217,7 +217,7 @@ fn a_user_submits_mail_under_tls() {
     assert!(text.ends_with("Subject: submitted\r\n\r\nDate: no header\r\n"), "{text}");
     let accepted = format!("user={USER}");
     eventually("the line about the message", || server.log().contains(&accepted).then_some(()));
-    assert!(server.metric("sluicegate_smtp_logins_total{result=\"ok\"}") >= 1.0);
+    server.counts("sluicegate_smtp_logins_total{result=\"ok\"}", 1.0);
     server.stop();
 }
 
@@ -360,14 +360,13 @@ fn failed_logins_are_limited_told_and_not_forgotten() {
     let mut talk = explicit(elsewhere.unwrap());
     talk.hello();
     talk.plain(USER, PASSWORD, 235);
-    let log = server.log();
+    server.counts("sluicegate_smtp_logins_total{result=\"failed\"}", 22.0);
+    let log = server.last_words();
     let lines =
         log.lines().filter(|line| line.contains("login failed") && line.contains("peer=127.0.0.1"));
     assert_eq!(lines.count(), 20, "{log}");
     assert!(log.contains("login refused unheard"), "{log}");
     assert!(!log.contains("wr0ng-secret") && !log.contains(PASSWORD), "{log}");
-    assert!(server.metric("sluicegate_smtp_logins_total{result=\"failed\"}") >= 22.0);
-    server.stop();
 }
 
 /// What a client gets to hear that sends these, with a pause in between so that they are two segments.
@@ -406,8 +405,7 @@ fn what_is_injected_behind_starttls_is_never_obeyed() {
     }
     // And who keeps to the rule gets TLS.
     explicit(TcpStream::connect(server.smtp()).unwrap()).hello();
-    assert!(server.log().lines().all(|line| !line.contains("panicked")));
-    server.stop();
+    assert!(server.last_words().lines().all(|line| !line.contains("panicked")));
 }
 
 #[test]

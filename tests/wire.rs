@@ -647,7 +647,7 @@ fn passive_ports_are_random_and_end_with_the_next() {
 #[test]
 fn an_idle_session_ends_and_a_transfer_does_not() {
     let contents = pattern(64 << 20);
-    let server = Setup::new().ftp("idle_seconds = 1").file("pub/large", &contents).start();
+    let server = Setup::new().ftp("idle_seconds = 4").file("pub/large", &contents).start();
     let mut idle = server.anonymous();
     let mut busy = server.anonymous();
     let mut data = busy.data();

@@ -5,7 +5,6 @@ import os
 import pathlib
 import pwd
 import signal
-import socket
 import subprocess
 
 import harness
@@ -104,8 +103,8 @@ class Dovecot:
         self.folder, self.program, self.process = pathlib.Path(folder), program, None
         self._made = not COMPILED_IN.exists()
         COMPILED_IN.mkdir(exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._port = harness.Port()
+        self.port = self._port.number
         self.socket = self.folder / "run/lmtp"
         self.logins = self.folder / "run/auth-client"
         home = self.folder / "home"
@@ -145,7 +144,7 @@ class Dovecot:
     def log(self):
         """What it logged."""
         paths = [self.folder / name for name in ("log", "stderr")]
-        return "".join(path.read_text(errors="replace") for path in paths if path.exists())[-4000:]
+        return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 
     def mailbox(self, name):
         """The files in somebody's inbox."""
@@ -159,6 +158,7 @@ class Dovecot:
             self.process.wait(DEADLINE_SECONDS)
             gone = "the processes of Dovecot are gone"
             eventually(lambda: postfix.group_is_gone(self.process), gone, DEADLINE_SECONDS)
+        self._port.close()
         if self._made:
             COMPILED_IN.rmdir()
 

@@ -5,7 +5,6 @@ import os
 import pathlib
 import pwd
 import signal
-import socket
 import subprocess
 
 import harness
@@ -86,8 +85,8 @@ class Exim:
     def __init__(self, program, folder, target, pair=None, ca=None):
         self.folder, self.program, self.process = pathlib.Path(folder), program, None
         self._users = postfix.Users(USER, ())
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._port = harness.Port()
+        self.port = self._port.number
         certificate, key = pair or ("", "")
         text = CONFIGURATION.format(
             here=self.folder, program=program.path, port=self.port, target=target, certificate=certificate, key=key,
@@ -114,7 +113,7 @@ class Exim:
 
     def log(self):
         """What it logged."""
-        return "".join(path.read_text(errors="replace") for path in (self.folder / "log").iterdir())[-4000:]
+        return "".join(path.read_text(errors="replace") for path in (self.folder / "log").iterdir())
 
     def idle(self):
         """Is its queue empty?"""
@@ -127,6 +126,7 @@ class Exim:
             self.process.wait(DEADLINE_SECONDS)
             gone = "the processes of Exim are gone"
             eventually(lambda: postfix.group_is_gone(self.process), gone, DEADLINE_SECONDS)
+        self._port.close()
         self._users.remove()
 
 

@@ -23,6 +23,7 @@ PEERS = None  # set by `run`: where other servers are unpacked
 
 USER = "mirror"
 PASSWORD = "correct horse"
+# How long anything may take that should take no time at all, on a slow machine with other things to do.
 DEADLINE_SECONDS = 60
 
 
@@ -67,13 +68,28 @@ def greets(server, name):
         return False
 
 
-def eventually(condition, what, seconds=10):
+def eventually(condition, what, seconds=DEADLINE_SECONDS):
     """Polls until `condition()` is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.01)
+
+
+class Port:
+    """A free port of 127.0.0.1, until it is closed: nobody is given it who asks for any, and nobody listens on it
+    but those who are told its number (and set SO_REUSEADDR, as servers do)."""
+
+    def __init__(self):
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number = self._socket.getsockname()[1]
+
+    def close(self):
+        """It is no longer kept."""
+        self._socket.close()
 
 
 class Server:
@@ -134,7 +150,8 @@ class Server:
             errors="replace",
             env=self.environment,
         )
-        threading.Thread(target=self._collect, args=(self.process, self._lines), daemon=True).start()
+        self._collector = threading.Thread(target=self._collect, args=(self.process, self._lines), daemon=True)
+        self._collector.start()
         with self._changed:
             ready = self._changed.wait_for(
                 lambda: "ready" in self._lines or self.process.poll() is not None, DEADLINE_SECONDS
@@ -152,8 +169,15 @@ class Server:
             self._changed.notify_all()
 
     def log(self):
-        """What the server said so far."""
+        """What the server said so far. Lines come after what they tell of: wait for one with `eventually`, and say that
+        there is none of `last_words`."""
         return "\n".join(self._lines)
+
+    def last_words(self):
+        """Ends the server: all that it said."""
+        self.end()
+        self._collector.join()
+        return self.log()
 
     def stop(self):
         """SIGTERM; the exit status must be 0 and nothing may be left behind."""

@@ -62,16 +62,15 @@ class Program:
 
 
 def free_port():
-    """One that is free for UDP and TCP."""
+    """One that is free for UDP and TCP, and kept for TCP until it is closed."""
     while True:
+        port = harness.Port()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.bind(("127.0.0.1", 0))
-            port = udp.getsockname()[1]
             try:
-                with socket.create_server(("127.0.0.1", port)):
-                    return port
+                udp.bind(("127.0.0.1", port.number))
+                return port
             except OSError:
-                continue
+                port.close()
 
 
 def program():
@@ -86,7 +85,8 @@ class Nsd:
 
     def __init__(self, program, folder, zones, port=None):
         here = pathlib.Path(folder)
-        self.port = port or free_port()
+        self._port = None if port else free_port()
+        self.port = port or self._port.number
         text = CONFIGURATION.format(here=here, port=self.port)
         for name, lines in zones.items():
             text += ZONE.format(name=name, file=f"{name}.zone")
@@ -121,4 +121,6 @@ class Nsd:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(DEADLINE_SECONDS)
+        if self._port is not None:
+            self._port.close()
         self._log.close()

@@ -9,7 +9,6 @@ import pwd
 import grp
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 
@@ -124,8 +123,8 @@ class Postfix:
         self.folder = pathlib.Path(folder)
         self._users = Users()
         self.process = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._port = harness.Port()
+        self.port = self._port.number
         names = {
             "here": self.folder,
             "daemons": programs.daemons,
@@ -164,13 +163,13 @@ class Postfix:
             cwd=self.folder,
             start_new_session=True,  # with -d it does not make one, and ends its group
         )
-        eventually(lambda: harness.greets(self, "Postfix"), f"Postfix greets\n{self.log()}", DEADLINE_SECONDS)
+        eventually(lambda: harness.greets(self, "Postfix"), "Postfix greets", DEADLINE_SECONDS)
         return self
 
     def log(self):
         """What it logged."""
         path = self.folder / "log"
-        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def idle(self):
         """Is its queue empty?"""
@@ -183,6 +182,7 @@ class Postfix:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(DEADLINE_SECONDS)
             eventually(lambda: group_is_gone(self.process), "the processes of Postfix are gone", DEADLINE_SECONDS)
+        self._port.close()
         self._users.remove()
 
 

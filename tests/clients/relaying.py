@@ -24,8 +24,6 @@ from harness import DEADLINE_SECONDS, eventually
 from mailharness import DOMAIN, MailServer
 
 FAR = "far.test"
-# What takes no second, on a slow machine.
-SOON_SECONDS = 30
 TRACE = re.compile(rb"(Return-Path|Received): (?:[^\r]|\r\n[ \t])*\r\n")
 
 
@@ -74,7 +72,7 @@ class Edge(MailServer):
     def settled(self):
         """Waits until nothing waits."""
         eventually(
-            lambda: self.queue("list") == [], f"nothing waits\n{self.log()[-3000:]}", SOON_SECONDS
+            lambda: self.queue("list") == [], f"nothing waits\n{self.log()[-3000:]}"
         )
 
     def deferred(self, recipient):
@@ -85,7 +83,7 @@ class Edge(MailServer):
             entries[:] = [one for one in self.queue("list", "--recipient", recipient) if one["reason"]]
             return entries and entries[0]["state"] == "deferred"
 
-        eventually(tried, f"{recipient} is deferred\n{self.log()[-3000:]}", SOON_SECONDS)
+        eventually(tried, f"{recipient} is deferred\n{self.log()[-3000:]}")
         return entries[0]["reason"]
 
     def all_tried(self):
@@ -96,7 +94,7 @@ class Edge(MailServer):
             entries[:] = self.queue("list")
             return all(one["state"] == "deferred" and one["reason"] for one in entries)
 
-        eventually(tried, f"everything was tried\n{self.log()[-3000:]}", SOON_SECONDS)
+        eventually(tried, f"everything was tried\n{self.log()[-3000:]}")
         return {one["sender"]: one["reason"] for one in entries}
 
     def retry(self):
@@ -150,6 +148,13 @@ class RelayCase(unittest.TestCase):
         return cls.started(Edge(*routes, **named))
 
     @classmethod
+    def free_port(cls):
+        """One that nobody listens on, and nobody else will until the end of the class."""
+        port = harness.Port()
+        cls.addClassCleanup(port.close)
+        return port.number
+
+    @classmethod
     def room(cls, name):
         """A folder that everybody may enter."""
         room = cls.place / name
@@ -185,7 +190,7 @@ class RelayCase(unittest.TestCase):
     def arrived(self, message, address, trace):
         """Waits for a message in a mailbox of the store. It has to be this one, octet for octet, below trace fields
         of which each has one of `trace`, the topmost first."""
-        eventually(lambda: self.files(self.store, address), f"{address} has it", SOON_SECONDS)
+        eventually(lambda: self.files(self.store, address), f"{address} has it")
         [path] = self.files(self.store, address)
         fields, rest = below_trace(path.read_bytes())
         if rest != message:
@@ -201,7 +206,6 @@ class RelayCase(unittest.TestCase):
         eventually(
             lambda: self.files(edge, address),
             f"a report\n{edge.log()[-3000:]}",
-            SOON_SECONDS,
         )
         [path] = self.files(edge, address)
         return Report(path.read_bytes())

@@ -83,7 +83,8 @@ class Lmtplib(InletCase):
         with Lmtp(str(self.unix), local_hostname="client.test") as lmtp:
             for _ in range(3):
                 lmtp.sendmail(f"someone@{DOMAIN}", [self.address(), self.address("b")], message)
-        eventually(lambda: len(self.mailbox(self.address("b"))) == 3, "three messages")
+        for address in (self.address(), self.address("b")):
+            eventually(lambda: len(self.mailbox(address)) == 3, f"three messages for {address}")
         for path in self.mailbox(self.address()):
             _, received, content = take_apart(path.read_bytes())
             self.assertIn(b"with LMTP", received)

@@ -7,7 +7,6 @@ well again; nothing is lost, and nothing delivered twice.
 import os
 import pathlib
 import pwd
-import socket
 import subprocess
 
 import harness
@@ -70,16 +69,13 @@ SINKS = {
 class Sink:
     """A running smtp-sink that keeps what it takes, one message a file."""
 
-    def __init__(self, programs, folder, options, port=0):
+    def __init__(self, programs, folder, options, port):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(exist_ok=True)
         words = [word.replace("_", " ") for word in options.split()]
         if os.geteuid() == 0:
             os.chown(self.folder, pwd.getpwnam("nobody").pw_uid, -1)
             words += ["-u", "nobody"]
-        if not port:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
         self.port = port
         self._log = open(self.folder.with_suffix(".log"), "ab")
         self.process = subprocess.Popen(
@@ -117,7 +113,7 @@ class Sinks(RelayCase):
         super().setUpClass()
         cls.sinks = {}
         for number, options in enumerate(SINKS):
-            cls.sinks[options] = cls.sink(f"s{number}", options)
+            cls.sinks[options] = cls.sink(f"s{number}", options, cls.free_port())
         for sink in cls.sinks.values():
             harness.eventually(sink.listens, f"smtp-sink listens: {sink.log()}")
         cls.own = cls.edge(*(
@@ -126,7 +122,7 @@ class Sinks(RelayCase):
         ))
 
     @classmethod
-    def sink(cls, name, options, port=0):
+    def sink(cls, name, options, port):
         sink = Sink(cls.programs, cls.place / name, options, port)
         cls.addClassCleanup(sink.stop)
         return sink

@@ -75,7 +75,7 @@ class Between:
             self.send(self.own, message, everybody)
         self.own.settled()
         for one in everybody:
-            harness.eventually(lambda: len(self.files(self.store, one)) == len(messages), f"all for {one}", 30)
+            harness.eventually(lambda: len(self.files(self.store, one)) == len(messages), f"all for {one}")
         sizes = [path.stat().st_size for path in self.files(self.store, everybody[-1])]
         for size, message in zip(sorted(sizes), messages):
             self.assertGreater(size, len(message))

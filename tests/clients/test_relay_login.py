@@ -1,7 +1,5 @@
 """Logins at a smarthost: Postfix, whose logins Dovecot checks, and aiosmtpd; with SCRAM-SHA-256, PLAIN and LOGIN."""
 
-import socket
-
 import aiohop
 import dovecot
 import harness
@@ -51,7 +49,7 @@ class PostfixLogins(postfix.PostfixCase, Logins):
         super().setUpClass()
         checks = dovecot.Dovecot(dovecot.program(), cls.room("dovecot"), {"edge": (PASSWORD, None)})
         cls.started(checks)
-        ports = {name: free_port() for name in MECHANISMS}
+        ports = {name: cls.free_port() for name in MECHANISMS}
         services = "".join(SERVICE.format(port=port, mechanism=name) for name, port in ports.items())
         more = SMARTHOST.format(certificate=cls.pair[0], key=cls.pair[1], logins=checks.logins)
         smart = postfix.Postfix(cls.programs, cls.room("postfix"), cls.store.port, more, services)
@@ -116,9 +114,3 @@ class AiosmtpdLogins(Logins):
             self.assertEqual((recipients, mechanism, version), ([to], name.upper(), "TLSv1.3"))
             self.assertTrue(content.endswith(message))
         self.own.settled()
-
-
-def free_port():
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]

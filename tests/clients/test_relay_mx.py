@@ -94,9 +94,9 @@ class Mx(RelayCase):
         return *must, route("*", "mx")
 
     @classmethod
-    def asking(cls, port):
-        """Who may relay, and who is asked for names."""
-        smtp = f'relay_from = ["127.0.0.1"]\nresolvers = ["127.0.0.1:{port}"]\nresolver_seconds = 1\n'
+    def asking(cls, port, seconds=10):
+        """Who may relay, and who is asked for names, with this patience."""
+        smtp = f'relay_from = ["127.0.0.1"]\nresolvers = ["127.0.0.1:{port}"]\nresolver_seconds = {seconds}\n'
         return {"smtp": smtp, "ca": cls.authority.ca}
 
     def taken(self, name, address):
@@ -171,8 +171,10 @@ class Mx(RelayCase):
 
     def test_no_resolver_is_no_answer(self):
         """What waits for one outlives the server, and goes when there is one."""
-        port = nsd.free_port()
-        own = self.edge(*self.routes(), **self.asking(port))
+        free = nsd.free_port()
+        self.addCleanup(free.close)
+        port = free.number
+        own = self.edge(*self.routes(), **self.asking(port, 3))
         to = self.address(domain="plain.world.test")
         self.send(own, self.message(), [to])
         self.assertTrue(own.deferred(to).startswith("4.4.3"))

@@ -45,6 +45,8 @@ class Reload(RelayCase):
             self.send(own, self.message(number), [self.address(f"r{number}")])
             if number == WAITING // 2:
                 self.assertIn("451 4.3.0 not now", own.deferred(self.address("r0")))
+        # What is under way goes by the old route, and would wait again.
+        own.all_tried()
         own.reroute(self.to(other))
         own.retry()
         own.settled()
@@ -55,6 +57,7 @@ class Reload(RelayCase):
         own, other = self.edge(self.to(self.away)), self.hop()
         for number in range(WAITING):
             self.send(own, self.message(number), [self.address()])
+        own.all_tried()
         own.reroute(route("nobody@elsewhere.test", "discard"))
         own.retry()
         harness.eventually(

@@ -47,4 +47,6 @@ class Swaks(MailCase):
 
     def test_quit_after_rcpt_delivers_nothing(self):
         self.swaks("--quit-after", "RCPT")
-        self.assertEqual(self.mailbox(self.address()), [])
+        # Only what comes later is there.
+        self.swaks()
+        self.arrived()

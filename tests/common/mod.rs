@@ -20,6 +20,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -28,8 +29,8 @@ use tempfile::TempDir;
 
 pub use client::{Client, Reply, closed, connect_from, patient, reset};
 
-/// How long anything may take that should take no time at all.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that should take no time at all, on a slow machine with other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The account `Setup::user` makes.
 pub const USER: &str = "mirror";
 /// Its password.
@@ -335,6 +336,8 @@ pub struct Server {
     setup: Setup,
     child: Child,
     said: Arc<Said>,
+    /// Ends with the standard error of the process.
+    reader: Option<JoinHandle<()>>,
     ports: Vec<(String, SocketAddr)>,
 }
 
@@ -345,7 +348,7 @@ impl Server {
         let said = Arc::new(Said::default());
         let stderr = child.stderr.take().unwrap();
         let writer = Arc::clone(&said);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut source = BufReader::new(stderr);
             let mut line = Vec::new();
             while source.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
@@ -355,7 +358,7 @@ impl Server {
                 line.clear();
             }
         });
-        let mut server = Self { setup, child, said, ports: Vec::new() };
+        let mut server = Self { setup, child, said, reader: Some(reader), ports: Vec::new() };
         let lines = server.wait_for("ready", |line| line == "ready");
         for line in lines {
             let mut words = line.split_whitespace();
@@ -392,7 +395,8 @@ impl Server {
         }
     }
 
-    /// Everything on standard error so far.
+    /// Everything on standard error so far. Lines come after what they tell of: wait for one with
+    /// [`eventually`], and say that there is none of [`Server::last_words`].
     pub fn log(&self) -> String {
         self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
@@ -515,17 +519,26 @@ impl Server {
 
     /// SIGTERM, and it must end well.
     pub fn stop(mut self) {
-        self.signal(Signal::SIGTERM);
-        let status = self.wait();
-        assert!(status.success(), "ended with {status}:\n{}", self.log());
+        self.end_well();
     }
 
     /// SIGTERM, it must end well, and could be started again.
     pub fn stopped(mut self) -> Setup {
+        self.end_well();
+        std::mem::take(&mut self.setup)
+    }
+
+    /// SIGTERM, and it must end well: everything it ever said.
+    pub fn last_words(mut self) -> String {
+        self.end_well();
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
+    }
+
+    fn end_well(&mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.wait();
         assert!(status.success(), "ended with {status}:\n{}", self.log());
-        std::mem::take(&mut self.setup)
     }
 
     /// kill -9, then a new server over the same data.
@@ -578,6 +591,12 @@ impl Server {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Waits until that metric is at least so much: some are counted after the reply.
+    #[track_caller]
+    pub fn counts(&self, name: &str, least: f64) {
+        eventually(name, || (self.metric(name) >= least).then_some(()));
+    }
+
     /// Every file below the root but the one that greets newcomers.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -612,7 +631,7 @@ pub fn only_left(server: &Server, paths: &[&str]) {
     let mut expected: Vec<PathBuf> = paths.iter().map(|path| server.root().join(path)).collect();
     expected.sort();
     let mut left = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while left != expected {
         assert!(Instant::now() < deadline, "left: {left:?}, expected: {expected:?}");
         std::thread::sleep(Duration::from_millis(5));

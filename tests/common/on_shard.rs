@@ -30,6 +30,10 @@ pub(crate) fn alone(test: &str) -> bool {
     false
 }
 
+/// How long anything may take that should take no time at all, on a slow machine with other things to do.
+#[allow(dead_code, reason = "not every test binary waits itself")]
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a shard runs.
 pub(crate) type Life = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -57,7 +61,7 @@ where
         preempt: shard::PREEMPT,
     };
     let _shards = Shards::start(plan, Arc::new(main)).unwrap();
-    receiver.recv_timeout(Duration::from_secs(30)).expect("the shard answers")
+    receiver.recv_timeout(PATIENCE).expect("the shard answers")
 }
 
 /// Processors that may be used.

@@ -173,6 +173,12 @@ fn milliseconds(recording: &Recording, quantile: f64) -> u64 {
     recording.latency.value_at_quantile(quantile) / 1_000_000
 }
 
+/// The share of operations that waited for 100 ms and more.
+fn waited(recording: &Recording) -> f64 {
+    let latency = &recording.latency;
+    latency.count_between(100_000_000, latency.high()) as f64 / latency.len() as f64
+}
+
 /// A server that stands still for the first 200 ms of every second of its clock.
 fn stalling() -> SocketAddr {
     let begin = Instant::now();
@@ -195,8 +201,9 @@ fn an_open_loop_shows_the_stalls_that_a_closed_loop_hides() {
     // One session waits out each stall once, and does thousands of operations in between.
     let plan = Plan { duration: Duration::from_secs(4), ..Plan::small() };
     let closed = go(&protocol, &plan);
-    assert!(closed.done > 1000, "{}", closed.done);
-    assert!(milliseconds(&closed, 0.99) < 50, "p99 {} ms", milliseconds(&closed, 0.99));
+    let shares = [&opened, &closed].map(waited);
+    // A hundredth of it on a machine with nothing else to do.
+    assert!(shares[0] > 0.07 && shares[1] < shares[0] / 3.0, "{shares:?}, {}", closed.done);
     assert!(milliseconds(&closed, 1.0) >= 100, "it met a stall, whose length says nothing");
 }
 

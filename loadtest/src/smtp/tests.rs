@@ -460,11 +460,11 @@ fn servers_gone_wrong_are_counted_by_kind_and_within_the_deadline() {
             (Answer::Silence, _) => Answer::Silence,
             (Answer::Endless(text), _) => Answer::Endless(text),
         });
-        let timeout = Duration::from_millis(if silent { 200 } else { 30_000 });
+        let timeout = Duration::from_secs(if silent { 1 } else { 30 });
         let plan = Plan { timeout, ..closed(5) };
         let begin = Instant::now();
         let (recording, _) = run(mail(&server), &plan);
-        assert!(begin.elapsed() < Duration::from_secs(20), "{kind}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(25), "{kind}: {:?}", begin.elapsed());
         assert_eq!((recording.done, recording.failed), (0, 5), "{kind}: {:?}", recording.errors);
         // A reset may overtake what was said before it.
         let told: u64 =
