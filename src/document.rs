@@ -24,13 +24,16 @@ pub type Value<'t> = Spanned<DeValue<'t>>;
 pub struct Document<'t> {
     file: PathBuf,
     text: &'t str,
+    /// Where its lines begin, but for the first.
+    lines: Vec<usize>,
     problems: Vec<Problem>,
 }
 
 impl<'t> Document<'t> {
     /// Parses `text`. The table is empty when the text is not TOML; the problems say why.
     pub fn parse(file: &Path, text: &'t str) -> (Self, DeTable<'t>) {
-        let mut document = Self { file: file.to_owned(), text, problems: Vec::new() };
+        let lines = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+        let mut document = Self { file: file.to_owned(), text, lines, problems: Vec::new() };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let message = error.message().lines().collect::<Vec<_>>().join(", ");
@@ -188,10 +191,12 @@ impl<'t> Document<'t> {
     /// Where an octet of the text is.
     pub fn place(&self, offset: usize) -> Place {
         let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.lines.partition_point(|begin| *begin <= before.len());
+        let line_start = line.checked_sub(1).and_then(|last| self.lines.get(last)).copied();
+        let line_start = line_start.unwrap_or(0);
         Place {
             file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
+            line: line + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
         }
     }
@@ -240,6 +245,21 @@ mod tests {
         let (mut document, table) = Document::parse(Path::new("f.toml"), text);
         read(&mut document, &table);
         document.finish().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_octet_has_the_place_that_counting_gives() {
+        let text = "a = 1\n\n\"ü\" = 2\r\n# é\n";
+        let (document, _) = Document::parse(Path::new("f.toml"), text);
+        for offset in
+            (0..text.len() + 3).filter(|at| *at > text.len() || text.is_char_boundary(*at))
+        {
+            let before = text.get(..offset.min(text.len())).unwrap();
+            let last = before.rsplit('\n').next().unwrap_or_default();
+            let Place { line, column, .. } = document.place(offset);
+            let counted = (before.matches('\n').count() + 1, last.chars().count() + 1);
+            assert_eq!((line, column), counted, "{offset}");
+        }
     }
 
     #[test]

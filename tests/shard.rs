@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+#[path = "../src/shard/offers.rs"]
+mod offers;
 #[path = "common/on_shard.rs"]
 mod on_shard;
+#[path = "../src/shard/turnover.rs"]
+mod turnover;
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
@@ -438,12 +442,14 @@ fn large_and_small_receives_keep_the_order_and_lose_nothing() {
     let (addresses, _shards) = serving(1, |stream, _| async move {
         let (mut total, mut held, mut largest) = (0_u32, Vec::new(), 0);
         for turn in 0_u64.. {
-            let patience = shard::now().after(Duration::from_micros(turn % 7 * 100));
-            let received = match turn % 5 {
+            let patience = shard::now().after(Duration::from_micros(turn % 6 * 100));
+            let received = match turn % 7 {
                 // Given up before it ends, as often as not.
                 0 => shard::within(patience, stream.receive_large()).await,
                 1 => shard::within(patience, stream.receive()).await,
                 2 => Some(stream.receive().await),
+                3 => shard::within(patience, stream.receive_at_rest()).await,
+                4 => Some(stream.receive_at_rest().await),
                 _ => Some(stream.receive_large().await),
             };
             let Some(received) = received else { continue };

@@ -2,7 +2,11 @@
 //!
 //! Promises: what is shown is on one line, whatever a client put into it.
 
+use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What columns are filled up with.
+const SPACES: &str = "                                                                ";
 
 /// Seconds since 1970, now.
 pub(super) fn now() -> i64 {
@@ -39,41 +43,78 @@ pub(super) fn duration(text: &str) -> Result<u64, String> {
     if digits.is_empty() && !text.is_empty() { Ok(total) } else { Err(wrong()) }
 }
 
+/// Adds what is formatted to a text, which takes all.
+pub(super) fn put(text: &mut String, what: fmt::Arguments<'_>) {
+    if text.write_fmt(what).is_err() {
+        // No display here fails.
+    }
+}
+
+/// What `put` adds, as a text of its own.
+fn alone(put: impl FnOnce(&mut String)) -> String {
+    let mut text = String::new();
+    put(&mut text);
+    text
+}
+
 /// How long: the largest unit that fits, `45 s`, `12 min`, `3 h`, `9 d`.
 pub(super) fn age(seconds: i64) -> String {
+    alone(|text| put_age(text, seconds))
+}
+
+/// The same, added to a text.
+pub(super) fn put_age(text: &mut String, seconds: i64) {
     match seconds.max(0) {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7199 => format!("{} min", seconds / 60),
-        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
-        seconds => format!("{} d", seconds / 86_400),
+        seconds @ 0..=119 => put(text, format_args!("{seconds} s")),
+        seconds @ 120..=7199 => put(text, format_args!("{} min", seconds / 60)),
+        seconds @ 7200..=172_799 => put(text, format_args!("{} h", seconds / 3600)),
+        seconds => put(text, format_args!("{} d", seconds / 86_400)),
     }
 }
 
 /// When, from now on.
 pub(super) fn until(then: i64, now: i64) -> String {
-    if then <= now { "now".to_owned() } else { format!("in {}", age(then - now)) }
+    alone(|text| put_until(text, then, now))
+}
+
+/// The same, added to a text.
+pub(super) fn put_until(text: &mut String, then: i64, now: i64) {
+    if then <= now {
+        text.push_str("now");
+    } else {
+        text.push_str("in ");
+        put_age(text, then - now);
+    }
 }
 
 /// Octets: `512 B`, `4.0 KiB`, `1.2 GiB`.
-#[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
 pub(super) fn size(octets: u64) -> String {
-    amount(octets as f64)
+    alone(|text| put_size(text, octets))
+}
+
+/// The same, added to a text.
+#[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+pub(super) fn put_size(text: &mut String, octets: u64) {
+    put_amount(text, octets as f64);
 }
 
 /// The same for rates.
 pub(super) fn amount(octets: f64) -> String {
+    alone(|text| put_amount(text, octets))
+}
+
+fn put_amount(text: &mut String, octets: f64) {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if octets < 1024.0 {
-        return format!("{octets:.0} B");
+        return put(text, format_args!("{octets:.0} B"));
     }
     let mut rest = octets / 1024.0;
     for unit in UNITS {
         if rest < 1000.0 || unit == "PiB" {
-            return format!("{rest:.1} {unit}");
+            return put(text, format_args!("{rest:.1} {unit}"));
         }
         rest /= 1024.0;
     }
-    format!("{rest:.1} EiB")
 }
 
 /// A point in time, UTC.
@@ -83,20 +124,60 @@ pub(super) fn moment(seconds: i64) -> String {
 }
 
 /// One line without control characters.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn plain(line: &str) -> String {
+    alone(|text| put_plain(text, line))
+}
+
+/// The same, added to a text.
+pub(super) fn put_plain(text: &mut String, line: &str) {
     // Nearly all are; and lists have many.
-    if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
-        return text.to_owned();
+    if line.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+        return text.push_str(line);
     }
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+    text.extend(line.chars().map(|one| if one.is_control() { '?' } else { one }));
+}
+
+/// Cells of many rows, one behind the other in one text.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Cells {
+    /// Takes all of them out.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// Adds the cell that `put` writes.
+    pub(super) fn add(&mut self, put: impl FnOnce(&mut String)) {
+        put(&mut self.text);
+        self.ends.push(self.text.len());
+    }
+
+    /// All, row by row.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        let mut from = 0;
+        self.ends.iter().map(move |end| {
+            let cell = self.text.get(from..*end).unwrap_or_default();
+            from = *end;
+            cell
+        })
+    }
 }
 
 /// Rows under their headings, each column as wide as it must be; numbers to the right.
 pub(super) fn table(headings: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
     let mut table = Table::new(headings, right);
-    table.fit(rows);
+    for row in rows {
+        table.fit(row.iter().map(String::as_str));
+    }
     let mut text = table.headings();
-    rows.iter().for_each(|row| table.row(row, &mut text));
+    for row in rows {
+        table.row(row.iter().map(String::as_str), &mut text);
+    }
     text
 }
 
@@ -113,10 +194,11 @@ impl<'a> Table<'a> {
         Self { headings, right, widths }
     }
 
-    /// Makes room for these rows.
-    pub(super) fn fit(&mut self, rows: &[Vec<String>]) {
-        for row in rows {
-            for (most, cell) in self.widths.iter_mut().zip(row) {
+    /// Makes room for these cells, which may be of many rows.
+    pub(super) fn fit<'b>(&mut self, mut cells: impl Iterator<Item = &'b str>) {
+        loop {
+            for most in &mut self.widths {
+                let Some(cell) = cells.next() else { return };
                 *most = width(cell).max(*most);
             }
         }
@@ -129,25 +211,34 @@ impl<'a> Table<'a> {
         text
     }
 
-    /// Adds the line of a row.
-    pub(super) fn row(&self, row: &[String], text: &mut String) {
-        self.line(row.iter().map(String::as_str), text);
+    /// Adds the line of the row that comes next among these cells.
+    pub(super) fn row<'b>(&self, cells: impl Iterator<Item = &'b str>, text: &mut String) {
+        self.line(cells, text);
     }
 
     fn line<'b>(&self, cells: impl Iterator<Item = &'b str>, text: &mut String) {
-        for (column, (cell, most)) in cells.zip(&self.widths).enumerate() {
-            let fill = std::iter::repeat_n(' ', most.saturating_sub(width(cell)));
+        for (column, (most, cell)) in self.widths.iter().zip(cells).enumerate() {
+            let fill = most.saturating_sub(width(cell));
             if self.right.contains(&column) {
-                text.extend(fill);
+                put_spaces(text, fill);
                 text.push_str(cell);
             } else {
                 text.push_str(cell);
-                text.extend(fill);
+                put_spaces(text, fill);
             }
             text.push_str("  ");
         }
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
+    }
+}
+
+fn put_spaces(text: &mut String, count: usize) {
+    let mut left = count;
+    while left > 0 {
+        let some = left.min(SPACES.len());
+        text.push_str(SPACES.get(..some).unwrap_or_default());
+        left -= some;
     }
 }
 
@@ -189,12 +280,17 @@ mod tests {
         assert_eq!(table(&["A", "NO"], &[1], &rows), "A     NO\nü     10\nlong   7\n");
         // In parts it is the same, as long as the first has the longest.
         let (mut parts, mut text) = (Table::new(&["A", "NO"], &[1]), String::new());
-        parts.fit(&rows);
-        text.push_str(&parts.headings());
-        for row in &rows {
-            parts.fit(std::slice::from_ref(row));
-            parts.row(row, &mut text);
+        let mut cells = Cells::default();
+        for cell in rows.iter().flatten() {
+            cells.add(|text| text.push_str(cell));
         }
+        parts.fit(cells.iter());
+        text.push_str(&parts.headings());
+        let mut left = cells.iter();
+        for _ in &rows {
+            parts.row(&mut left, &mut text);
+        }
+        assert_eq!(left.next(), None);
         assert_eq!(text, table(&["A", "NO"], &[1], &rows));
     }
 }

@@ -10,7 +10,9 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 
+use self::listed::Listed;
 use super::place::{self, Where};
 use super::stopped::Stopped;
 use super::{human, say};
@@ -19,8 +21,10 @@ use crate::problem::Problem;
 use crate::server::Failure;
 use crate::server::admin::{self, Response};
 use crate::server::queue::destinations::Place;
-use crate::server::queue::{self, Action, Answer, Changed, Detail, Entry, Page, Pick, Request};
+use crate::server::queue::{self, Action, Answer, Changed, Detail, Page, Pick, Request, Text};
 use crate::store::spool::QueueId;
+
+mod listed;
 
 /// Pages that a server gives while earlier ones are shown.
 const PAGES_AHEAD: usize = 1;
@@ -184,31 +188,30 @@ impl Keeper {
     fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
         match self {
             Self::Running(path) => {
-                heard(path, admin::query_octets(path, &admin::Request::Queue(request)))
+                let octets = admin::query_octets(path, &admin::Request::Queue(request));
+                understood(path, &octets.map_err(|error| unreachable(path, &error))?)
             }
             Self::Stopped(stopped) => Ok(queue::answer(&request, &mut **stopped, human::now())),
         }
     }
 
-    /// Shows the messages picked to `each`, some at a time, until it says no. A server is asked for the next
+    /// Shows the messages picked, some at a time, until nobody reads any more. A server is asked for the next
     /// while these are read and shown.
-    fn each_page(
-        &mut self,
-        pick: &Pick,
-        mut each: impl FnMut(Vec<Entry>) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+    fn each_page(&mut self, pick: &Pick, listed: &mut Listed) -> Result<(), Failure> {
         let Self::Running(path) = self else {
-            return walk(pick, |request| self.ask(request), each);
+            return walk(pick, |request| self.ask(request), listed);
         };
         let path: &Path = path;
         thread::scope(|scope| {
             let (send, pages) = mpsc::sync_channel(PAGES_AHEAD);
             scope.spawn(move || fetch(path, pick, &send));
             for page in pages {
-                let Answer::Page(Page { entries, .. }) = heard(path, page)? else {
+                let octets = page.map_err(|error| unreachable(path, &error))?;
+                let answer: Answer<Page<Text<'_>>> = understood(path, &octets)?;
+                let Answer::Page(Page { entries, .. }) = answer else {
                     return Err(misunderstood());
                 };
-                if !each(entries)? {
+                if !listed.page(&entries)? {
                     break;
                 }
             }
@@ -226,8 +229,11 @@ impl Keeper {
 }
 
 /// What a server said.
-fn heard(path: &Path, answer: io::Result<Vec<u8>>) -> Result<Answer, Failure> {
-    let read: io::Result<Response> = answer.and_then(|octets| Ok(serde_json::from_slice(&octets)?));
+fn understood<'a, P>(path: &Path, octets: &'a [u8]) -> Result<Answer<P>, Failure>
+where
+    Response<P>: Deserialize<'a>,
+{
+    let read: io::Result<Response<P>> = serde_json::from_slice(octets).map_err(io::Error::from);
     match read.map_err(|error| unreachable(path, &error))? {
         Response::Queue(answer) => Ok(answer),
         Response::Error(why) => Err(Failure::Running(format!("queue: {why}"))),
@@ -255,7 +261,7 @@ fn fetch(path: &Path, pick: &Pick, send: &SyncSender<io::Result<Vec<u8>>>) {
 fn walk(
     pick: &Pick,
     mut ask: impl FnMut(Request) -> Result<Answer, Failure>,
-    mut each: impl FnMut(Vec<Entry>) -> Result<bool, Failure>,
+    listed: &mut Listed,
 ) -> Result<(), Failure> {
     let mut after = None;
     loop {
@@ -266,7 +272,7 @@ fn walk(
         };
         // A server that does not come further would be asked for ever.
         let over = until.is_none() || until <= after;
-        if !each(entries)? || over {
+        if !listed.page(&entries)? || over {
             return Ok(());
         }
         after = until;
@@ -297,95 +303,9 @@ fn misunderstood() -> Failure {
 fn run_list(list: List) -> Result<(), Failure> {
     let mut keeper = Keeper::find(&list.place.config()?)?;
     let pick = list.selection.pick(false);
-    let mut listed = Listed::new(list.json);
-    let mut read = true;
-    keeper.each_page(&pick, |entries| {
-        read = say::out_while_read(&listed.page(&entries, human::now())?)?;
-        Ok(read)
-    })?;
-    if read { say::out(&listed.end()) } else { Ok(()) }
-}
-
-/// A list as it is shown, page by page: there may be millions of messages.
-struct Listed {
-    json: bool,
-    table: human::Table<'static>,
-    messages: u64,
-    octets: u64,
-}
-
-impl Listed {
-    const HEADINGS: [&str; 7] = ["ID", "AGE", "SIZE", "STATE", "NEXT", "SENDER", "RECIPIENTS"];
-
-    fn new(json: bool) -> Self {
-        let table = human::Table::new(&Self::HEADINGS, &[1, 2]);
-        Self { json, table, messages: 0, octets: 0 }
-    }
-
-    fn page(&mut self, entries: &[Entry], now: i64) -> Result<String, Failure> {
-        let first = self.messages == 0;
-        self.messages += entries.len() as u64;
-        self.octets += entries.iter().map(|entry| entry.size).sum::<u64>();
-        if self.json {
-            return json_items(entries, first);
-        }
-        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, now)).collect();
-        self.table.fit(&rows);
-        let mut text = String::new();
-        if first && !entries.is_empty() {
-            text.push_str(&self.table.headings());
-        }
-        for (row, entry) in rows.iter().zip(entries) {
-            self.table.row(row, &mut text);
-            if let Some(reason) = &entry.reason {
-                text.push_str("               ");
-                text.push_str(&human::plain(reason));
-                text.push('\n');
-            }
-        }
-        Ok(text)
-    }
-
-    fn end(&self) -> String {
-        match (self.json, self.messages) {
-            (true, 0) => "[]\n".to_owned(),
-            (true, _) => "\n]\n".to_owned(),
-            (false, 0) => "nothing waits\n".to_owned(),
-            (false, messages) => format!("{}, {}\n", counted(messages), human::size(self.octets)),
-        }
-    }
-}
-
-fn row(entry: &Entry, now: i64) -> Vec<String> {
-    let shown = entry.recipients.first().map(|one| human::plain(one)).unwrap_or_default();
-    let others = entry.recipients_left.saturating_sub(1);
-    vec![
-        entry.id.to_string(),
-        human::age(now - entry.accepted),
-        human::size(entry.size),
-        human::plain(&entry.state),
-        match entry.next {
-            Some(next) if entry.state != "held" => human::until(next, now),
-            Some(_) | None => "-".to_owned(),
-        },
-        format!("<{}>", human::plain(&entry.sender)),
-        if others == 0 { shown } else { format!("{shown} and {others} more") },
-    ]
-}
-
-/// Some of an array, as [`say::json`] would show it as a whole.
-fn json_items(entries: &[Entry], first: bool) -> Result<String, Failure> {
-    let mut text = String::new();
-    for (at, entry) in entries.iter().enumerate() {
-        text.push_str(if first && at == 0 { "[" } else { "," });
-        let item = serde_json::to_string_pretty(entry);
-        let item = item.map_err(|error| Failure::Running(format!("JSON: {error}")))?;
-        for line in item.lines() {
-            text.push_str("\n  ");
-            text.push_str(line);
-        }
-    }
-    Ok(text)
+    let mut listed = Listed::new(list.json, human::now);
+    keeper.each_page(&pick, &mut listed)?;
+    if listed.is_read() { say::out(&listed.end()) } else { Ok(()) }
 }
 
 fn counted(messages: u64) -> String {

@@ -382,7 +382,8 @@ impl<'a> Input<'a> {
     }
 
     fn text(&mut self) -> Read<String> {
-        String::from_utf8(self.octets()?.to_vec()).map_err(|_| Malformed::Value)
+        let text = std::str::from_utf8(self.octets()?).map_err(|_| Malformed::Value)?;
+        Ok(text.to_owned())
     }
 
     fn maybe<T>(&mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<Option<T>> {
@@ -491,8 +492,14 @@ impl<'a> Input<'a> {
     }
 
     fn hop(&mut self) -> Read<Hop> {
-        let text = self.text()?;
-        Hop::parse(&text).filter(|hop| hop.to_string() == text).ok_or(Malformed::Value)
+        let text = std::str::from_utf8(self.octets()?).map_err(|_| Malformed::Value)?;
+        match Hop::parse(text).ok_or(Malformed::Value)? {
+            // By far the most, and there is one way to write it.
+            Hop::Mx => Ok(Hop::Mx),
+            hop @ (Hop::Relay { .. } | Hop::Lmtp { .. } | Hop::LmtpUnix(_)) => {
+                if hop.to_string() == text { Ok(hop) } else { Err(Malformed::Value) }
+            }
+        }
     }
 
     fn state(&mut self) -> Read<TargetState> {

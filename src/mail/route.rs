@@ -32,7 +32,7 @@ use crate::smtp::envelope::Envelope;
 mod choose;
 mod walk;
 
-use choose::{Origin, Pattern};
+use choose::{Origin, Pattern, Routes};
 pub use choose::{Route, RouteTo};
 use walk::{Step, Walk};
 
@@ -148,7 +148,7 @@ pub struct Router {
     home: String,
     /// The name the server greets with; its postmaster is ours too.
     host: String,
-    routes: Vec<Pattern>,
+    routes: Routes,
     relay_from: Vec<Network>,
     unknown: Unknown,
     /// Leads somewhere, or is not kept.
@@ -174,7 +174,7 @@ impl Router {
             domains,
             home: key(home),
             host: key(&rules.hostname),
-            routes: rules.routes.iter().map(Pattern::new).collect(),
+            routes: Routes::new(&rules.routes),
             relay_from: rules.relay_from,
             unknown: rules.unknown,
             catch_all: None,
@@ -312,12 +312,7 @@ impl Router {
             Some(RouteTo::Local | RouteTo::Discard) | None => None,
         };
         // What a changed configuration keeps is a server of that name.
-        let by_hop = || {
-            self.routes.iter().find_map(|pattern| match &pattern.to {
-                RouteTo::Onward(onward) if onward.hop == *hop => Some(onward),
-                RouteTo::Onward(_) | RouteTo::Local | RouteTo::Discard => None,
-            })
-        };
+        let by_hop = || self.routes.to(hop);
         by_rule.or_else(by_hop).map(|onward| (Arc::clone(onward), domain))
     }
 
@@ -366,18 +361,20 @@ impl Router {
     /// The first route for such mail. A star among domains sends nothing of ours to other servers.
     fn route(&self, folded: &str, domain: &str, origin: &Origin) -> Option<&Pattern> {
         let ours = self.domains.contains(domain);
-        self.routes.iter().find(|pattern| {
+        self.routes.fitting(folded, domain).find(|pattern| {
             let stays = pattern.domain.is_none() && matches!(pattern.to, RouteTo::Onward(_));
-            pattern.fits(folded, domain) && pattern.is_for(origin) && !(ours && stays)
+            pattern.is_for(origin) && !(ours && stays)
         })
     }
 
     /// Is mail for it taken from anybody? A route for some senders only says nothing about that.
     fn is_ours(&self, local: &str, domain: &str) -> bool {
-        let folded = name::folded(local);
-        let mut open = self.routes.iter().filter(|pattern| pattern.is_for_all());
-        let first = open.find(|pattern| pattern.fits(&folded, domain));
-        self.domains.contains(domain) || first.is_some_and(|pattern| pattern.domain.is_some())
+        let first = || {
+            let folded = name::folded(local);
+            let mut fitting = self.routes.fitting(&folded, domain);
+            fitting.find(|pattern| pattern.is_for_all()).is_some_and(|it| it.domain.is_some())
+        };
+        self.domains.contains(domain) || first()
     }
 
     /// A name that others see, where mail is taken for nobody but the postmaster: that of the greeting, and the domain of
@@ -531,10 +528,8 @@ impl Router {
     /// Does no route lead there, whoever sends?
     fn leads_nowhere(&self, local: &str, domain: &str) -> bool {
         let folded = name::folded(local);
-        let conditional =
-            |pattern: &Pattern| !pattern.is_for_all() && pattern.fits(&folded, domain);
         self.step(&folded, domain, true, &Origin::nobody()) == Step::Nowhere
-            && !self.routes.iter().any(conditional)
+            && self.routes.fitting(&folded, domain).all(Pattern::is_for_all)
     }
 
     /// Routes to mailboxes that nobody has.

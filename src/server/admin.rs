@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::queue::{self, Answer};
+use super::queue::{self, Answer, Page, Sheet};
 use super::status::Status;
 use crate::limits::{ADMIN_REQUEST_BYTES_MAX, ADMIN_REQUEST_SECONDS_MAX, ADMIN_RESPONSE_BYTES_MAX};
 use crate::store::spool::QueueId;
@@ -38,6 +38,8 @@ const SHARDS: Duration = Duration::from_secs(5);
 const CHANGES: Duration = Duration::from_secs(600);
 /// Connections that may wait for the thread.
 const BACKLOG: i32 = 16;
+/// Letters and digits of a queue id.
+const QUEUE_ID_BYTES: usize = 13;
 /// Octets read at a time: a page of a list has some hundred thousand.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -54,16 +56,44 @@ pub enum Request {
 /// What it gets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Response {
+pub enum Response<P = Page> {
     /// To [`Request::Status`].
     Status(Box<Status>),
     /// To [`Request::Queue`].
-    Queue(Answer),
+    Queue(Answer<P>),
     /// Why there is no answer.
     Error(String),
 }
 
+impl Response<Sheet> {
+    /// As it goes to the client.
+    fn line(self) -> Vec<u8> {
+        let whole: Response = match self {
+            Self::Queue(Answer::Page(sheet)) => {
+                let mut line = b"{\"queue\":{\"page\":".to_vec();
+                sheet.write(&mut line);
+                line.extend_from_slice(b"}}\n");
+                return line;
+            }
+            Self::Queue(Answer::Detail(detail)) => Response::Queue(Answer::Detail(detail)),
+            Self::Queue(Answer::Changed(changed)) => Response::Queue(Answer::Changed(changed)),
+            Self::Queue(Answer::Destinations(places)) => {
+                Response::Queue(Answer::Destinations(places))
+            }
+            Self::Status(status) => Response::Status(status),
+            Self::Error(why) => Response::Error(why),
+        };
+        let mut line = serde_json::to_vec(&whole)
+            .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes());
+        line.push(b'\n');
+        line
+    }
+}
+
 // ---------------------------------------------------------------- shards
+
+/// What a shard says, and all of them together.
+type Given = Result<Answer<Sheet>, String>;
 
 /// What a shard is asked about its waiting mail, and where its answer goes.
 #[derive(Debug)]
@@ -72,13 +102,13 @@ pub(super) struct Ticket {
     pub(super) request: queue::Request,
     /// How many shards are asked.
     pub(super) shards: usize,
-    reply: SyncSender<Result<Answer, String>>,
+    reply: SyncSender<Given>,
 }
 
 impl Ticket {
     /// Answers, or says why not. What was changed is on stable storage before. Who asked may have
     /// gone; that is no concern of the shard.
-    pub(super) fn answer(self, answer: Result<Answer, String>) {
+    pub(super) fn answer(self, answer: Given) {
         drop(self.reply.try_send(answer));
     }
 }
@@ -89,7 +119,7 @@ pub(super) struct Desk(Mutex<VecDeque<Ticket>>);
 
 impl Desk {
     /// Leaves a request; the shard must be notified then. The answer comes at most once.
-    fn leave(&self, request: queue::Request, shards: usize) -> Receiver<Result<Answer, String>> {
+    fn leave(&self, request: queue::Request, shards: usize) -> Receiver<Given> {
         let (reply, answer) = mpsc::sync_channel(1);
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.push_back(Ticket { request, shards, reply });
@@ -103,16 +133,12 @@ impl Desk {
 }
 
 /// Asks every shard and makes one answer of theirs.
-pub(super) fn ask(
-    desks: &[Desk],
-    request: &queue::Request,
-    notify: impl Fn(),
-) -> Result<Answer, String> {
+pub(super) fn ask(desks: &[Desk], request: &queue::Request, notify: impl Fn()) -> Given {
     let deadline = Instant::now() + patience(request);
     let leave = |desk: &Desk| desk.leave(request.clone(), desks.len());
     let answers: Vec<_> = desks.iter().map(leave).collect();
     notify();
-    let mut merged: Option<Answer> = None;
+    let mut merged: Option<Answer<Sheet>> = None;
     for (index, answer) in answers.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let answer = answer.recv_timeout(left);
@@ -190,7 +216,10 @@ impl Admin {
     ///
     /// # Errors
     /// No thread could be made.
-    pub fn start(self, answer: impl Fn(Request) -> Response + Send + 'static) -> io::Result<Gone> {
+    pub fn start(
+        self,
+        answer: impl Fn(Request) -> Response<Sheet> + Send + 'static,
+    ) -> io::Result<Gone> {
         let gone = Gone(self.path);
         let listener = self.listener;
         let serve = move || loop {
@@ -217,7 +246,7 @@ impl Drop for Gone {
     }
 }
 
-fn converse(mut stream: UnixStream, answer: &impl Fn(Request) -> Response) {
+fn converse(mut stream: UnixStream, answer: &impl Fn(Request) -> Response<Sheet>) {
     let deadline = Instant::now() + Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX);
     let response = match read_line(&mut stream, ADMIN_REQUEST_BYTES_MAX, deadline) {
         Ok(line) => match serde_json::from_slice(&line) {
@@ -229,11 +258,7 @@ fn converse(mut stream: UnixStream, answer: &impl Fn(Request) -> Response) {
         }
         Err(_) => return,
     };
-    let mut line = match serde_json::to_vec(&response) {
-        Ok(line) => line,
-        Err(error) => format!("{{\"error\":\"{error}\"}}").into_bytes(),
-    };
-    line.push(b'\n');
+    let line = response.line();
     let patience = Some(Duration::from_secs(ADMIN_REQUEST_SECONDS_MAX));
     let sent = stream.set_write_timeout(patience).and_then(|()| stream.write_all(&line));
     if let Err(error) = sent {
@@ -307,19 +332,24 @@ pub fn query_octets(path: &Path, request: &Request) -> io::Result<Vec<u8>> {
 /// Behind which message the next page of a list begins, of an answer that is not read yet.
 #[must_use]
 pub fn until(answer: &[u8]) -> Option<QueueId> {
-    #[derive(Deserialize)]
-    struct Said {
-        queue: Part,
-    }
-    #[derive(Deserialize)]
-    struct Part {
-        page: Head,
-    }
+    /// What is skipped takes no memory.
     #[derive(Deserialize)]
     struct Head {
         until: Option<QueueId>,
     }
-    serde_json::from_slice::<Said>(answer).ok()?.queue.page.until
+    // As this server ends a page; a name has nothing that JSON would escape.
+    let name = answer
+        .strip_prefix(b"{\"queue\":{\"page\":{\"entries\":[")
+        .and_then(|rest| rest.strip_suffix(b"\"}}}"))
+        .and_then(|rest| rest.split_last_chunk::<QUEUE_ID_BYTES>())
+        .filter(|(before, _)| before.ends_with(b"],\"until\":\""));
+    if let Some((_, name)) = name {
+        return std::str::from_utf8(name).ok()?.parse().ok();
+    }
+    match serde_json::from_slice::<Response<Head>>(answer).ok()? {
+        Response::Queue(Answer::Page(Head { until })) => until,
+        Response::Queue(_) | Response::Status(_) | Response::Error(_) => None,
+    }
 }
 
 /// A name of at most 107 octets for a socket anywhere, valid while this lives.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::server::queue::{Page, Pick};
+use crate::server::queue::{Changed, Paper, Pick};
 use crate::store::spool::QueueId;
 
-fn status(version: &str) -> Response {
+fn status<P>(version: &str) -> Response<P> {
     Response::Status(Box::new(Status { version: version.to_owned(), ..Status::default() }))
 }
 
@@ -86,8 +86,11 @@ fn a_path_may_be_longer_than_a_socket_address() {
 
 #[test]
 fn where_the_next_page_begins_is_seen_before_it_is_read() {
-    let page = |until| Response::Queue(Answer::Page(Page { entries: Vec::new(), until }));
+    let page =
+        |until| -> Response { Response::Queue(Answer::Page(Page { entries: Vec::new(), until })) };
+    let long = format!("{}]}}", "x".repeat(200));
     for (response, says) in [
+        (Response::Error(long), None),
         (page(Some(QueueId(77))), Some(QueueId(77))),
         (page(None), None),
         (Response::Queue(Answer::Detail(None)), None),
@@ -95,6 +98,33 @@ fn where_the_next_page_begins_is_seen_before_it_is_read() {
     ] {
         assert_eq!(until(&serde_json::to_vec(&response).unwrap()), says, "{response:?}");
     }
+    // Written by somebody else, in another order.
+    let other = br#"{ "queue": {"page": {"until": "000000000002D", "entries": [{"until": 1}]}} }"#;
+    assert_eq!(until(other), Some(QueueId(77)));
+    for broken in [&br#"{"queue":{"page":{"entries":[],"until":"000000000002U"}}}"#[..], b"", b"]"]
+    {
+        assert_eq!(until(broken), None);
+    }
+}
+
+#[test]
+fn a_line_is_the_json_of_the_response() {
+    fn both<P>() -> [Response<P>; 5] {
+        let changed = Changed { picked: 2, changed: 1, ids: vec![QueueId(5)] };
+        [
+            status("9"),
+            Response::Error("a \"b\" \u{1}".to_owned()),
+            Response::Queue(Answer::Detail(None)),
+            Response::Queue(Answer::Changed(changed)),
+            Response::Queue(Answer::Destinations(Vec::new())),
+        ]
+    }
+    for (sent, meant) in both().into_iter().zip(both::<Page>()) {
+        assert_eq!(sent.line(), format!("{}\n", serde_json::to_string(&meant).unwrap()).as_bytes());
+    }
+    let page = Response::Queue(Answer::Page(Page::<String>::default()));
+    let sent = Response::Queue(Answer::Page(Sheet::default())).line();
+    assert_eq!(sent, format!("{}\n", serde_json::to_string(&page).unwrap()).as_bytes());
 }
 
 #[test]
@@ -109,14 +139,16 @@ fn desks_are_asked_and_answers_merged() {
             assert!(!desk.0.lock().unwrap().is_empty());
             thread::spawn(move || {
                 let ticket = desks[index].take().unwrap();
-                let until = (index == 1).then_some(QueueId(7));
-                let page = Page { entries: Vec::new(), until };
-                ticket.answer(Ok(Answer::Page(page)));
+                let mut sheet = Sheet::default();
+                sheet.end_at((index == 1).then_some(QueueId(7)));
+                ticket.answer(Ok(Answer::Page(sheet)));
             });
         }
     };
     let answer = ask(&desks, &request, play).unwrap();
-    assert_eq!(answer, Answer::Page(Page { entries: Vec::new(), until: Some(QueueId(7)) }));
+    let page: Response = serde_json::from_slice(&Response::Queue(answer).line()).unwrap();
+    let until = Some(QueueId(7));
+    assert_eq!(page, Response::Queue(Answer::Page(Page { entries: Vec::new(), until })));
     assert_eq!(notified.load(Ordering::Relaxed), 1);
     assert!(desks.iter().all(|desk| desk.take().is_none()));
     assert!(ask(&[], &request, || {}).is_err());

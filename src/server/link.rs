@@ -102,6 +102,17 @@ impl Unsecured {
     }
 }
 
+/// How octets are received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// What comes, as it comes.
+    Usual,
+    /// As much at once as a block holds.
+    Large,
+    /// From a client that has been silent for a while: at less cost until it speaks.
+    AtRest,
+}
+
 /// One control connection.
 pub(super) struct Link {
     stream: Stream,
@@ -333,24 +344,31 @@ impl Link {
     /// # Errors
     /// What the kernel says of the connection; `UnexpectedEof` when TLS was cut off, `InvalidData` when it broke.
     pub(super) async fn receive(&self) -> io::Result<Received> {
-        if self.is_secure() {
-            return Box::pin(self.receive_secure(false)).await;
-        }
-        self.stream.receive().await
+        self.receive_in(Manner::Usual).await
     }
 
-    /// The same, as much at once as a block holds.
+    /// The same, in another manner.
     ///
     /// # Errors
     /// As for [`Link::receive`].
-    pub(super) async fn receive_large(&self) -> io::Result<Received> {
+    pub(super) async fn receive_in(&self, manner: Manner) -> io::Result<Received> {
         if self.is_secure() {
-            return Box::pin(self.receive_secure(true)).await;
+            return Box::pin(self.receive_secure(manner)).await;
         }
-        self.stream.receive_large().await
+        self.receive_raw(manner).await
     }
 
-    async fn receive_secure(&self, large: bool) -> io::Result<Received> {
+    /// Octets as they are on the wire.
+    async fn receive_raw(&self, manner: Manner) -> io::Result<Received> {
+        match manner {
+            Manner::Usual => self.stream.receive().await,
+            // In the heap: it is a large future, and idle sessions would keep room for it.
+            Manner::Large => Box::pin(self.stream.receive_large()).await,
+            Manner::AtRest => self.stream.receive_at_rest().await,
+        }
+    }
+
+    async fn receive_secure(&self, manner: Manner) -> io::Result<Received> {
         loop {
             if self.with(|secure| !secure.outgoing.is_empty()) {
                 self.stream.posted().await?;
@@ -372,11 +390,7 @@ impl Link {
             if self.with(|secure| secure.ended) {
                 return Ok(Received::from(Vec::new()));
             }
-            let mut received = if large {
-                self.stream.receive_large().await?
-            } else {
-                self.stream.receive().await?
-            };
+            let mut received = self.receive_raw(manner).await?;
             if received.is_empty() {
                 // RFC 8446 §6.1: an end that nobody said may be somebody else's doing.
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -404,7 +418,23 @@ impl Link {
         self.post_with(bytes, true);
     }
 
+    /// The same when the connection is dropped once it is posted ([`Stream::post_last`]).
+    pub(super) fn post_final(&self, bytes: Vec<u8>) {
+        let octets = self.sealed(bytes, true);
+        if !octets.is_empty() {
+            self.stream.post_last(octets);
+        }
+    }
+
     fn post_with(&self, bytes: Vec<u8>, last: bool) {
+        let octets = self.sealed(bytes, last);
+        if !octets.is_empty() {
+            self.stream.post(octets);
+        }
+    }
+
+    /// Octets as they are on the wire.
+    fn sealed(&self, bytes: Vec<u8>, last: bool) -> Vec<u8> {
         let sealed = self.with_some(|secure| {
             let mut sealed = std::mem::take(&mut secure.outgoing);
             if let Err(trouble) = secure.session.seal(&bytes, &mut sealed) {
@@ -415,10 +445,7 @@ impl Link {
             }
             sealed
         });
-        let octets = sealed.unwrap_or(bytes);
-        if !octets.is_empty() {
-            self.stream.post(octets);
-        }
+        sealed.unwrap_or(bytes)
     }
 
     /// Waits until the last post is sent whole; at once when there is none.

@@ -29,7 +29,7 @@ pub(super) fn start(shared: &Arc<Shared>, boards: Arc<[Board]>) -> Result<Option
     })
 }
 
-fn answer(shared: &Shared, boards: &[Board], request: Request) -> Response {
+fn answer(shared: &Shared, boards: &[Board], request: Request) -> Response<queue::Sheet> {
     let notify = || boards.iter().for_each(Board::notify);
     let config = shared.config.load();
     let mail = config.smtp.is_some();

@@ -9,7 +9,8 @@
 //! without a selection; answers are bounded, long lists come in pages.
 //! Not here: sockets (`admin`), how changes reach the disk (whoever keeps the ledger).
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,10 +20,15 @@ use crate::mail::stored::{Destination, Message, Note, Target, TargetState};
 use crate::smtp::envelope::BodyType;
 use crate::store::spool::QueueId;
 
+/// Octets that most senders fit in.
+const SENDER_BYTES: usize = 64;
+
 mod asked;
 pub mod destinations;
+mod page;
 
 pub use asked::{Asked, Names};
+pub use page::{Page, Paper, Sheet, Text};
 
 /// Which messages; every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,24 +95,15 @@ pub enum Request {
 /// What there is to say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum Answer<P = Page> {
     /// To a list.
-    Page(Page),
+    Page(P),
     /// To show; nothing when there is no such message.
     Detail(Option<Box<Detail>>),
     /// To a change.
     Changed(Changed),
     /// To a question about other servers.
     Destinations(Vec<destinations::Place>),
-}
-
-/// A part of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
-    /// Messages, in the order of their names.
-    pub entries: Vec<Entry>,
-    /// More may follow behind this one; up to it, it is all there is. `None`: so it is at all.
-    pub until: Option<QueueId>,
 }
 
 /// What became of a change.
@@ -122,7 +119,7 @@ pub struct Changed {
 
 /// One line of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct Entry<T = String> {
     /// The name the client saw in its 250.
     pub id: QueueId,
     /// Seconds since 1970.
@@ -130,17 +127,17 @@ pub struct Entry {
     /// Octets.
     pub size: u64,
     /// Envelope sender, empty for the null sender.
-    pub sender: String,
+    pub sender: T,
     /// "waiting", "deferred" or "held".
-    pub state: String,
+    pub state: T,
     /// Recipients that are not done with, the first of them.
-    pub recipients: Vec<String>,
+    pub recipients: Vec<T>,
     /// How many those are in all.
     pub recipients_left: u64,
     /// The earliest next attempt, seconds since 1970.
     pub next: Option<i64>,
     /// Why the last attempt failed.
-    pub reason: Option<String>,
+    pub reason: Option<T>,
 }
 
 /// Everything about one message, less its octets.
@@ -239,19 +236,11 @@ pub fn answer(request: &Request, ledger: &mut impl Ledger, now: i64) -> Answer {
     asked.answer()
 }
 
-impl Answer {
+impl<P: Paper> Answer<P> {
     /// Adds the answer of another ledger to the same request.
     pub fn merge(&mut self, other: Self) {
         match (self, other) {
-            (Self::Page(page), Self::Page(other)) => {
-                page.entries.extend(other.entries);
-                page.entries.sort_by_key(|entry| entry.id);
-                page.until = page.until.into_iter().chain(other.until).min();
-                // Who stopped first may have others before those that follow.
-                if let Some(until) = page.until {
-                    page.entries.retain(|entry| entry.id <= until);
-                }
-            }
+            (Self::Page(page), Self::Page(other)) => page.merge(other),
             (Self::Detail(detail), Self::Detail(other)) => {
                 if detail.is_none() {
                     *detail = other;
@@ -364,8 +353,14 @@ fn open(target: &Target) -> bool {
     matches!(target.state, TargetState::Waiting | TargetState::Deferred { .. })
 }
 
-fn sender_of(message: &Message) -> String {
-    message.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default()
+fn sender_of(message: &Message) -> Cow<'_, str> {
+    let Some(sender) = &message.envelope.sender else { return Cow::Borrowed("") };
+    // One piece of memory for nearly every sender: lists have many.
+    let mut text = String::with_capacity(SENDER_BYTES);
+    match write!(text, "{sender}") {
+        Ok(()) => Cow::Owned(text),
+        Err(_) => Cow::Owned(sender.to_string()),
+    }
 }
 
 /// Is `text` what the pattern says, `*` standing for anything, in any case?
@@ -386,8 +381,10 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 // ---------------------------------------------------------------- showing
 
-impl Entry {
-    fn of(line: Line<'_>) -> Self {
+impl<'a> Entry<Text<'a>> {
+    /// What a list shows of a message.
+    #[must_use]
+    pub fn of(line: Line<'a>) -> Self {
         let message = line.message;
         let left = || message.targets.iter().filter(|target| open(target));
         // The reason worth telling is that of the delivery tried last, which is the one tried again last.
@@ -411,12 +408,33 @@ impl Entry {
             id: line.id,
             accepted: message.accepted,
             size: line.size,
-            sender: sender_of(message),
-            state: state.to_owned(),
-            recipients: shown.map(|target| target.address.clone()).collect(),
+            sender: Text(sender_of(message)),
+            state: state.into(),
+            recipients: shown.map(|target| target.address.as_str().into()).collect(),
             recipients_left: u64::try_from(left().count()).unwrap_or(u64::MAX),
             next: deferred().map(|(next, _)| next).min(),
-            reason: deferred().max_by_key(|(next, _)| *next).map(|(_, reason)| reason.clone()),
+            reason: deferred()
+                .max_by_key(|(next, _)| *next)
+                .map(|(_, reason)| reason.as_str().into()),
+        }
+    }
+
+    /// The same, for longer.
+    #[must_use]
+    pub fn owned(self) -> Entry {
+        let Self { id, accepted, size, sender, state, recipients, recipients_left, next, reason } =
+            self;
+        let text = |text: Text<'_>| text.0.into_owned();
+        Entry {
+            id,
+            accepted,
+            size,
+            sender: text(sender),
+            state: text(state),
+            recipients: recipients.into_iter().map(text).collect(),
+            recipients_left,
+            next,
+            reason: reason.map(text),
         }
     }
 }
@@ -427,7 +445,7 @@ impl Detail {
     pub fn of(line: Line<'_>) -> Self {
         let envelope = &line.message.envelope;
         Self {
-            entry: Entry::of(line),
+            entry: Entry::of(line).owned(),
             helo: envelope.helo.clone(),
             client: envelope.peer.to_string(),
             protocol: envelope.protocol.with().to_owned(),

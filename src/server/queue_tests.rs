@@ -217,14 +217,14 @@ fn deleting_for_a_recipient_leaves_the_others() {
 fn entries_and_details_tell_what_there_is() {
     let book = book();
     let line = |id: u64| Line { id: QueueId(id), size: 100, message: &book.0[&QueueId(id)] };
-    let entry = Entry::of(line(1));
+    let entry = Entry::of(line(1)).owned();
     assert_eq!((entry.state.as_str(), entry.recipients_left), ("waiting", 2));
     assert_eq!(entry.recipients, ["One@here", "two@here"]);
     assert_eq!(
         (entry.next, entry.reason.as_deref()),
         (Some(20_000), Some("4.2.2 full until 20000"))
     );
-    let entry = Entry::of(line(2));
+    let entry = Entry::of(line(2)).owned();
     assert_eq!((entry.state.as_str(), entry.sender.as_str()), ("deferred", ""));
     assert_eq!(entry.recipients, ["three@here"]);
     let detail = Detail::of(line(2));
@@ -338,4 +338,46 @@ fn requests_are_short_to_write() {
     let request: Request = serde_json::from_str(text).unwrap();
     assert_eq!(request, Request::Change { action: Action::Hold, pick: expected });
     assert!(serde_json::from_str::<Request>(r#"{"do":"show","id":"x"}"#).is_err());
+}
+
+#[test]
+fn a_sheet_is_the_json_of_the_page() {
+    let texts = ["a@x", "\"q\\ \"@x", "ü@bücher.example", "\u{1}\n@x", ""];
+    let states = [TargetState::Waiting, deferred(3, 12_000), TargetState::Delivered];
+    let mut books = [Book::default(), Book::default(), Book::default()];
+    for number in 0..40_usize {
+        let sender = if number % 4 == 0 { "" } else { "s\"\u{7f}@x.example" };
+        let to: Vec<(&str, TargetState)> = (0..number % 13)
+            .map(|it| (texts[(number + it) % 5], states[(number * 7 + it) % 3].clone()))
+            .filter(|(address, _)| address.contains('@'))
+            .collect();
+        let mut one = message(sender, 5, &to);
+        one.held = number % 5 == 0;
+        books[number * number % 11 % 3].0.insert(QueueId(u64::try_from(number).unwrap()), one);
+    }
+    for (most, after) in (1..30).flat_map(|most| [(most, None), (most, Some(QueueId(most as u64)))])
+    {
+        let request = Request::List { pick: Pick::default(), after };
+        let (mut page, mut sheet) = (None::<Page>, None::<Sheet>);
+        for book in &books {
+            let mut entries = Asked::<Page>::new(&request, NOW, most);
+            let mut text = Asked::<Sheet>::new(&request, NOW, most);
+            book.visit(after, &mut |line| entries.look(line, book));
+            book.visit(after, &mut |line| text.look(line, book));
+            let (Answer::Page(one), Answer::Page(two)) = (entries.answer(), text.answer()) else {
+                panic!("no page")
+            };
+            match (&mut page, &mut sheet) {
+                (Some(page), Some(sheet)) => {
+                    page.merge(one);
+                    sheet.merge(two);
+                }
+                _ => (page, sheet) = (Some(one), Some(two)),
+            }
+        }
+        let mut written = Vec::new();
+        sheet.unwrap().write(&mut written);
+        let meant = serde_json::to_string(&page.unwrap()).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), meant, "{most}");
+    }
 }

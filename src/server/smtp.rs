@@ -28,7 +28,7 @@ use super::door::{self, Place, farewell};
 use super::haste::{Haste, Least};
 use super::ingress::{Ingress, Rules};
 use super::inlet::Ends;
-use super::link::{self, Link};
+use super::link::{self, Link, Manner};
 use super::milter::{About, Milters, Settled, Who};
 use super::notice::{Changed, Phase};
 use super::poll::poll_once;
@@ -52,6 +52,8 @@ const LARGE_BYTES: u64 = 16 * 1024;
 /// Octets of input that a session keeps in memory of its own while it waits for its outbox; what is
 /// more stays in the block it came in.
 const KEPT_BYTES: usize = 4 * 1024;
+/// A client that is silent for so long is waited for at less cost: most sessions that idle go on idling.
+const REST: Duration = Duration::from_millis(250);
 /// How long replies may wait to be taken.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -235,7 +237,8 @@ impl Reception {
         let mut notice = local.notice.changed(self.phase);
         let mut input = None;
         loop {
-            match self.take(input.take()).await {
+            // In the heap: a session that waits has no use for the room.
+            match Box::pin(self.take(input.take())).await {
                 After::Wait | After::Flush | After::Secure => {}
                 After::Gone => return self.end(),
                 After::Close => {
@@ -501,7 +504,7 @@ impl Reception {
         let Self { stream, out, .. } = self;
         let said = async {
             stream.posted().await?;
-            stream.post_last(out.take());
+            stream.post_final(out.take());
             stream.posted().await
         };
         drop(shard::within(shard::now().after(STALL), said).await);
@@ -540,11 +543,11 @@ impl Reception {
                 }
                 Timer::Command(limit) => {
                     let limit = Duration::from_secs(u64::from(limit));
-                    return self.event(self.active.after(limit), notice).await;
+                    return self.event(self.active, self.active.after(limit), notice).await;
                 }
-                Timer::None => return self.event(Instant::NEVER, notice).await,
+                Timer::None => return self.event(self.active, Instant::NEVER, notice).await,
             };
-            let event = self.event(deadline, notice).await;
+            let event = self.event(began, deadline, notice).await;
             let octets = if let Event::Input(received) = &event { received.len() } else { 0 };
             self.message.haste.came(octets, shard::now().since(began));
             if !matches!(event, Event::Deadline) {
@@ -557,12 +560,33 @@ impl Reception {
         }
     }
 
-    async fn event(&mut self, deadline: Instant, notice: &mut Changed<'_>) -> Event {
-        let large = self.expects_much();
+    /// What comes first, of a client that is expected to speak since `began`.
+    async fn event(
+        &mut self,
+        began: Instant,
+        deadline: Instant,
+        notice: &mut Changed<'_>,
+    ) -> Event {
+        let rest = began.after(REST);
+        let mut manner = if self.expects_much() { Manner::Large } else { Manner::Usual };
+        loop {
+            let until = if manner == Manner::Usual { rest.min(deadline) } else { deadline };
+            let event = self.event_before(until, manner, notice).await;
+            if !matches!(event, Event::Deadline) || until == deadline {
+                return event;
+            }
+            manner = Manner::AtRest;
+        }
+    }
+
+    async fn event_before(
+        &mut self,
+        deadline: Instant,
+        manner: Manner,
+        notice: &mut Changed<'_>,
+    ) -> Event {
         let Self { stream, alarm, .. } = self;
-        let mut receive = pin!(async {
-            if large { Box::pin(stream.receive_large()).await } else { stream.receive().await }
-        });
+        let mut receive = pin!(stream.receive_in(manner));
         std::future::poll_fn(|context| {
             if let Poll::Ready(received) = receive.as_mut().poll(context) {
                 return Poll::Ready(match received {

@@ -29,14 +29,15 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::patience::patiently;
 use super::ring::Keep;
-use super::{Stream, core, now, sleep_until};
+use super::{Instant, Stream, core, now, sleep_until};
 
 /// Connections the kernel holds for us until they are accepted: as many as `net.core.somaxconn` allows.
 const BACKLOG: i32 = 65_535;
 /// Pause after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A shard keeps a connection unless another has less by more than this part of its own load: up to
-/// that many connections they are spread one by one, beyond it the hashing of the kernel is even enough.
+/// that many connections they are spread one by one, beyond it the hashing of the kernel is even enough. So it
+/// is for connections that come and go quickly (`turnover`).
 const SPREAD_TOLERANCE: usize = 64;
 
 /// Bound control sockets, one set per shard.
@@ -175,17 +176,21 @@ fn prepare(socket: &Socket) -> io::Result<()> {
 }
 
 /// One connection in a shard's load; counted until dropped.
-pub(super) struct Load(Arc<AtomicUsize>);
+pub(super) struct Load {
+    count: Arc<AtomicUsize>,
+    begun: Instant,
+}
 
 impl Load {
     fn assigned(load: &Arc<AtomicUsize>) -> Self {
-        Self(Arc::clone(load))
+        Self { count: Arc::clone(load), begun: now() }
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        core(|core| core.turnover.ended(self.begun.nanos(), now().nanos()));
     }
 }
 
@@ -249,7 +254,8 @@ fn place(fd: RawFd, service: u8, handle: &Handle) {
             .min_by_key(|(_, board)| board.load.load(Ordering::Relaxed));
         let (index, board) = least?;
         let load = board.load.load(Ordering::Relaxed);
-        let far = own > load + own / SPREAD_TOLERANCE;
+        let tolerated = own / SPREAD_TOLERANCE + core.turnover.tolerated(now().nanos());
+        let far = own > load + tolerated;
         (index != core.index && far)
             .then(|| (Arc::clone(&board.load), board.ring_fd.load(Ordering::Acquire)))
     });

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  busy:  reap ─▶ timers ─▶ let every runnable task run ─▶ reap …
-//!  pause: nothing ran, nothing queued: wait in the ring itself, up to LINGER
+//!  pause: nothing ran, nothing queued: offer the processor, then wait in the ring itself, up to LINGER
 //!  idle:  nothing came: signals on, look once more, sleep in glommio until the eventfd (or heartbeat)
 //! ```
 //! A sleep in glommio costs seven system calls and an inter-processor interrupt (membarrier), about
@@ -17,6 +17,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::offers::Offers;
 use super::ring::Ring;
 use super::{Core, now};
 
@@ -37,9 +38,10 @@ pub(super) async fn drive(core: Rc<Core>, eventfd: OwnedFd, stop: Rc<Cell<bool>>
     // in flight (glommio would close it under the kernel): it is forgotten at the end.
     let signal = unsafe { glommio::io::BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
     let ring = core.ring.clone();
+    let mut offers = Offers::default();
     while !stop.get() {
         ring.with(|ring| ring.set_signal(false));
-        while turn(&core).await || pause(&core) {}
+        while turn(&core).await || pause(&core, &mut offers) {}
         ring.with(|ring| {
             ring.set_signal(true);
             ring.set_parked(true);
@@ -73,9 +75,20 @@ async fn turn(core: &Rc<Core>) -> bool {
     reaped > 0 || fired || core.polls() != before || !core.ring.with(Ring::is_quiet)
 }
 
-/// Waits in the ring for the next completion or timer. False when neither came.
-fn pause(core: &Rc<Core>) -> bool {
-    let next = core.timers.next().since(now());
+/// Offers the processor to others, then waits in the ring for the next completion or timer. False when neither
+/// came.
+fn pause(core: &Rc<Core>, offers: &mut Offers) -> bool {
+    let mut since = now();
+    if offers.is_due() {
+        std::thread::yield_now();
+        let back = now();
+        offers.taken_for(back.since(since));
+        if !core.ring.with(Ring::is_quiet) {
+            return true;
+        }
+        since = back;
+    }
+    let next = core.timers.next().since(since);
     core.ring.with(|ring| ring.wait(next.min(LINGER)));
     core.timers.fire() || !core.ring.with(Ring::is_quiet)
 }

@@ -28,6 +28,7 @@ mod dir;
 mod file;
 mod interfaces;
 mod net;
+mod offers;
 mod pacemaker;
 mod patience;
 mod pipes;
@@ -41,6 +42,7 @@ mod start;
 mod sys;
 mod task;
 mod time;
+mod turnover;
 pub mod unix;
 mod workers;
 
@@ -77,6 +79,7 @@ struct Core {
     listeners: RefCell<Vec<(u8, OwnedFd)>>,
     listening: Cell<usize>,
     beating: Cell<bool>,
+    turnover: turnover::Turnover,
     seen_notices: Cell<u64>,
     notice_wakers: RefCell<Vec<Waker>>,
     random: Cell<u64>,
@@ -136,6 +139,7 @@ impl Core {
             listening: Cell::new(listeners.len()),
             listeners: RefCell::new(listeners),
             beating: Cell::new(false),
+            turnover: turnover::Turnover::default(),
             seen_notices: Cell::new(0),
             notice_wakers: RefCell::new(Vec::new()),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),

@@ -205,6 +205,22 @@ impl Stream {
         }
     }
 
+    /// Like [`Stream::receive`], from a peer that has been silent for a while: the kernel keeps nothing for what may
+    /// come. A multishot receive holds 600 octets there as long as it waits, waiting for readiness none.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As for [`Stream::receive`].
+    pub async fn receive_at_rest(&self) -> io::Result<Received> {
+        while self.receiving_alone.borrow().is_some() || self.receiving.borrow().is_some() {
+            if let Some(received) = self.received_before().await? {
+                return Ok(received);
+            }
+        }
+        self.ready(libc::POLLIN).await?;
+        self.receive().await
+    }
+
     /// Ends the multishot operation; what it took already. `None` when there is no more of that.
     async fn received_before(&self) -> io::Result<Option<Received>> {
         if self.receiving_alone.borrow().is_some() {
@@ -319,9 +335,19 @@ impl Stream {
     /// Starts sending all of `bytes` and returns at once. One post may be in flight: await
     /// [`Stream::posted`] before the next.
     pub fn post(&self, bytes: Vec<u8>) {
+        self.post_with(bytes, 0);
+    }
+
+    /// The same for the last that is said on a connection that is dropped once it is posted: it may wait
+    /// for the close, whose FIN goes with it in one segment.
+    pub fn post_last(&self, bytes: Vec<u8>) {
+        self.post_with(bytes, libc::MSG_MORE);
+    }
+
+    fn post_with(&self, bytes: Vec<u8>, flags: i32) {
         let Ok(len) = u32::try_from(bytes.len()) else { return };
         let entry = opcode::Send::new(self.raw(), bytes.as_ptr(), len)
-            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | flags)
             .build();
         let op = core(|core| core.ring.start(entry, Keep::Bytes(Rc::clone(&self.fd), bytes)));
         *self.sending.borrow_mut() = Some(op);

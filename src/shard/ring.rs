@@ -260,11 +260,12 @@ impl Ring {
         }
     }
 
-    /// Is nothing queued and nothing completed?
+    /// Is nothing queued, nothing completed, and nothing about to be?
     pub(super) fn is_quiet(&mut self) -> bool {
         self.backlog.is_empty()
             && self.ring.submission().is_empty()
             && self.ring.completion().is_empty()
+            && !self.ring.submission().taskrun()
     }
 
     /// Completions signal the eventfd, or not.

@@ -61,6 +61,12 @@ impl Stream {
         Ok(Received(self.end.read(max).await?))
     }
 
+    /// The same as `receive`: nothing here costs the kernel memory.
+    pub async fn receive_at_rest(&self) -> io::Result<Received> {
+        self.end.readable().await?;
+        self.receive().await
+    }
+
     /// Is what comes from now on Telnet?
     pub fn speaks_telnet(&self, _: bool) {}
 
@@ -92,6 +98,11 @@ impl Stream {
     /// Waits for room to send.
     pub async fn writable(&self) -> io::Result<()> {
         self.end.room().await.map(drop)
+    }
+
+    /// The same as `post`, before the stream is dropped.
+    pub fn post_last(&self, bytes: Vec<u8>) {
+        self.post(bytes);
     }
 
     /// Starts sending all of `bytes` and returns at once. One post at a time.

@@ -1,14 +1,16 @@
 //! mail::route::choose – routes as the operator wrote them, and which mail they are for.
 //!
+//! Promises: a route is found in as many steps as its domain's name has halvings among all, whatever their number.
 //! Not here: what is behind a route (`hop`, `walk`).
 #![allow(
     clippy::disallowed_types,
     reason = "the router is one for all shards: its routes are shared by their threads"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::hop::Onward;
+use super::super::hop::{Hop, Onward};
 use super::super::name;
 use super::super::recipients::Known;
 use crate::smtp::address::{Domain, Mailbox};
@@ -109,8 +111,9 @@ impl Pattern {
         Self { local, domain, sender, authenticated: route.authenticated, to, known }
     }
 
-    /// Is it for this recipient?
-    pub(super) fn fits(&self, folded: &str, domain: &str) -> bool {
+    /// Is it for this recipient? [`Routes::fitting`] finds those that are.
+    #[cfg(test)]
+    fn fits(&self, folded: &str, domain: &str) -> bool {
         is(self.local.as_deref(), folded) && is(self.domain.as_deref(), domain)
     }
 
@@ -145,3 +148,90 @@ fn parts(pattern: &str) -> (Option<String>, Option<String>) {
     let local = some(local).map(|local| name::folded(&local));
     (local, some(domain).map(|domain| Domain::Name(domain).key()))
 }
+
+// ---------------------------------------------------------------- finding one among many
+
+/// All routes, and where those for a recipient are among them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Routes {
+    /// In the order of the configuration.
+    all: Vec<Pattern>,
+    /// By the key of the domain.
+    domains: BTreeMap<String, Locals>,
+    /// Those for any domain.
+    anywhere: Locals,
+    /// The first that leads to each other server, by the server.
+    hops: BTreeMap<String, usize>,
+}
+
+/// Numbers of routes for one domain or for any, rising.
+#[derive(Debug, Clone, Default)]
+struct Locals {
+    /// By local part in lower case.
+    named: BTreeMap<String, Vec<usize>>,
+    /// Those for any local part.
+    any: Vec<usize>,
+}
+
+impl Locals {
+    fn add(&mut self, local: Option<&str>, number: usize) {
+        match local {
+            Some(local) => self.named.entry(local.to_owned()).or_default().push(number),
+            None => self.any.push(number),
+        }
+    }
+
+    fn find(&self, folded: &str) -> [&[usize]; 2] {
+        [self.named.get(folded).map_or(&[], Vec::as_slice), &self.any]
+    }
+}
+
+impl Routes {
+    pub(super) fn new(routes: &[Route]) -> Self {
+        let mut found = Self::default();
+        for (number, pattern) in routes.iter().map(Pattern::new).enumerate() {
+            let locals = match &pattern.domain {
+                Some(domain) => found.domains.entry(domain.clone()).or_default(),
+                None => &mut found.anywhere,
+            };
+            locals.add(pattern.local.as_deref(), number);
+            if let RouteTo::Onward(onward) = &pattern.to {
+                found.hops.entry(onward.hop.to_string()).or_insert(number);
+            }
+            found.all.push(pattern);
+        }
+        found
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Pattern> {
+        self.all.iter()
+    }
+
+    /// Those for this recipient, in order.
+    pub(super) fn fitting(&self, folded: &str, domain: &str) -> impl Iterator<Item = &Pattern> {
+        let here = self.domains.get(domain).map_or([&[][..]; 2], |here| here.find(folded));
+        let anywhere = self.anywhere.find(folded);
+        let mut lists = [here[0], here[1], anywhere[0], anywhere[1]];
+        std::iter::from_fn(move || {
+            let next = lists.iter_mut().filter(|list| !list.is_empty());
+            let next = next.min_by_key(|list| list.first().copied())?;
+            let (number, rest) = next.split_first()?;
+            *next = rest;
+            self.all.get(*number)
+        })
+    }
+
+    /// The first that leads to this server.
+    pub(super) fn to(&self, hop: &Hop) -> Option<&Arc<Onward>> {
+        let pattern = self.all.get(*self.hops.get(&hop.to_string())?)?;
+        match &pattern.to {
+            RouteTo::Onward(onward) => Some(onward),
+            RouteTo::Local | RouteTo::Discard => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "choose_tests.rs"]
+mod tests;

@@ -14,7 +14,7 @@ use super::Deliveries;
 use super::wake::Seen;
 use crate::limits::QUEUE_PAGE_ENTRIES_MAX;
 use crate::mail::stored::Note;
-use crate::server::queue::{Answer, Asked, Line, Names, Request};
+use crate::server::queue::{Answer, Asked, Line, Names, Request, Sheet};
 use crate::server::shared::Shared;
 use crate::shard;
 use crate::store::spool::{QueueId, Trouble};
@@ -48,7 +48,11 @@ impl Deliveries {
     ///
     /// # Errors
     /// A change could not be written.
-    pub(super) async fn answer(&self, request: &Request, most: usize) -> Result<Answer, Trouble> {
+    pub(super) async fn answer(
+        &self,
+        request: &Request,
+        most: usize,
+    ) -> Result<Answer<Sheet>, Trouble> {
         if *request == Request::Destinations {
             return Ok(Answer::Destinations(self.destinations()));
         }
@@ -59,11 +63,18 @@ impl Deliveries {
         loop {
             let some = self.some(&mut names);
             let Some(last) = some.last().copied() else { break };
-            let seen = self.look_at(&some).await;
+            let mut look = self.look_at(&some).await;
             // Nothing is waited for from here until all of these are changed.
-            let enough = !seen.iter().all(|Seen { id, size, message }| {
-                let line = Line { id: *id, size: *size, message: &message.borrow() };
-                asked.look(line, self)
+            let mut seen = Vec::new();
+            let enough = !look.all(|one| {
+                let more = {
+                    let message = &one.message.borrow();
+                    asked.look(Line { id: one.id, size: one.size, message }, self)
+                };
+                if asked.changes_it(one.id) {
+                    seen.push(one);
+                }
+                more
             });
             unwritten += self.make(asked.changes(), seen);
             self.wanted(&asked.wanted());

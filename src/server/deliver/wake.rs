@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::iter::Peekable;
 use std::rc::Rc;
 
 use super::queue::{Begun, Known};
@@ -76,7 +77,8 @@ impl Deliveries {
 
     /// Messages as they are now, to be looked at, with their sizes; `names` are in order, and so are they. What
     /// is not here any more, or cannot be read, is left out; what somebody has awake is that same message.
-    pub(super) async fn look_at(&self, names: &[QueueId]) -> Vec<Seen> {
+    /// Nothing may be waited for, nor changed, until the last was given.
+    pub(super) async fn look_at<'a>(&'a self, names: &'a [QueueId]) -> Look<'a> {
         let (mut asked, mut read): (Vec<QueueId>, Vec<Kept>) = (Vec::new(), Vec::new());
         loop {
             // Some may fall asleep while others are read.
@@ -90,30 +92,26 @@ impl Deliveries {
             asked.sort();
         }
         read.sort_by_key(|kept| kept.id);
-        let mut read = read.into_iter().peekable();
+        Look { deliveries: self, names: names.iter(), read: read.into_iter().peekable() }
+    }
+
+    /// The message, with what the spool gave of it if it was asleep.
+    fn seen(&self, id: QueueId, kept: Option<Kept>) -> Option<Seen> {
         let queue = self.0.queue.borrow();
-        let mut seen = Vec::with_capacity(names.len());
-        for id in names {
-            let kept = read.next_if(|kept| kept.id == *id);
-            if let Some(Known::Awake(message)) = queue.known(*id) {
-                let size = self.0.spool.size(*id).unwrap_or(0);
-                seen.push(Seen { id: *id, size, message });
-                continue;
-            }
-            // `None`: it is not here any more.
-            let Some(Kept { size, meta, .. }) = kept else { continue };
-            let mut message = match meta.and_then(|meta| decode(&meta)) {
-                Ok(message) => message,
-                Err(error) => {
-                    drop(told(*id, error));
-                    continue;
-                }
-            };
-            if queue.put_on(*id, &mut message) {
-                seen.push(Seen { id: *id, size, message: Rc::new(RefCell::new(message)) });
-            }
+        if let Some(Known::Awake(message)) = queue.known(id) {
+            return Some(Seen { id, size: self.0.spool.size(id).unwrap_or(0), message });
         }
-        seen
+        // `None`: it is not here any more.
+        let Kept { size, meta, .. } = kept?;
+        let mut message = match meta.and_then(|meta| decode(&meta)) {
+            Ok(message) => message,
+            Err(error) => {
+                drop(told(id, error));
+                return None;
+            }
+        };
+        let here = queue.put_on(id, &mut message);
+        here.then(|| Seen { id, size, message: Rc::new(RefCell::new(message)) })
     }
 
     fn asleep<'a>(&self, names: impl Iterator<Item = &'a QueueId>) -> Vec<QueueId> {
@@ -129,11 +127,27 @@ impl Deliveries {
             Known::Awake(message) => Some(message.borrow().encode()),
             Known::Unknown(octets) => Some(octets),
             Known::Asleep => {
-                let Seen { message, .. } = self.look_at(&[id]).await.pop()?;
+                let Seen { message, .. } = self.look_at(&[id]).await.next()?;
                 let meta = message.borrow().encode();
                 Some(meta)
             }
         }
+    }
+}
+
+/// Messages that are looked at. One is understood when its turn comes: a list needs it for no longer.
+pub(super) struct Look<'a> {
+    deliveries: &'a Deliveries,
+    names: std::slice::Iter<'a, QueueId>,
+    read: Peekable<std::vec::IntoIter<Kept>>,
+}
+
+impl Iterator for Look<'_> {
+    type Item = Seen;
+
+    fn next(&mut self) -> Option<Seen> {
+        let Self { deliveries, names, read } = self;
+        names.find_map(|id| deliveries.seen(*id, read.next_if(|kept| kept.id == *id)))
     }
 }
 

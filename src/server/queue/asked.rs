@@ -7,7 +7,7 @@
 //! Promises: the same messages give the same answer, however many are shown at a time.
 
 use super::{
-    Action, Answer, Changed, Detail, Entry, Line, Page, Pick, Places, QUEUE_PAGE_ENTRIES_MAX,
+    Action, Answer, Changed, Detail, Line, Page, Paper, Pick, Places, QUEUE_PAGE_ENTRIES_MAX,
     Request,
 };
 use crate::mail::stored::Note;
@@ -15,12 +15,12 @@ use crate::store::spool::QueueId;
 
 /// A request, and the answer so far.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct Asked<'a, P = Page> {
     request: &'a Request,
     now: i64,
     /// Entries of a page.
     most: usize,
-    answer: Answer,
+    answer: Answer<P>,
     changes: Vec<(QueueId, Vec<Note>)>,
     wanted: Vec<QueueId>,
 }
@@ -34,12 +34,12 @@ pub enum Names {
     These(Vec<QueueId>),
 }
 
-impl<'a> Asked<'a> {
+impl<'a, P: Paper> Asked<'a, P> {
     /// `now` is in seconds since 1970; a page is to have `most` entries, one at the least.
     #[must_use]
     pub fn new(request: &'a Request, now: i64, most: usize) -> Self {
         let answer = match request {
-            Request::List { .. } => Answer::Page(Page::default()),
+            Request::List { .. } => Answer::Page(P::default()),
             Request::Show { .. } => Answer::Detail(None),
             Request::Change { .. } => Answer::Changed(Changed::default()),
             Request::Destinations => Answer::Destinations(Vec::new()),
@@ -77,11 +77,11 @@ impl<'a> Asked<'a> {
                 if !pick.takes(line, self.now, places) {
                     return true;
                 }
-                if page.entries.len() == self.most {
-                    page.until = page.entries.last().map(|entry| entry.id);
+                if page.len() == self.most {
+                    page.end_at(page.last());
                     return false;
                 }
-                page.entries.push(Entry::of(line));
+                page.add(line);
                 true
             }
             (Request::Show { id }, Answer::Detail(detail)) => {
@@ -117,6 +117,11 @@ impl<'a> Asked<'a> {
         self.changes.push((line.id, notes));
     }
 
+    /// Is anything to be noted of this message, which was looked at last?
+    pub fn changes_it(&self, id: QueueId) -> bool {
+        self.changes.last().is_some_and(|(changed, _)| *changed == id)
+    }
+
     /// What is to be noted of messages looked at since this was asked last.
     pub fn changes(&mut self) -> Vec<(QueueId, Vec<Note>)> {
         std::mem::take(&mut self.changes)
@@ -131,13 +136,13 @@ impl<'a> Asked<'a> {
     /// such thing.
     pub fn pause(&mut self, at: QueueId) -> bool {
         let Answer::Page(page) = &mut self.answer else { return false };
-        page.until = Some(at);
+        page.end_at(Some(at));
         true
     }
 
     /// The answer.
     #[must_use]
-    pub fn answer(self) -> Answer {
+    pub fn answer(self) -> Answer<P> {
         self.answer
     }
 }

@@ -93,6 +93,30 @@ pub(super) async fn read(file: &File, offset: u64, len: usize) -> io::Result<Vec
     Ok(octets)
 }
 
+/// Shows octets of a file to `look` as they lie in the block they were read to, where they fit one: nothing
+/// is copied. Fewer at the end of the file.
+pub(super) async fn peek(
+    file: &File,
+    offset: u64,
+    len: usize,
+    look: impl FnOnce(&[u8]),
+) -> io::Result<()> {
+    let page = wide(super::format::ALIGN);
+    let aligned = offset / page * page;
+    let front = narrow(offset - aligned);
+    let pages = super::format::batch_bytes(front + len);
+    if pages <= BLOCK_BYTES {
+        let (count, block) = file.read_some(shard::block().await, pages, aligned).await;
+        // What is shorter is read in parts.
+        if let Some(octets) = block.get(front..count?).filter(|octets| octets.len() >= len) {
+            look(octets);
+            return Ok(());
+        }
+    }
+    look(&read(file, offset, len).await?);
+    Ok(())
+}
+
 /// Writes all octets through blocks, one at a time.
 pub(super) async fn write_all(file: &File, octets: &[u8], offset: u64) -> io::Result<()> {
     let mut at = offset;

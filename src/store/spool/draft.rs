@@ -34,7 +34,7 @@ pub struct Draft {
     octets: Vec<u8>,
     charge: Charge,
     len: u64,
-    large: Option<Large>,
+    large: Option<Box<Large>>,
     /// The name it will have; 0 before somebody asks for it.
     name: QueueId,
     /// Set while octets are under way to the file: a future dropped there leaves no whole message.
@@ -71,7 +71,8 @@ impl Draft {
             return Ok(());
         }
         self.unsure = Some(Trouble::Broken);
-        let spilled = self.spill(octets).await;
+        // In the heap: otherwise every session would keep room for it, idle ones too.
+        let spilled = Box::pin(self.spill(octets)).await;
         self.unsure = spilled.err();
         spilled
     }
@@ -108,7 +109,7 @@ impl Draft {
     /// Writes what has gathered to the file, and `octets` behind it.
     async fn spill(&mut self, octets: &[u8]) -> Result<(), Trouble> {
         if self.large.is_none() {
-            self.large = Some(Large::create(&self.spool.0).await?);
+            self.large = Some(Box::new(Large::create(&self.spool.0).await?));
         }
         let Some(large) = &mut self.large else { return Err(Trouble::Broken) };
         let gathered = std::mem::take(&mut self.octets);
@@ -183,8 +184,8 @@ impl Draft {
         if let Some(trouble) = self.unsure {
             return Err(trouble);
         }
-        let written = self.large.as_ref().map_or(0, Large::written);
-        if let Some(large) = self.large.as_ref().filter(|_| offset < written) {
+        let written = self.large.as_deref().map_or(0, Large::written);
+        if let Some(large) = self.large.as_deref().filter(|_| offset < written) {
             let octets = large.read(offset, max).await?;
             return if octets.is_empty() { Err(Trouble::Broken) } else { Ok(octets) };
         }
@@ -218,7 +219,7 @@ impl Draft {
         }
         match self.large.take() {
             None => self.commit_inline(id, meta).await,
-            Some(large) => self.commit_large(large, id, meta).await,
+            Some(large) => self.commit_large(*large, id, meta).await,
         }
     }
 

@@ -7,12 +7,13 @@
 //! read; memory is bounded by what is asked for.
 
 use std::io::{self, ErrorKind};
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use super::QueueId;
 use super::content::Content;
 use super::disk::{self, narrow, wide};
-use super::format::{RECORD_HEADER_BYTES, Record};
+use super::format::{ALIGN, RECORD_HEADER_BYTES, Record};
 use super::log::{Found, Spool};
 use super::recover;
 use super::state::{Inner, Pin, Spot};
@@ -34,7 +35,23 @@ pub struct Kept {
     /// Octets of the message.
     pub size: u64,
     /// As given to [`super::Draft::commit`] or [`Spool::carry`] last; or why it cannot be read now.
-    pub meta: io::Result<Vec<u8>>,
+    pub meta: io::Result<Meta>,
+}
+
+/// Octets that lie beside those of all that were asked for with them: a list of a million messages would
+/// otherwise be as many pieces of memory, each for a moment.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    all: Rc<[u8]>,
+    own: Range<usize>,
+}
+
+impl Deref for Meta {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.all.get(self.own.clone()).unwrap_or_default()
+    }
 }
 
 /// A place to be read.
@@ -53,24 +70,24 @@ impl Wanted {
     }
 
     /// Its meta, from octets that were read from `begin` on.
-    fn meta(&self, octets: &[u8], begin: u64) -> io::Result<Vec<u8>> {
+    fn meta<'o>(&self, octets: &'o [u8], begin: u64) -> io::Result<&'o [u8]> {
         let damaged = || io::Error::new(ErrorKind::InvalidData, "damaged spool record");
         let here = octets.get(narrow(self.spot.position - begin)..).unwrap_or_default();
         let header = self.pin.segment.header.get();
         let (id, meta) = Record::front(&header, here, self.spot.position).ok_or_else(damaged)?;
         let same = meta.len() == self.spot.meta_bytes && crc32c::crc32c(meta) == self.spot.meta_sum;
-        if id == self.id && same { Ok(meta.to_vec()) } else { Err(damaged()) }
+        if id == self.id && same { Ok(meta) } else { Err(damaged()) }
     }
 }
 
 /// How many of these, the first of which is read in any case, are read with it.
 fn together(wanted: &[Wanted]) -> usize {
     let Some(first) = wanted.first() else { return 0 };
-    let (begin, mut end) = (first.spot.position, first.end());
+    let (page, begin, mut end) = (wide(ALIGN), first.spot.position, first.end());
     let near = wanted.iter().skip(1).take_while(|next| {
         let near = Rc::ptr_eq(&next.pin.segment, &first.pin.segment)
             && next.spot.position <= end + GAP_BYTES
-            && next.end() - begin <= wide(BLOCK_BYTES);
+            && next.end().next_multiple_of(page) - begin / page * page <= wide(BLOCK_BYTES);
         end = end.max(next.end());
         near
     });
@@ -88,24 +105,45 @@ pub(super) async fn metas(inner: &Rc<Inner>, ids: &[QueueId]) -> Vec<Kept> {
         known.collect()
     };
     wanted.sort_by_key(|one| (one.pin.segment.generation(), one.spot.position));
-    let mut kept = Vec::with_capacity(wanted.len());
+    let mut all = Vec::with_capacity(wanted.iter().map(|one| one.spot.meta_bytes).sum());
+    let mut found = Vec::with_capacity(wanted.len());
     let mut rest = wanted.as_slice();
-    while let Some(first) = rest.first() {
+    while !rest.is_empty() {
         let (window, after) = rest.split_at(together(rest));
-        let begin = first.spot.position;
-        let end = window.iter().map(Wanted::end).max().unwrap_or(begin);
-        let read = disk::read(&first.pin.segment.file, begin, narrow(end - begin)).await;
-        for one in window {
-            let meta = match &read {
-                Ok(octets) => one.meta(octets, begin),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            kept.push((one.at, Kept { id: one.id, size: one.size, meta }));
-        }
+        read(window, &mut all, &mut found).await;
         rest = after;
     }
-    kept.sort_by_key(|(at, _)| *at);
-    kept.into_iter().map(|(_, kept)| kept).collect()
+    found.sort_by_key(|(at, ..)| *at);
+    let all: Rc<[u8]> = all.into();
+    let kept = |(_, id, size, own): (usize, QueueId, u64, io::Result<Range<usize>>)| {
+        let meta = own.map(|own| Meta { all: Rc::clone(&all), own });
+        Kept { id, size, meta }
+    };
+    found.into_iter().map(kept).collect()
+}
+
+/// Which one of those asked for, what it is, and where among all metas its own lies.
+type Place = (usize, QueueId, u64, io::Result<Range<usize>>);
+
+/// Reads neighbours at one go and adds their metas to `all`.
+async fn read(window: &[Wanted], all: &mut Vec<u8>, found: &mut Vec<Place>) {
+    let Some(first) = window.first() else { return };
+    let begin = first.spot.position;
+    let end = window.iter().map(Wanted::end).max().unwrap_or(begin);
+    let read = disk::peek(&first.pin.segment.file, begin, narrow(end - begin), |octets| {
+        for one in window {
+            let own = one.meta(octets, begin).map(|meta| {
+                let from = all.len();
+                all.extend_from_slice(meta);
+                from..all.len()
+            });
+            found.push((one.at, one.id, one.size, own));
+        }
+    });
+    if let Err(error) = read.await {
+        let own = || Err(io::Error::new(error.kind(), error.to_string()));
+        found.extend(window.iter().map(|one| (one.at, one.id, one.size, own())));
+    }
 }
 
 /// What is kept of a message, and its octets: those of a small one come with the same read.
@@ -118,7 +156,7 @@ pub(super) async fn load(inner: &Rc<Inner>, id: QueueId) -> Option<io::Result<(V
     };
     if !inline || spot.record_bytes > WHOLE_BYTES_MAX {
         let kept = metas(inner, &[id]).await.pop()?;
-        return Some(kept.meta.map(|meta| (meta, content)));
+        return Some(kept.meta.map(|meta| (meta.to_vec(), content)));
     }
     let whole = recover::meta_and_body(&pin.segment, spot.position, spot.record_bytes).await;
     Some(whole.map(|(meta, body)| (meta, Content::at_hand(body))))
@@ -162,7 +200,7 @@ impl Finds {
             let Some(Kept { id, size, meta }) = kept.next_if(|kept| kept.id.0 == id) else {
                 continue;
             };
-            found.push(Found { id, meta: meta?, notes, size });
+            found.push(Found { id, meta: meta?.to_vec(), notes, size });
         }
         Ok(found)
     }

@@ -57,7 +57,7 @@ pub use content::Content;
 #[cfg(feature = "server")]
 pub use draft::Draft;
 #[cfg(feature = "server")]
-pub use kept::{Finds, Kept};
+pub use kept::{Finds, Kept, Meta};
 #[cfg(feature = "server")]
 pub use log::{Commit, Committed, Found, Settings, Spool, Stats, Trouble};
 

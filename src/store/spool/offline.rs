@@ -2,7 +2,7 @@
 //!
 //! For the commands on a stopped server. Whoever calls holds the lock of the data directory.
 //!
-//! Promises: reads one segment at a time, whatever the size of the spool; every fault says which file,
+//! Promises: reads one segment of each of two logs at a time, whatever the size of the spool; every fault says which file,
 //! where and why; what is appended is a segment of its own that is on stable storage, with its
 //! directory, before the call returns – or not there at all.
 //! Not here: what meta and notes mean, and what to append; what an adoption left (`adoption`).
@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use self::adoption::Neighbours;
 use super::QueueId;
@@ -24,6 +26,8 @@ use super::format::{
 };
 use crate::owner::Owner;
 
+/// Logs read at a time, each by a thread.
+const LOGS_AT_ONCE: usize = 2;
 /// Octets read at a time from a large message.
 const PIECE_BYTES: usize = 1 << 18;
 /// Longest beginning of a segment that cancellations are looked for in.
@@ -111,8 +115,19 @@ pub fn read(spool: &Path) -> io::Result<(Vec<Log>, Vec<Fault>)> {
         }
     }
     faults.extend(neighbours.judge(&own));
-    let mut logs: Vec<Log> =
-        own.iter().map(|(shard, path)| Log::read(path, *shard, &neighbours)).collect();
+    let mut logs = Vec::with_capacity(own.len());
+    for some in own.chunks(LOGS_AT_ONCE) {
+        let neighbours = &neighbours;
+        thread::scope(|scope| {
+            let mut readers = Vec::with_capacity(some.len());
+            for (shard, path) in some {
+                readers.push(scope.spawn(move || Log::read(path, *shard, neighbours)));
+            }
+            for reader in readers {
+                logs.push(reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+        });
+    }
     if !logs.is_empty() && !spool.join("FORMAT").exists() {
         faults.push(fault(Grade::Damage, &spool.join("FORMAT"), None, "is missing"));
     }
@@ -303,14 +318,15 @@ impl Log {
         }
         self.last_cut = cuts.iter().map(|cut| cut.generation).max().unwrap_or(0);
         let mut fold = Fold::new(cuts);
+        // One after the other into the same memory.
+        let mut octets = Vec::new();
         for segment in &mut self.segments {
-            let octets = match fs::read(&segment.file) {
-                Ok(octets) => octets,
-                Err(error) => {
-                    self.faults.push(fault(Grade::Unreadable, &segment.file, None, error));
-                    continue;
-                }
-            };
+            octets.clear();
+            let read = File::open(&segment.file).and_then(|mut it| it.read_to_end(&mut octets));
+            if let Err(error) = read {
+                self.faults.push(fault(Grade::Unreadable, &segment.file, None, error));
+                continue;
+            }
             let whole = usize::try_from(segment.header.bytes).unwrap_or(usize::MAX);
             let seen = fold.segment(&segment.header, octets.get(..whole).unwrap_or(&octets));
             self.free += u64::from(seen.records == 0 && seen.damage.is_empty());

@@ -11,7 +11,7 @@ fn pick(id: QueueId) -> Pick {
 }
 
 async fn ask(place: &Place, request: &Request) -> Answer {
-    place.deliveries.answer(request, usize::MAX).await.unwrap()
+    place.deliveries.answer(request, usize::MAX).await.unwrap().read()
 }
 
 async fn change(place: &Place, action: Action, id: QueueId) -> u64 {

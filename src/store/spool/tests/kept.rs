@@ -61,7 +61,7 @@ fn whatever_is_asked_for_is_given_in_that_order() {
             let kept = spool.metas(&asked).await;
             assert_eq!(kept.iter().map(|kept| kept.id).collect::<Vec<_>>(), wanted, "seed {seed}");
             for kept in kept {
-                assert_eq!(kept.meta.unwrap(), metas.borrow()[&kept.id], "seed {seed}");
+                assert_eq!(*kept.meta.unwrap(), *metas.borrow()[&kept.id], "seed {seed}");
                 assert_eq!(kept.size, bodies[&kept.id].len() as u64);
                 assert_eq!(spool.size(kept.id), Some(kept.size));
                 let (meta, content) = spool.load(kept.id).await.unwrap().unwrap();
