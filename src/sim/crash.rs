@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::disk::{Body, Change, Disk, Entry, Ino, Journal, Names, Node, TOP};
+use super::disk::{Body, Change, Disk, Entry, Ino, Journal, Names, Node, TOP, grow};
 use super::rng::Rng;
 
 /// Octets that a disk writes whole.
@@ -159,8 +159,8 @@ fn tear(content: &mut Vec<u8>, pending: &[Change], rng: &Rng) {
         match change {
             Change::Write { offset, bytes } => {
                 let end = offset + bytes.len();
-                if length_first && content.len() < end {
-                    content.resize(end, 0);
+                if length_first {
+                    grow(content, end);
                 }
                 for (number, sector) in bytes.chunks(SECTOR).enumerate() {
                     if rng.percent(chance) {

@@ -37,14 +37,22 @@ impl Change {
         match self {
             Self::Write { offset, bytes } => {
                 let end = offset + bytes.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
+                grow(content, end);
                 content[*offset..end].copy_from_slice(bytes);
             }
-            Self::Truncate(len) => content.resize(*len, 0),
+            Self::Truncate(len) => {
+                content.truncate(*len);
+                grow(content, *len);
+            }
         }
     }
+}
+
+/// Zeros up to `len`: what `resize` does, which takes octet by octet where nothing is optimised, and took a
+/// third of the simulation's time.
+pub(super) fn grow(content: &mut Vec<u8>, len: usize) {
+    let missing = len.saturating_sub(content.len());
+    content.extend_from_slice(&vec![0; missing]);
 }
 
 /// A change of names that is not durable yet.

@@ -38,12 +38,13 @@ pub struct Pair {
 }
 
 /// Certificates with their keys, in order; the first is shown when no name decides.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     certificates: Vec<Certificate>,
 }
 
 /// One certificate.
+#[derive(Clone)]
 pub struct Certificate {
     key: Arc<CertifiedKey>,
     /// DNS names, lower case; a leading `*.` stands for one label.

@@ -9,8 +9,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Error, HandshakeKind, RootCertStore, version};
 
-use tempfile::TempDir;
-
 use super::{Identity, Keeper, Pair, Roots};
 
 /// The name on [`keeper`]'s certificate.
@@ -42,15 +40,17 @@ pub fn pair(directory: &Path, stem: &str, names: &[&str]) -> Pair {
 
 /// A keeper with one certificate, the same each time, and what a client must know to trust it.
 pub fn keeper() -> (Keeper, Trust) {
-    static MADE: OnceLock<(TempDir, Pair)> = OnceLock::new();
-    let (_, pair) = MADE.get_or_init(|| {
+    // Read once: a simulation opens thousands of servers.
+    static MADE: OnceLock<(Identity, Trust)> = OnceLock::new();
+    let made = || {
         let directory = tempfile::tempdir().unwrap();
         let pair = pair(directory.path(), "one", &[NAME]);
-        (directory, pair)
-    });
+        (Identity::load(std::slice::from_ref(&pair), NOW).unwrap(), Trust::of(&[&pair]))
+    };
+    let (identity, trust) = MADE.get_or_init(made);
     let keeper = Keeper::new().unwrap();
-    keeper.replace(Identity::load(std::slice::from_ref(pair), NOW).unwrap()).unwrap();
-    (keeper, Trust::of(&[pair]))
+    keeper.replace(identity.clone()).unwrap();
+    (keeper, trust.clone())
 }
 
 /// What a client trusts.

@@ -18,6 +18,7 @@ use crate::server::sockets::Service;
 use crate::shard::client::ClientSocket;
 use crate::shard::disk::Disk;
 use crate::shard::names::Table;
+use crate::shard::rng::Rng;
 use crate::shard::{self, Sim};
 use crate::store::accounts::{Access, Accounts, User};
 use crate::tls::{self, testing};
@@ -137,14 +138,16 @@ pub(super) async fn send(client: &mut Client, to: &str, text: &[u8]) -> std::io:
 
 /// A message that no other seed and no other length has; without a line that begins with a dot.
 pub(super) fn message(seed: u64, len: usize) -> Vec<u8> {
+    const LINE: usize = 70;
+    let rng = Rng::new(seed ^ 0xF17E);
+    let letters: Vec<u8> = rng.bytes(512).into_iter().map(|octet| b'a' + octet % 26).collect();
     let mut text = format!("Subject: {seed}\r\n\r\n").into_bytes();
-    for (at, octet) in super::content(seed, len).into_iter().enumerate() {
-        if at % 70 == 69 {
-            text.extend(b"\r\n");
-        }
-        text.push(b'a' + octet % 26);
+    // By the line: octet by octet this took a third of the simulation's time.
+    for begin in (0..len).step_by(LINE) {
+        let at = rng.range(0, letters.len() - LINE);
+        text.extend_from_slice(&letters[at..at + LINE.min(len - begin)]);
+        text.extend_from_slice(b"\r\n");
     }
-    text.extend(b"\r\n");
     text
 }
 

@@ -57,17 +57,19 @@ pub(super) async fn send(post: &Post, mail: &str, to: &[&str], text: &[u8]) {
     client.expect("QUIT", 221).await;
 }
 
-/// Lines, some of which begin with dots, that no other number has.
+/// Lines that no other number has.
 pub(super) fn text(number: u64, lines: usize) -> Vec<u8> {
+    const LONGEST: usize = 60;
     let rng = Rng::new(number ^ 0x5EA);
-    let mut text = format!("Subject: {number}\r\n\r\n");
+    let letters: Vec<u8> = rng.bytes(512).into_iter().map(|octet| b'a' + octet % 26).collect();
+    let mut text = format!("Subject: {number}\r\n\r\n").into_bytes();
     for _ in 0..lines {
-        let line: String = (0..rng.below(60))
-            .map(|_| char::from(b'a' + u8::try_from(rng.below(26)).unwrap()))
-            .collect();
-        text.push_str(&format!("x{line}\r\n"));
+        let at = rng.range(0, letters.len() - LONGEST);
+        text.push(b'x');
+        text.extend_from_slice(&letters[at..at + rng.range(0, LONGEST)]);
+        text.extend_from_slice(b"\r\n");
     }
-    text.into_bytes()
+    text
 }
 
 /// Less the field that we add; that it is there, and once.
