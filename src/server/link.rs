@@ -418,11 +418,11 @@ impl Link {
         self.post_with(bytes, true);
     }
 
-    /// The same when the connection is dropped once it is posted ([`Stream::post_last`]).
+    /// The same when the connection is dropped once it is posted ([`Stream::post_final`]).
     pub(super) fn post_final(&self, bytes: Vec<u8>) {
         let octets = self.sealed(bytes, true);
         if !octets.is_empty() {
-            self.stream.post_last(octets);
+            self.stream.post_final(octets);
         }
     }
 

@@ -340,7 +340,7 @@ impl Stream {
 
     /// The same for the last that is said on a connection that is dropped once it is posted: it may wait
     /// for the close, whose FIN goes with it in one segment.
-    pub fn post_last(&self, bytes: Vec<u8>) {
+    pub fn post_final(&self, bytes: Vec<u8>) {
         self.post_with(bytes, libc::MSG_MORE);
     }
 

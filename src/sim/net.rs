@@ -101,7 +101,7 @@ impl Stream {
     }
 
     /// The same as `post`, before the stream is dropped.
-    pub fn post_last(&self, bytes: Vec<u8>) {
+    pub fn post_final(&self, bytes: Vec<u8>) {
         self.post(bytes);
     }
 

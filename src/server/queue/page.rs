@@ -91,13 +91,23 @@ impl Paper for Page {
 
     fn merge(&mut self, other: Self) {
         self.entries.extend(other.entries);
-        self.entries.sort_by_key(|entry| entry.id);
-        self.until = self.until.into_iter().chain(other.until).min();
-        // Who stopped first may have others before those that follow.
-        if let Some(until) = self.until {
-            self.entries.retain(|entry| entry.id <= until);
-        }
+        self.until = in_order(&mut self.entries, |entry| entry.id, [self.until, other.until]);
     }
+}
+
+/// Sorts what two that are sorted already have, as far as both have read. Up to where that is.
+fn in_order<T>(
+    all: &mut Vec<T>,
+    id: impl Fn(&T) -> QueueId,
+    stops: [Option<QueueId>; 2],
+) -> Option<QueueId> {
+    all.sort_by_key(&id);
+    let until = stops.into_iter().flatten().min();
+    // Who stopped first may have others before those that follow.
+    if let Some(until) = until {
+        all.retain(|one| id(one) <= until);
+    }
+    until
 }
 
 /// A part of a list whose entries are JSON already.
@@ -169,13 +179,7 @@ impl Paper for Sheet {
         self.texts.extend(other.texts);
         let moved = |place: Place| Place { text: place.text + before, ..place };
         self.places.extend(other.places.into_iter().map(moved));
-        // Two that are sorted already.
-        self.places.sort_by_key(|place| place.id);
-        self.until = self.until.into_iter().chain(other.until).min();
-        // Who stopped first may have others before those that follow.
-        if let Some(until) = self.until {
-            self.places.retain(|place| place.id <= until);
-        }
+        self.until = in_order(&mut self.places, |place| place.id, [self.until, other.until]);
     }
 }
 

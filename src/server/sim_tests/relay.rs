@@ -61,7 +61,7 @@ pub(super) async fn send(post: &Post, mail: &str, to: &[&str], text: &[u8]) {
 pub(super) fn text(number: u64, lines: usize) -> Vec<u8> {
     const LONGEST: usize = 60;
     let rng = Rng::new(number ^ 0x5EA);
-    let letters: Vec<u8> = rng.bytes(512).into_iter().map(|octet| b'a' + octet % 26).collect();
+    let letters = super::letters(&rng);
     let mut text = format!("Subject: {number}\r\n\r\n").into_bytes();
     for _ in 0..lines {
         let at = rng.range(0, letters.len() - LONGEST);
